@@ -1,0 +1,186 @@
+// Package db keeps everything Flywheel knows: one schema and one SQL text for SQLite and PostgreSQL.
+//
+// Rules that make one text serve both engines: parameters are written $1, $2, …; a time is a
+// `timestamp` column and always UTC with microseconds; JSON is a `text` column; flags are `boolean`;
+// numbers are `bigint`; there is no autoincrement, ids come from NewID. Store functions take a *Tx,
+// never the DB, so that a service decides what belongs to one transaction.
+//
+// On SQLite there is one file in WAL mode with synchronous=FULL: an acknowledged write survives the
+// loss of power. Write transactions begin immediately, so that two writers queue rather than fail.
+//
+// Deliberately absent: an ORM, query builders and a repository layer. Migrations are forward only;
+// `flywheel restore` is the way back.
+package db
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"github.com/rs/xid"
+	"modernc.org/sqlite"
+	sqlitelib "modernc.org/sqlite/lib"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// ErrNoRows is what Row.Scan returns when nothing matched. A store turns it into a fault.Missing.
+var ErrNoRows = pgx.ErrNoRows
+
+// DB is the open database. SQL is the handle of both engines for libraries that need one; Pool is set
+// on PostgreSQL only. Now is the clock of every transaction and may be replaced by a test.
+type DB struct {
+	SQL  *sql.DB
+	Pool *pgxpool.Pool
+	Now  func() time.Time
+	path string // of the SQLite file
+}
+
+// Open opens the database at rawURL, a `postgres://` URL or the path of an SQLite file, and brings its
+// schema up to date. It fails with a sentence for the operator if the database cannot be reached.
+func Open(ctx context.Context, rawURL string) (*DB, error) {
+	d := &DB{Now: time.Now}
+	var err error
+	if strings.HasPrefix(rawURL, "postgres://") || strings.HasPrefix(rawURL, "postgresql://") {
+		err = d.openPostgres(ctx, rawURL)
+	} else {
+		err = d.openSQLite(strings.TrimPrefix(rawURL, "sqlite:"))
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := d.migrate(ctx); err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+func (d *DB) openPostgres(ctx context.Context, rawURL string) error {
+	config, err := pgxpool.ParseConfig(rawURL)
+	if err != nil {
+		return fmt.Errorf("the database URL cannot be read: %w", err)
+	}
+	if config.MaxConns < 16 {
+		config.MaxConns = 16
+	}
+	if d.Pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
+		return err
+	}
+	d.SQL = stdlib.OpenDBFromPool(d.Pool)
+	if err := d.SQL.PingContext(ctx); err != nil {
+		d.Close()
+		return fmt.Errorf("PostgreSQL does not answer: %w", err)
+	}
+	return nil
+}
+
+func (d *DB) openSQLite(path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	q := url.Values{
+		"_txlock":      {"immediate"},
+		"_time_format": {"sqlite"},
+		"_pragma": {
+			"busy_timeout(15000)", "journal_mode(WAL)", "synchronous(FULL)",
+			"foreign_keys(ON)", "cache_size(-16000)", "temp_store(MEMORY)",
+		},
+	}
+	var err error
+	if d.SQL, err = sql.Open("sqlite", "file:"+path+"?"+q.Encode()); err != nil {
+		return err
+	}
+	d.path = path
+	d.SQL.SetMaxOpenConns(8)
+	d.SQL.SetMaxIdleConns(8)
+	return d.SQL.Ping()
+}
+
+func (d *DB) migrate(ctx context.Context) error {
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	dialect := goose.DialectSQLite3
+	if d.Postgres() {
+		dialect = goose.DialectPostgres
+	}
+	p, err := goose.NewProvider(dialect, d.SQL, files, goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		return err
+	}
+	if d.Postgres() {
+		// Replicas that start together must not migrate together.
+		conn, err := d.Pool.Acquire(ctx)
+		if err != nil {
+			return err
+		}
+		defer conn.Release()
+		if _, err := conn.Exec(ctx, "select pg_advisory_lock(7270001)"); err != nil {
+			return err
+		}
+		defer conn.Exec(context.WithoutCancel(ctx), "select pg_advisory_unlock(7270001)")
+	}
+	if _, err := p.Up(ctx); err != nil {
+		return fmt.Errorf("the database schema cannot be brought up to date: %w", err)
+	}
+	return nil
+}
+
+// Postgres reports whether the engine is PostgreSQL (or speaks its protocol).
+func (d *DB) Postgres() bool { return d.Pool != nil }
+
+// Path returns the SQLite file, or "" on PostgreSQL.
+func (d *DB) Path() string { return d.path }
+
+// Close closes every connection.
+func (d *DB) Close() {
+	if d.SQL != nil {
+		d.SQL.Close()
+	}
+	if d.Pool != nil {
+		d.Pool.Close()
+	}
+}
+
+// NewID returns a fresh id with the prefix of its kind, for example "chg_cv1…". Ids of one kind sort
+// by the time they were made. They are names, not secrets.
+func NewID(prefix string) string { return prefix + "_" + xid.New().String() }
+
+// IsUnique reports whether err is the violation of a unique constraint, on either engine.
+func IsUnique(err error) bool {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return pg.Code == "23505"
+	}
+	var lite *sqlite.Error
+	if errors.As(err, &lite) {
+		return lite.Code() == sqlitelib.SQLITE_CONSTRAINT_UNIQUE || lite.Code() == sqlitelib.SQLITE_CONSTRAINT_PRIMARYKEY
+	}
+	return false
+}
+
+// IsFull reports whether err says that the disk under the database is full.
+func IsFull(err error) bool {
+	var lite *sqlite.Error
+	if errors.As(err, &lite) {
+		return lite.Code()&0xff == sqlitelib.SQLITE_FULL
+	}
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "53100"
+}

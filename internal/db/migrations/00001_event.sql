@@ -1,0 +1,13 @@
+-- +goose Up
+create table event (
+  seq     bigint    primary key,
+  id      text      not null unique,
+  type    text      not null,
+  subject text      not null,
+  app     text      not null default '',
+  actor   text      not null default '',
+  at      timestamp not null,
+  data    text      not null
+);
+create index event_by_subject on event (subject, seq);
+create index event_by_app on event (app, seq);

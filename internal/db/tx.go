@@ -1,0 +1,217 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"github.com/dbos-inc/dbos-transact-golang/dbos"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Tx is one transaction with its own moment in time: every row it writes carries the same Now.
+type Tx struct {
+	ctx      context.Context
+	now      time.Time
+	q        dbos.Querier
+	postgres bool
+	after    []func()
+}
+
+// Rows is an open result. Call Close, and look at Err after the last Next. Scan has the rules of
+// database/sql.
+type Rows = dbos.Rows
+
+// Row is the only row of a result, or ErrNoRows from its Scan.
+type Row = dbos.Row
+
+// Write runs fn in a transaction that may write, commits it, and then runs what fn handed to
+// AfterCommit. If fn fails nothing was written. A transaction that PostgreSQL refused because of
+// another one running beside it is tried again, so fn must have no effect outside the transaction.
+func (d *DB) Write(ctx context.Context, fn func(*Tx) error) error {
+	for attempt := 0; ; attempt++ {
+		err := d.once(ctx, fn, false)
+		if err == nil || attempt == 4 || !retryable(err) {
+			return err
+		}
+	}
+}
+
+// Read runs fn in a read-only transaction, which sees one state of the database.
+func (d *DB) Read(ctx context.Context, fn func(*Tx) error) error { return d.once(ctx, fn, true) }
+
+func (d *DB) once(ctx context.Context, fn func(*Tx) error, readOnly bool) error {
+	tx := &Tx{ctx: ctx, now: d.now(), postgres: d.Postgres()}
+	var commit, rollback func() error
+	if d.Pool != nil {
+		options := pgx.TxOptions{}
+		if readOnly {
+			options = pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
+		}
+		t, err := d.Pool.BeginTx(ctx, options)
+		if err != nil {
+			return err
+		}
+		tx.q, commit, rollback = pgxQuerier{t}, func() error { return t.Commit(ctx) }, func() error { return t.Rollback(context.WithoutCancel(ctx)) }
+	} else {
+		t, err := d.SQL.BeginTx(ctx, &sql.TxOptions{ReadOnly: readOnly})
+		if err != nil {
+			return err
+		}
+		tx.q, commit, rollback = sqlQuerier{t}, t.Commit, t.Rollback
+	}
+	defer rollback() // harmless after a commit; ends the transaction when fn fails or panics
+	if err := fn(tx); err != nil {
+		return err
+	}
+	if err := commit(); err != nil {
+		return err
+	}
+	tx.Committed()
+	return nil
+}
+
+// Join wraps a transaction that the workflow engine has begun, so that store functions write into the
+// same commit as the engine's own checkpoint. The caller runs Committed after the engine committed.
+func (d *DB) Join(ctx context.Context, q dbos.Querier) *Tx {
+	return &Tx{ctx: ctx, now: d.now(), q: q, postgres: d.Postgres()}
+}
+
+func (d *DB) now() time.Time { return d.Now().UTC().Truncate(time.Microsecond) }
+
+// Context returns the context of the transaction, which carries the actor.
+func (tx *Tx) Context() context.Context { return tx.ctx }
+
+// Now returns the moment of the transaction, in UTC with microseconds.
+func (tx *Tx) Now() time.Time { return tx.now }
+
+// Postgres reports whether the engine is PostgreSQL, for the few statements that only it has.
+func (tx *Tx) Postgres() bool { return tx.postgres }
+
+// AfterCommit runs fn once the transaction is durable; it never runs if the transaction fails.
+// It is a nudge, not a promise: a process that dies between commit and fn does not run it.
+func (tx *Tx) AfterCommit(fn func()) { tx.after = append(tx.after, fn) }
+
+// Committed runs what AfterCommit collected. Only Write and the owner of a joined transaction call it.
+func (tx *Tx) Committed() {
+	for _, fn := range tx.after {
+		fn()
+	}
+	tx.after = nil
+}
+
+// Exec runs a statement and returns the number of rows it changed.
+func (tx *Tx) Exec(query string, args ...any) (int64, error) {
+	result, err := tx.q.Exec(tx.ctx, query, utc(args)...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+// Query runs a statement that returns rows.
+func (tx *Tx) Query(query string, args ...any) (Rows, error) {
+	return tx.q.Query(tx.ctx, query, utc(args)...)
+}
+
+// QueryRow runs a statement that returns at most one row.
+func (tx *Tx) QueryRow(query string, args ...any) Row {
+	return tx.q.QueryRow(tx.ctx, query, utc(args)...)
+}
+
+// Collect runs a query and scans each row with scan. It returns an empty slice, never nil, so that
+// an empty list is `[]` in JSON.
+func Collect[T any](tx *Tx, scan func(Row) (T, error), query string, args ...any) ([]T, error) {
+	rows, err := tx.Query(query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	list := []T{}
+	for rows.Next() {
+		item, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, item)
+	}
+	return list, rows.Err()
+}
+
+// utc makes every time a UTC time with microseconds: PostgreSQL's `timestamp` drops the zone, and
+// SQLite compares times as text.
+func utc(args []any) []any {
+	for i, a := range args {
+		switch t := a.(type) {
+		case time.Time:
+			args[i] = t.UTC().Truncate(time.Microsecond)
+		case *time.Time:
+			if t != nil {
+				args[i] = t.UTC().Truncate(time.Microsecond)
+			}
+		}
+	}
+	return args
+}
+
+func retryable(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && (pg.Code == "40001" || pg.Code == "40P01")
+}
+
+type sqlQuerier struct{ tx *sql.Tx }
+
+func (s sqlQuerier) Exec(ctx context.Context, q string, args ...any) (dbos.Result, error) {
+	return s.tx.ExecContext(ctx, q, args...)
+}
+
+func (s sqlQuerier) Query(ctx context.Context, q string, args ...any) (dbos.Rows, error) {
+	rows, err := s.tx.QueryContext(ctx, q, args...)
+	if err != nil {
+		return nil, err
+	}
+	return rows, nil
+}
+
+func (s sqlQuerier) QueryRow(ctx context.Context, q string, args ...any) dbos.Row {
+	return sqlRow{s.tx.QueryRowContext(ctx, q, args...)}
+}
+
+type sqlRow struct{ row *sql.Row }
+
+func (r sqlRow) Scan(dest ...any) error {
+	err := r.row.Scan(dest...)
+	if errors.Is(err, sql.ErrNoRows) {
+		return ErrNoRows
+	}
+	return err
+}
+
+type pgxQuerier struct{ tx pgx.Tx }
+
+func (p pgxQuerier) Exec(ctx context.Context, q string, args ...any) (dbos.Result, error) {
+	tag, err := p.tx.Exec(ctx, q, args...)
+	return pgxResult(tag.RowsAffected()), err
+}
+
+func (p pgxQuerier) Query(ctx context.Context, q string, args ...any) (dbos.Rows, error) {
+	rows, err := p.tx.Query(ctx, q, args...)
+	if err != nil {
+		return nil, err
+	}
+	return pgxRows{rows}, nil
+}
+
+func (p pgxQuerier) QueryRow(ctx context.Context, q string, args ...any) dbos.Row {
+	return p.tx.QueryRow(ctx, q, args...)
+}
+
+type pgxResult int64
+
+func (r pgxResult) RowsAffected() (int64, error) { return int64(r), nil }
+
+type pgxRows struct{ pgx.Rows }
+
+func (r pgxRows) Close() error { r.Rows.Close(); return nil }
