@@ -1,0 +1,219 @@
+// Package durable runs workflows that survive the death of the process, on DBOS Transact.
+//
+// A workflow is a function of one id that reads top to bottom like the business process. It does its
+// work in steps: Step for an effect outside the database, Transaction for writes, which commit
+// together with the step's own checkpoint. After a crash the workflow runs again from the top, and a
+// finished step gives its recorded answer instead of running. A step that was running when the
+// process died runs again: an effect outside must be idempotent or carry the deployment's fence.
+//
+// Who recovers: every replica of the server has a name and a heartbeat lease. At launch DBOS resumes
+// what its own name left behind; when another replica's lease has ended, whoever sees it first takes
+// its pending workflows over. The application version is a constant; a workflow whose steps change
+// gets a new name (`deploy/v2` beside `deploy/v1` until that is drained).
+//
+// Deliberately absent: queues (they poll, and partitions starve: the order of work is a table of its
+// owner), timers, and waiting for people. What waits for a person waits as a row.
+package durable
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/dbos-inc/dbos-transact-golang/dbos"
+	_ "github.com/dbos-inc/dbos-transact-golang/dbos/driver/sqlite" // tells DBOS how to read SQLite's errors
+
+	"flywheel.dev/flywheel/internal/db"
+)
+
+// Flow is the context of a running workflow.
+type Flow = dbos.Context
+
+// Workflow is a durable function of one id. What it returns is only kept for the log.
+type Workflow = dbos.Workflow[string, string]
+
+// Engine starts workflows and recovers them.
+type Engine struct {
+	db      *db.DB
+	ctx     dbos.Context
+	source  *dbos.DataSource
+	replica string
+	log     *slog.Logger
+	stop    context.CancelFunc
+	done    chan struct{}
+}
+
+const (
+	heartbeat = 2 * time.Second
+	lease     = 10 * time.Second // five missed heartbeats
+	keep      = 24 * time.Hour   // of a finished workflow's checkpoints
+)
+
+// New prepares the engine of the replica with this name. Register workflows, then Launch.
+func New(ctx context.Context, d *db.DB, replica string, log *slog.Logger) (*Engine, error) {
+	config := dbos.Config{
+		AppName: "flywheel", ApplicationVersion: "1", ExecutorID: replica,
+		Logger: slog.New(quiet{log.Handler()}),
+	}
+	if d.Postgres() {
+		config.SystemDBPool = d.Pool
+	} else {
+		config.SQLiteSystemDB = d.SQL
+	}
+	c, err := dbos.NewContext(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{db: d, ctx: c, replica: replica, log: log, done: make(chan struct{})}
+	// The same handle as the engine's own: a Transaction is then one commit, not two.
+	if d.Postgres() {
+		e.source, err = dbos.NewDataSource(c, d.Pool)
+	} else {
+		e.source, err = dbos.NewDataSource(c, d.SQL)
+	}
+	return e, err
+}
+
+// Register makes a workflow known under a name that carries its version, for example "deploy/v1".
+// fn is a top-level function or a method value, each registered once.
+func (e *Engine) Register(name string, fn Workflow) {
+	dbos.RegisterWorkflow(e.ctx, fn, dbos.WithWorkflowName(name), dbos.WithMaxRecoveryAttempts(1000))
+}
+
+// Launch resumes what this replica left behind, and from then on what other replicas leave behind.
+func (e *Engine) Launch() error {
+	if err := e.beat(); err != nil {
+		return err
+	}
+	if err := dbos.Launch(e.ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	e.stop = cancel
+	go e.watch(ctx)
+	return nil
+}
+
+// Stop waits up to timeout for running steps. What is not finished by then is resumed at the next
+// launch.
+func (e *Engine) Stop(timeout time.Duration) {
+	if e.stop != nil {
+		e.stop()
+		<-e.done
+	}
+	if err := dbos.Shutdown(e.ctx, timeout); err != nil {
+		e.log.Info("workflows are still running and will be resumed at the next start")
+	}
+}
+
+// Start runs a registered workflow under an id. Starting the same id again does nothing, so a sweeper
+// may start what it is not sure of.
+func (e *Engine) Start(fn Workflow, id string) error {
+	_, err := dbos.RunWorkflow(e.ctx, fn, id, dbos.WithWorkflowID(id))
+	return err
+}
+
+// Step runs an effect outside the database and remembers its answer. It runs at least once.
+func Step[T any](flow Flow, name string, fn func(ctx context.Context) (T, error)) (T, error) {
+	return dbos.RunAsStep(flow, fn, dbos.WithStepName(name))
+}
+
+// Transaction runs writes that commit together with the memory that they ran: exactly once.
+func Transaction[T any](e *Engine, flow Flow, name string, fn func(tx *db.Tx) (T, error)) (T, error) {
+	var joined *db.Tx
+	out, err := dbos.RunAsTransaction(flow, e.source, func(ctx context.Context, q dbos.Tx) (T, error) {
+		joined = e.db.Join(ctx, q)
+		return fn(joined)
+	}, dbos.WithStepName(name))
+	if err == nil && joined != nil {
+		joined.Committed()
+	}
+	return out, err
+}
+
+// watch keeps the lease alive, takes over what dead replicas left, and forgets old checkpoints.
+func (e *Engine) watch(ctx context.Context) {
+	defer close(e.done)
+	tick := time.NewTicker(heartbeat)
+	defer tick.Stop()
+	pruned := time.Time{}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			err := e.beat()
+			if err == nil {
+				err = e.takeOver(ctx)
+			}
+			if err == nil && now.Sub(pruned) > 10*time.Minute {
+				pruned, err = now, e.prune()
+			}
+			if err != nil && !errors.Is(err, context.Canceled) {
+				e.log.Warn("the lease of this replica could not be renewed", "error", err)
+			}
+		}
+	}
+}
+
+func (e *Engine) beat() error {
+	return e.db.Write(context.Background(), func(tx *db.Tx) error {
+		_, err := tx.Exec(`insert into replica (name, seen_at) values ($1, $2)
+			on conflict (name) do update set seen_at = excluded.seen_at`, e.replica, tx.Now())
+		return err
+	})
+}
+
+func (e *Engine) takeOver(ctx context.Context) error {
+	var dead []string
+	err := e.db.Write(ctx, func(tx *db.Tx) error {
+		var err error
+		dead, err = db.Collect(tx, func(r db.Row) (name string, err error) { return name, r.Scan(&name) },
+			`delete from replica where seen_at < $1 and name <> $2 returning name`, tx.Now().Add(-lease), e.replica)
+		return err
+	})
+	if err != nil || len(dead) == 0 {
+		return err
+	}
+	left, err := dbos.ListWorkflows(e.ctx, dbos.WithFilterExecutorIDs(dead...),
+		dbos.WithFilterStatus(dbos.WorkflowStatusPending), dbos.WithFilterLoadInput(false), dbos.WithFilterLoadOutput(false))
+	if err != nil {
+		return err
+	}
+	for _, w := range left {
+		e.log.Info("taking over the work of a replica that is gone", "workflow", w.ID)
+		if _, err := dbos.ResumeWorkflow[string](e.ctx, w.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// prune forgets the checkpoints of workflows that finished long ago; their outcome is in the tables
+// of their owners.
+func (e *Engine) prune() error {
+	for {
+		old, err := dbos.ListWorkflows(e.ctx, dbos.WithFilterCompletedBefore(e.db.Now().Add(-keep)),
+			dbos.WithFilterLimit(500), dbos.WithFilterLoadInput(false), dbos.WithFilterLoadOutput(false))
+		if err != nil || len(old) == 0 {
+			return err
+		}
+		ids := make([]string, len(old))
+		for i, w := range old {
+			ids[i] = w.ID
+		}
+		if err := dbos.DeleteWorkflows(e.ctx, ids); err != nil {
+			return err
+		}
+	}
+}
+
+// quiet lowers DBOS's informational lines to debug: an operator's log tells what Flywheel does.
+type quiet struct{ slog.Handler }
+
+func (q quiet) Enabled(ctx context.Context, l slog.Level) bool {
+	return l >= slog.LevelWarn && q.Handler.Enabled(ctx, l)
+}
+func (q quiet) WithAttrs(a []slog.Attr) slog.Handler { return quiet{q.Handler.WithAttrs(a)} }
+func (q quiet) WithGroup(n string) slog.Handler      { return quiet{q.Handler.WithGroup(n)} }
