@@ -61,15 +61,16 @@ func TestAWorkflowWritesOnceAndIsNotStartedTwice(t *testing.T) {
 }
 
 func TestAnotherReplicaFinishesWhatADeadOneLeft(t *testing.T) {
-	d := dbtest.Open(t)
+	url := dbtest.URL(t)
 	dead := &counter{block: make(chan struct{})}
-	first := launch(t, d, "dead", dead)
+	first := launch(t, open(t, url), "dead", dead)
 	if err := first.Start(dead.run, "wf-2"); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, func() bool { return dead.effect.Load() == 1 })
 	first.Stop(50 * time.Millisecond) // its heart stops; its step hangs until the test is over
 	t.Cleanup(func() { close(dead.block) })
+	d := open(t, url) // the dead one's handle went with it
 	if err := d.Write(t.Context(), func(tx *db.Tx) error {
 		_, err := tx.Exec(`update replica set seen_at = $1 where name = 'dead'`, tx.Now().Add(-time.Hour))
 		return err
@@ -80,6 +81,16 @@ func TestAnotherReplicaFinishesWhatADeadOneLeft(t *testing.T) {
 	second := launch(t, d, "alive", alive)
 	defer second.Stop(5 * time.Second)
 	eventually(t, func() bool { return alive.effect.Load() == 1 })
+}
+
+func open(t *testing.T, url string) *db.DB {
+	t.Helper()
+	d, err := db.Open(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.Close)
+	return d
 }
 
 func eventually(t *testing.T, done func() bool) {
