@@ -1,0 +1,304 @@
+package local
+
+import (
+	"archive/tar"
+	"bufio"
+	"cmp"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"flywheel.dev/flywheel/internal/fault"
+)
+
+// Limits of an unpacked artifact. They keep a small archive from filling the disk.
+const (
+	maxArtifactBytes = 2 << 30
+	maxArtifactFiles = 100_000
+)
+
+// artifactGrace is how long an artifact that no service uses is kept, so that one that was just brought
+// is still there when the service that needs it is applied.
+const artifactGrace = time.Hour
+
+// PackDir writes dir to w as a tar.gz and returns its digest, "sha256:…" of the bytes written. The same
+// content gives the same bytes: entries are in name order and carry neither times nor owners, and of the
+// permissions only whether a file may be executed. Symbolic links must stay inside dir; anything that is
+// not a file, a folder or a link is refused.
+func PackDir(w io.Writer, dir string) (digest string, err error) {
+	sum := sha256.New()
+	zip := gzip.NewWriter(io.MultiWriter(w, sum))
+	archive := tar.NewWriter(zip)
+	err = filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(dir, name)
+		if err != nil || rel == "." {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		head := &tar.Header{Name: filepath.ToSlash(rel), Format: tar.FormatPAX, Mode: 0o644}
+		switch {
+		case entry.IsDir():
+			head.Typeflag, head.Name, head.Mode = tar.TypeDir, head.Name+"/", 0o755
+			return archive.WriteHeader(head)
+		case info.Mode()&fs.ModeSymlink != 0:
+			head.Typeflag = tar.TypeSymlink
+			if head.Linkname, err = os.Readlink(name); err != nil {
+				return err
+			}
+			if !staysInside(head.Name, head.Linkname) {
+				return unsafeArtifact("the link %q leads out of the artifact", head.Name)
+			}
+			return archive.WriteHeader(head)
+		case info.Mode().IsRegular():
+			head.Typeflag, head.Size = tar.TypeReg, info.Size()
+			if info.Mode()&0o111 != 0 {
+				head.Mode = 0o755
+			}
+			if err := archive.WriteHeader(head); err != nil {
+				return err
+			}
+			file, err := os.Open(name)
+			if err != nil {
+				return err
+			}
+			defer file.Close()
+			_, err = io.Copy(archive, file)
+			return err
+		default:
+			return unsafeArtifact("%q is neither a file, a folder nor a link", head.Name)
+		}
+	})
+	if err != nil {
+		return "", err
+	}
+	if err := cmp.Or(archive.Close(), zip.Close()); err != nil {
+		return "", err
+	}
+	return "sha256:" + hex.EncodeToString(sum.Sum(nil)), nil
+}
+
+// staysInside reports whether a link at name to target ends inside the archive.
+func staysInside(name, target string) bool {
+	return !path.IsAbs(target) && filepath.IsLocal(path.Join(path.Dir(name), target))
+}
+
+func unsafeArtifact(format string, args ...any) *fault.Fault {
+	return fault.New(fault.Invalid, "artifact.unsafe", "The artifact was refused: %s.", fmt.Sprintf(format, args...)).
+		Do("Pack only files, folders and links that stay inside the artifact.")
+}
+
+// artifacts keeps unpacked artifacts, each in a read-only folder named after its digest.
+type artifacts struct{ dir string }
+
+func (a artifacts) path(digest string) string {
+	return filepath.Join(a.dir, strings.TrimPrefix(digest, "sha256:"))
+}
+
+// has reports whether the artifact is here, and keeps it from being pruned for artifactGrace.
+func (a artifacts) has(digest string) bool {
+	if !digestRule.MatchString(digest) {
+		return false
+	}
+	now := time.Now()
+	return os.Chtimes(a.path(digest), now, now) == nil
+}
+
+// put unpacks r, whose bytes must have this digest. Nothing stays behind if they do not.
+func (a artifacts) put(digest string, r io.Reader) (err error) {
+	if !digestRule.MatchString(digest) {
+		return fault.New(fault.Invalid, "artifact.invalid_digest", "%q is not a digest.", digest).
+			Do("Write sha256: and 64 hexadecimal digits.")
+	}
+	if a.has(digest) {
+		_, err := io.Copy(io.Discard, r)
+		return err
+	}
+	temp, err := os.MkdirTemp(a.dir, "incoming-")
+	if err != nil {
+		return full(err)
+	}
+	defer func() {
+		if err != nil {
+			removeTree(temp)
+			err = full(err)
+		}
+	}()
+	sum := sha256.New()
+	bytes := io.TeeReader(r, sum)
+	if err := unpack(bytes, temp); err != nil {
+		return err
+	}
+	// The digest covers what follows the end mark of the archive too.
+	if _, err := io.Copy(io.Discard, bytes); err != nil {
+		return err
+	}
+	if got := "sha256:" + hex.EncodeToString(sum.Sum(nil)); got != digest {
+		return fault.New(fault.Invalid, "artifact.digest_mismatch", "The bytes have the digest %s, not %s.", got, digest).
+			Do("Send the artifact again.")
+	}
+	if err := syncDisk(temp); err != nil {
+		return err
+	}
+	if err := os.Rename(temp, a.path(digest)); err != nil {
+		if a.has(digest) { // somebody else brought the same one meanwhile
+			removeTree(temp)
+			return nil
+		}
+		return err
+	}
+	if err := os.Chmod(a.path(digest), 0o555); err != nil {
+		return err
+	}
+	return syncDisk(a.dir)
+}
+
+// prune removes what is not in use and was neither brought nor asked for within artifactGrace.
+func (a artifacts) prune(used map[string]bool) error {
+	entries, err := os.ReadDir(a.dir)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if err != nil || used["sha256:"+entry.Name()] || time.Since(info.ModTime()) < artifactGrace {
+			continue
+		}
+		removeTree(filepath.Join(a.dir, entry.Name()))
+	}
+	return nil
+}
+
+// unpack writes the archive r into dir. An os.Root refuses every path and link that leads outside.
+func unpack(r io.Reader, dir string) error {
+	in := bufio.NewReader(r)
+	var plain io.Reader = in
+	if magic, _ := in.Peek(2); len(magic) == 2 && magic[0] == 0x1f && magic[1] == 0x8b {
+		zip, err := gzip.NewReader(in)
+		if err != nil {
+			return unsafeArtifact("it is not a tar.gz").Because(err)
+		}
+		plain = zip
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	archive := tar.NewReader(plain)
+	var written int64
+	var folders []string
+	for files := 0; ; files++ {
+		head, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return unsafeArtifact("it is not a complete tar archive").Because(err)
+		}
+		if files >= maxArtifactFiles {
+			return tooLarge("it has more than %d files", maxArtifactFiles)
+		}
+		name := path.Clean(head.Name)
+		if name == "." {
+			continue
+		}
+		if !filepath.IsLocal(name) {
+			return unsafeArtifact("%q leads out of the artifact", head.Name)
+		}
+		if parent := path.Dir(name); parent != "." {
+			if err := root.MkdirAll(parent, 0o755); err != nil {
+				return entryFault(head.Name, err)
+			}
+		}
+		switch head.Typeflag {
+		case tar.TypeDir:
+			if err := root.MkdirAll(name, 0o755); err != nil {
+				return entryFault(head.Name, err)
+			}
+			folders = append(folders, name)
+		case tar.TypeReg:
+			if written += head.Size; written > maxArtifactBytes {
+				return tooLarge("it is larger than %d MB unpacked", maxArtifactBytes>>20)
+			}
+			mode := fs.FileMode(0o444)
+			if head.Mode&0o111 != 0 {
+				mode = 0o555
+			}
+			file, err := root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
+			if err != nil {
+				return entryFault(head.Name, err)
+			}
+			_, err = io.Copy(file, archive)
+			if err := cmp.Or(err, file.Close()); err != nil {
+				return entryFault(head.Name, err)
+			}
+		case tar.TypeSymlink:
+			if !staysInside(name, head.Linkname) {
+				return unsafeArtifact("the link %q leads out of it", head.Name)
+			}
+			if err := root.Symlink(head.Linkname, name); err != nil {
+				return entryFault(head.Name, err)
+			}
+		case tar.TypeXGlobalHeader:
+		default:
+			return unsafeArtifact("%q is neither a file, a folder nor a link", head.Name)
+		}
+	}
+	for _, name := range folders {
+		if err := root.Chmod(name, 0o555); err != nil {
+			return entryFault(name, err)
+		}
+	}
+	return nil
+}
+
+// entryFault turns the failure of one entry into words; a full disk and a cut stream stay what they are.
+func entryFault(name string, err error) error {
+	if isFull(err) {
+		return err
+	}
+	return unsafeArtifact("%q cannot be unpacked", name).Because(err)
+}
+
+func tooLarge(format string, args ...any) *fault.Fault {
+	return fault.New(fault.TooLarge, "artifact.too_large", "The artifact was refused: %s.", fmt.Sprintf(format, args...)).
+		Do("Leave out of the build's output what the app does not need to run.")
+}
+
+// removeTree removes a folder whose folders may be read-only.
+func removeTree(dir string) {
+	filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {
+		if entry != nil && entry.IsDir() {
+			os.Chmod(name, 0o755)
+		}
+		return nil
+	})
+	os.RemoveAll(dir)
+}
+
+// syncDisk returns when everything written to dir's file system is on disk: one call for many files.
+func syncDisk(dir string) error {
+	file, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	return unix.Syncfs(int(file.Fd()))
+}
