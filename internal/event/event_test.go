@@ -1,0 +1,184 @@
+package event_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"flywheel.dev/flywheel/internal/db"
+	"flywheel.dev/flywheel/internal/db/dbtest"
+	"flywheel.dev/flywheel/internal/event"
+)
+
+func add(t testing.TB, d *db.DB, events ...event.Event) {
+	t.Helper()
+	err := d.Write(t.Context(), func(tx *db.Tx) error {
+		for _, e := range events {
+			if err := event.Append(tx, e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func receive(t *testing.T, events <-chan event.Event) event.Event {
+	t.Helper()
+	select {
+	case e, ok := <-events:
+		if !ok {
+			t.Fatal("the channel was closed")
+		}
+		return e
+	case <-time.After(20 * time.Second):
+		t.Fatal("no event arrived")
+	}
+	panic("unreachable")
+}
+
+func TestNumbersHaveNoGapsAndFollowTheOrderOfCommits(t *testing.T) {
+	d := dbtest.Open(t)
+	log := event.New(d)
+	live := log.Follow(t.Context(), 0, event.Filter{})
+
+	const writers, each = 8, 20
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for i := range each {
+				e := event.Event{Type: event.ServiceDeployed, Subject: fmt.Sprintf("dpl_%d_%d", w, i)}
+				err := d.Write(t.Context(), func(tx *db.Tx) error {
+					if err := event.Append(tx, e); err != nil {
+						return err
+					}
+					if i%5 == 4 {
+						return errors.New("taken back")
+					}
+					return nil
+				})
+				if err != nil && err.Error() != "taken back" {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for want := int64(1); want <= writers*each*4/5; want++ {
+		if e := receive(t, live); e.Seq != want {
+			t.Fatalf("event %d arrived as number %d", e.Seq, want)
+		}
+	}
+	wg.Wait()
+}
+
+func TestAFollowerContinuesAfterTheLastNumberItSaw(t *testing.T) {
+	d := dbtest.Open(t)
+	log := event.New(d)
+	for i := range 600 { // more than one batch of the table
+		add(t, d, event.Event{Type: event.ChangeCreated, Subject: fmt.Sprint("chg_", i)})
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	first := log.Follow(ctx, 0, event.Filter{})
+	for range 10 {
+		receive(t, first)
+	}
+	cancel()
+	for range first { // ends
+	}
+	second := log.Follow(t.Context(), 10, event.Filter{})
+	for want := int64(11); want <= 600; want++ {
+		if e := receive(t, second); e.Seq != want {
+			t.Fatalf("got %d, want %d", e.Seq, want)
+		}
+	}
+	add(t, d, event.Event{Type: event.ChangeMerged, Subject: "chg_0"})
+	if e := receive(t, second); e.Seq != 601 || e.Type != event.ChangeMerged {
+		t.Fatalf("got %+v", e)
+	}
+}
+
+func TestAFollowerSeesOnlyWhatItAskedFor(t *testing.T) {
+	d := dbtest.Open(t)
+	log := event.New(d)
+	filters := []event.Filter{
+		{App: "storefront"},
+		{Subject: "dpl_2"},
+		{Types: []string{"dev.cdevents.service.*", event.ChangeMerged}},
+	}
+	add(t, d,
+		event.Event{Type: event.ChangeCreated, Subject: "chg_1", App: "billing"},
+		event.Event{Type: event.ChangeMerged, Subject: "chg_1", App: "storefront"})
+	var channels []<-chan event.Event
+	for _, f := range filters {
+		channels = append(channels, log.Follow(t.Context(), 0, f))
+	}
+	receive(t, channels[0])
+	receive(t, channels[2])
+	add(t, d,
+		event.Event{Type: event.ServiceUpgraded, Subject: "dpl_2", App: "storefront"},
+		event.Event{Type: event.PipelineQueued, Subject: "dpl_3", App: "billing"})
+	for i, c := range channels {
+		if e := receive(t, c); e.Subject != "dpl_2" {
+			t.Errorf("filter %d got %+v", i, e)
+		}
+	}
+}
+
+func TestFromNowSkipsWhatWasBefore(t *testing.T) {
+	d := dbtest.Open(t)
+	log := event.New(d)
+	add(t, d, event.Event{Type: event.ChangeCreated, Subject: "old"})
+	live := log.Follow(t.Context(), -1, event.Filter{})
+	add(t, d, event.Event{Type: event.ChangeCreated, Subject: "new"})
+	if e := receive(t, live); e.Subject != "new" {
+		t.Fatalf("got %q", e.Subject)
+	}
+}
+
+func TestAnEventIsShownAsACloudEvent(t *testing.T) {
+	d := dbtest.Open(t)
+	add(t, d, event.Event{
+		Type: event.Own("waiver", "granted"), Subject: "wav_1", App: "storefront", Actor: "usr_1",
+		Data: map[string]any{"reason": "legacy"},
+	})
+	var events []event.Event
+	err := d.Read(t.Context(), func(tx *db.Tx) (err error) {
+		events, err = event.Before(tx, 0, event.Filter{}, 10)
+		return err
+	})
+	if err != nil || len(events) != 1 {
+		t.Fatal(events, err)
+	}
+	text, err := json.Marshal(events[0].Cloud())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got map[string]any
+	if err := json.Unmarshal(text, &got); err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string]any{
+		"specversion": "1.0", "type": "dev.cdeventsx.flywheel-waiver.granted", "subject": "wav_1",
+		"source": "/flywheel", "sequence": 1.0, "app": "storefront", "actor": "usr_1",
+	} {
+		if got[key] != want {
+			t.Errorf("%s is %v, want %v", key, got[key], want)
+		}
+	}
+	if got["data"].(map[string]any)["reason"] != "legacy" {
+		t.Errorf("data is %v", got["data"])
+	}
+}
+
+func BenchmarkAppend(b *testing.B) {
+	d := dbtest.Open(b)
+	for b.Loop() {
+		add(b, d, event.Event{Type: event.ServiceDeployed, Subject: "dpl_1", App: "storefront", Data: map[string]string{"lane": "software"}})
+	}
+}
