@@ -110,8 +110,15 @@ func (e Event) Cloud() CloudEvent {
 	}
 }
 
-// appendLock is the key of the advisory lock that makes numbers follow the order of commits.
-const appendLock = 7270002
+// Serialize makes the caller the only transaction that numbers rows until it commits. The audit log
+// uses the same lock: with two of them, transactions that need both would block each other.
+func Serialize(tx *db.Tx) error {
+	if !tx.Postgres() {
+		return nil // SQLite has one writer
+	}
+	_, err := tx.Exec("select pg_advisory_xact_lock(7270002)")
+	return err
+}
 
 // Append writes e into the caller's transaction and wakes the followers after its commit.
 //
@@ -128,10 +135,8 @@ func Append(tx *db.Tx, e Event) error {
 	if e.Data == nil {
 		e.Data = json.RawMessage("{}")
 	}
-	if tx.Postgres() {
-		if _, err := tx.Exec("select pg_advisory_xact_lock($1)", int64(appendLock)); err != nil {
-			return err
-		}
+	if err := Serialize(tx); err != nil {
+		return err
 	}
 	_, err := tx.Exec(`insert into event (seq, id, type, subject, app, actor, at, data)
 		select coalesce(max(seq), 0) + 1, $1, $2, $3, $4, $5, $6, $7 from event`,

@@ -1,0 +1,115 @@
+package account
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"flywheel.dev/flywheel/internal/db"
+	"flywheel.dev/flywheel/internal/event"
+)
+
+// Entry is a decision to put into the audit log.
+type Entry struct {
+	Action   string // "noun.verb", for example "change.approve"
+	Subject  string // id or name of what was decided on
+	Decision string // "allowed", "denied", "approved", "rejected", "done"
+	Reason   string // why, in words, with the digests an approval binds to
+}
+
+// Record is an entry of the audit log. Hash covers every other field and the hash before it, so that a
+// changed, removed or inserted row breaks the chain there. What the chain cannot show by itself is
+// that its end was cut off: keep the last hash elsewhere, as backups do.
+type Record struct {
+	Seq      int64     `json:"seq"`
+	At       time.Time `json:"at"`
+	Actor    string    `json:"actor" doc:"Id of who decided"`
+	Name     string    `json:"name" doc:"Name of who decided, at that time"`
+	Token    string    `json:"token,omitempty" doc:"Id of the token that acted"`
+	Action   string    `json:"action" example:"change.approve"`
+	Subject  string    `json:"subject" example:"chg_d0c5ghq23akk2s3lvr9g"`
+	Decision string    `json:"decision" example:"approved"`
+	Reason   string    `json:"reason,omitempty"`
+	Prev     string    `json:"prev" doc:"Hash of the entry before"`
+	Hash     string    `json:"hash" doc:"SHA-256 over this entry and prev"`
+}
+
+// Audit writes a decision of the transaction's actor into the audit log. Like event.Append it belongs
+// at the end of a transaction.
+func Audit(tx *db.Tx, e Entry) error {
+	if err := event.Serialize(tx); err != nil {
+		return err
+	}
+	actor := From(tx.Context())
+	r := Record{
+		At: tx.Now(), Actor: actor.ID, Name: actor.Name, Token: actor.TokenID,
+		Action: e.Action, Subject: e.Subject, Decision: e.Decision, Reason: e.Reason,
+	}
+	err := tx.QueryRow("select seq, hash from audit order by seq desc limit 1").Scan(&r.Seq, &r.Prev)
+	if err != nil && !errors.Is(err, db.ErrNoRows) {
+		return err
+	}
+	r.Seq++
+	r.Hash = r.digest()
+	_, err = tx.Exec(`insert into audit (seq, at, actor, name, token, action, subject, decision, reason, prev, hash)
+		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+		r.Seq, r.At, r.Actor, r.Name, r.Token, r.Action, r.Subject, r.Decision, r.Reason, r.Prev, r.Hash)
+	return err
+}
+
+// digest covers the record as a JSON array: its encoding is unambiguous and needs no program of ours
+// to check it.
+func (r Record) digest() string {
+	text, err := json.Marshal([]any{
+		r.Prev, r.Seq, r.At.UTC().Format("2006-01-02T15:04:05.000000Z"), r.Actor, r.Name, r.Token,
+		r.Action, r.Subject, r.Decision, r.Reason,
+	})
+	if err != nil {
+		panic(err) // strings and a number
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
+
+// Broken is the first entry at which the audit log was tampered with.
+type Broken struct {
+	Seq    int64  `json:"seq"`
+	Reason string `json:"reason"`
+}
+
+// Verify recomputes the whole chain. It returns how many entries are sound, the hash of the last of
+// them, and the first entry that is not, or nil.
+func Verify(ctx context.Context, d *db.DB) (sound int64, last string, broken *Broken, err error) {
+	for {
+		var records []Record
+		err := d.Read(ctx, func(tx *db.Tx) (err error) {
+			records, err = db.Collect(tx, scanRecord, selectRecord+" where seq > $1 order by seq limit 1000", sound)
+			return err
+		})
+		if err != nil || len(records) == 0 {
+			return sound, last, nil, err
+		}
+		for _, r := range records {
+			switch {
+			case r.Seq != sound+1:
+				return sound, last, &Broken{sound + 1, fmt.Sprintf("Entry %d is missing.", sound+1)}, nil
+			case r.Prev != last:
+				return sound, last, &Broken{r.Seq, "It does not follow the entry before it."}, nil
+			case r.Hash != r.digest():
+				return sound, last, &Broken{r.Seq, "Its content was changed after it was written."}, nil
+			}
+			sound, last = r.Seq, r.Hash
+		}
+	}
+}
+
+const selectRecord = "select seq, at, actor, name, token, action, subject, decision, reason, prev, hash from audit"
+
+func scanRecord(row db.Row) (r Record, err error) {
+	err = row.Scan(&r.Seq, &r.At, &r.Actor, &r.Name, &r.Token, &r.Action, &r.Subject, &r.Decision, &r.Reason, &r.Prev, &r.Hash)
+	return r, err
+}
