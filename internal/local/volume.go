@@ -1,0 +1,205 @@
+package local
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"flywheel.dev/flywheel/internal/fault"
+)
+
+func (a *agent) volumePath(id string) string { return filepath.Join(a.dir, "volumes", id) }
+
+// applyVolume makes the volume, or changes what it is asked to hold. Its content is never touched.
+func (a *agent) applyVolume(v Volume, fence int64) (Volume, error) {
+	if err := v.check(); err != nil {
+		return Volume{}, err
+	}
+	if err := a.raiseFence(v.Instance, fence); err != nil {
+		return Volume{}, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	v.ID = VolumeID(v.Instance, v.Name)
+	if err := os.MkdirAll(a.volumePath(v.ID), 0o700); err != nil {
+		return Volume{}, full(err)
+	}
+	if err := a.store.save("volumes", v.ID, Volume{Instance: v.Instance, Name: v.Name, SizeMB: v.SizeMB, ID: v.ID}); err != nil {
+		return Volume{}, err
+	}
+	return a.measured(v), nil
+}
+
+func (a *agent) getVolume(id string) (Volume, error) {
+	var v Volume
+	err := a.store.load("volumes", filepath.Base(id), &v)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Volume{}, volumeMissing(id)
+	}
+	if err != nil {
+		return Volume{}, err
+	}
+	if _, err := os.Stat(a.volumePath(v.ID)); err != nil {
+		return Volume{}, volumeMissing(id) // the folder is gone: so is the volume
+	}
+	return a.measured(v), nil
+}
+
+// listVolumes returns the volumes of an instance, or all if it is "".
+func (a *agent) listVolumes(instance string) ([]Volume, error) {
+	ids, err := a.store.ids("volumes")
+	if err != nil {
+		return nil, err
+	}
+	volumes := []Volume{}
+	for _, id := range ids {
+		v, err := a.getVolume(id)
+		if fault.Is(err, "volume.not_found") {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if instance == "" || v.Instance == instance {
+			volumes = append(volumes, v)
+		}
+	}
+	return volumes, nil
+}
+
+// deleteVolume removes a volume and its content for good. One that a service mounts is refused; it is
+// fine if there is none.
+func (a *agent) deleteVolume(id string, fence int64) error {
+	var v Volume
+	err := a.store.load("volumes", filepath.Base(id), &v)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := a.raiseFence(v.Instance, fence); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var users []Service
+	for _, s := range a.applying {
+		users = append(users, s)
+	}
+	for _, s := range a.services {
+		s.mu.Lock()
+		users = append(users, s.record.Service)
+		s.mu.Unlock()
+	}
+	for _, s := range users {
+		for _, mounted := range s.Volumes {
+			if mounted == v.ID {
+				return fault.New(fault.Conflict, "volume.in_use", "The volume %s is mounted by the service %s.", v.Name, s.Name).
+					Do("Remove it from the service first.")
+			}
+		}
+	}
+	if err := a.store.remove("volumes", v.ID); err != nil {
+		return err
+	}
+	removeTree(a.volumePath(v.ID))
+	return nil
+}
+
+// measured adds where the volume is and how much it holds. Files that vanish meanwhile do not count.
+func (a *agent) measured(v Volume) Volume {
+	v.Path = a.volumePath(v.ID)
+	var used int64
+	filepath.WalkDir(v.Path, func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return nil
+		}
+		if info, err := entry.Info(); err == nil && info.Mode().IsRegular() {
+			used += info.Size()
+		}
+		return nil
+	})
+	v.UsedMB = int((used + 1<<20 - 1) >> 20)
+	return v
+}
+
+// putSecrets replaces the secrets of an instance. Running processes keep theirs until the next apply or
+// release, which replaces them if a value they were given changed.
+func (a *agent) putSecrets(instance string, values map[string]string, fence int64) error {
+	if !instanceRule.MatchString(instance) {
+		return fault.New(fault.Invalid, "instance.invalid", "%q is not the id of an instance.", instance)
+	}
+	a.fences.Lock()
+	defer a.fences.Unlock()
+	record, err := a.fenced(instance, fence)
+	if err != nil {
+		return err
+	}
+	record.Secrets = map[string]string{}
+	for name, value := range values {
+		if record.Secrets[name], err = a.store.seal(a.ctx, value); err != nil {
+			return err
+		}
+	}
+	return a.store.save("instances", instance, record)
+}
+
+// secretsOf returns the values of the secrets that a service refers to, by environment name.
+func (a *agent) secretsOf(s Service) (map[string]string, error) {
+	values := map[string]string{}
+	if len(s.Secrets) == 0 {
+		return values, nil
+	}
+	record, err := a.store.instance(s.Instance)
+	if err != nil {
+		return values, err
+	}
+	for _, env := range sortedKeys(s.Secrets) {
+		sealed, found := record.Secrets[s.Secrets[env]]
+		if !found {
+			return values, fault.New(fault.Conflict, "secret.not_set", "The service %s asks for the secret %q, which is not set.", s.Name, s.Secrets[env]).
+				Do("Set it for the app and environment, then deploy again.")
+		}
+		if values[env], err = a.store.open(a.ctx, sealed); err != nil {
+			return values, err
+		}
+	}
+	return values, nil
+}
+
+// raiseFence refuses a caller whose fence is lower than one seen before for this instance: it was
+// overtaken. 0 carries no fence.
+func (a *agent) raiseFence(instance string, fence int64) error {
+	a.fences.Lock()
+	defer a.fences.Unlock()
+	if fence == 0 {
+		return nil
+	}
+	old, err := a.store.instance(instance)
+	if err != nil || old.Fence == fence {
+		return err
+	}
+	record, err := a.fenced(instance, fence)
+	if err != nil {
+		return err
+	}
+	return a.store.save("instances", instance, record)
+}
+
+func (a *agent) fenced(instance string, fence int64) (instanceRecord, error) {
+	record, err := a.store.instance(instance)
+	if err != nil {
+		return record, err
+	}
+	if fence == 0 {
+		fence = record.Fence
+	}
+	if fence < record.Fence {
+		return record, fault.New(fault.Stale, "instance.fenced", "A newer deployment of %s has taken over.", instance).
+			Do("Look at the newer deployment.")
+	}
+	record.Fence = fence
+	return record, nil
+}
