@@ -1,0 +1,393 @@
+package tofu
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	tfjson "github.com/hashicorp/terraform-json"
+
+	"flywheel.dev/flywheel/internal/fault"
+)
+
+// What stands in a plan for a value that nobody may or can know.
+const (
+	SensitiveValue = "(sensitive)"
+	UnknownValue   = "(known after apply)"
+)
+
+// Action is what a plan does to one resource.
+type Action string
+
+const (
+	NoOp    Action = "no-op"
+	Create  Action = "create"
+	Read    Action = "read"
+	Update  Action = "update"
+	Replace Action = "replace"
+	Delete  Action = "delete"
+	Forget  Action = "forget" // leaves the resource alone and stops managing it
+)
+
+// Plan is what an engine would do, as people may see it: every sensitive value is already hidden.
+type Plan struct {
+	Engine  string           `json:"engine"` // version of the engine
+	Changes []ResourceChange `json:"changes"`
+	Drift   []ResourceChange `json:"drift"` // what changed in the world since the last apply
+	Outputs []OutputChange   `json:"outputs"`
+	Checks  []Check          `json:"checks"` // only those that failed or could not be decided
+}
+
+// ResourceChange is the planned change of one resource.
+type ResourceChange struct {
+	Address      string   `json:"address"`
+	Previous     string   `json:"previous,omitempty"` // address before a move
+	Type         string   `json:"type"`
+	Provider     string   `json:"provider"`
+	Data         bool     `json:"data,omitempty"` // a data source
+	Action       Action   `json:"action"`
+	Reason       string   `json:"reason,omitempty"`        // the engine's word for why
+	ReplacePaths []string `json:"replace_paths,omitempty"` // what forces the replacement
+	Before       any      `json:"before"`
+	After        any      `json:"after"`
+}
+
+// OutputChange is the planned change of one output.
+type OutputChange struct {
+	Name   string `json:"name"`
+	Action Action `json:"action"`
+	Before any    `json:"before"`
+	After  any    `json:"after"`
+}
+
+// Check is a check block, a condition or a validation that does not hold.
+type Check struct {
+	Address  string   `json:"address"`
+	Status   string   `json:"status"` // "fail", "error" or "unknown"
+	Problems []string `json:"problems"`
+}
+
+// ReadPlan reads the output of `show -json`. It takes every format 1.x and refuses other majors. The
+// secrets are hidden wherever they occur, also where the module forgot to call them sensitive.
+func ReadPlan(data []byte, secrets ...string) (*Plan, error) {
+	var format struct {
+		Version string `json:"format_version"`
+	}
+	if err := json.Unmarshal(data, &format); err != nil {
+		return nil, fault.New(fault.Invalid, "plan.malformed", "This is not a plan as `show -json` prints it.").Because(err)
+	}
+	if major, _, _ := strings.Cut(format.Version, "."); major != "1" {
+		return nil, fault.New(fault.Invalid, "plan.format", "The plan has format %q; Flywheel reads 1.x.", format.Version).
+			Do("Use an engine that Flywheel supports.")
+	}
+	var raw tfjson.Plan
+	raw.UseJSONNumber(true)
+	if err := json.Unmarshal(data, &raw); err != nil {
+		return nil, fault.New(fault.Invalid, "plan.malformed", "This is not a plan as `show -json` prints it.").Because(err)
+	}
+	hide := newRedactor(secrets)
+	p := &Plan{Engine: raw.TerraformVersion, Outputs: []OutputChange{}, Checks: checksOf(raw.Checks, hide)}
+	var err error
+	if p.Changes, err = changesOf(raw.ResourceChanges, hide); err != nil {
+		return nil, err
+	}
+	if p.Drift, err = changesOf(raw.ResourceDrift, hide); err != nil {
+		return nil, err
+	}
+	for name, c := range raw.OutputChanges {
+		action, err := actionOf(c.Actions)
+		if err != nil {
+			return nil, err
+		}
+		before, after := masked(c, hide)
+		p.Outputs = append(p.Outputs, OutputChange{name, action, before, after})
+	}
+	slices.SortFunc(p.Outputs, func(a, b OutputChange) int { return strings.Compare(a.Name, b.Name) })
+	return p, nil
+}
+
+// Empty reports whether applying the plan would change nothing.
+func (p *Plan) Empty() bool {
+	for _, c := range p.Changes {
+		if c.effective() {
+			return false
+		}
+	}
+	for _, o := range p.Outputs {
+		if o.Action != NoOp {
+			return false
+		}
+	}
+	return true
+}
+
+// Destructive lists the addresses that would be destroyed or replaced and whose type holds something
+// that would be lost with it. Stateful gives the usual judgement of types.
+func (p *Plan) Destructive(stateful func(resourceType string) bool) []string {
+	list := []string{}
+	for _, c := range p.Changes {
+		if (c.Action == Delete || c.Action == Replace) && !c.Data && stateful(c.Type) {
+			list = append(list, c.Address)
+		}
+	}
+	return list
+}
+
+// Digest names exactly what the plan does and shows. The same plan made again has the same digest,
+// whatever the engine's version and the order in which it reports; what changes nothing is left out.
+func (p *Plan) Digest() string {
+	shown := struct {
+		Changes []ResourceChange
+		Outputs []OutputChange
+	}{}
+	for _, c := range p.Changes {
+		if c.effective() {
+			c.Reason = ""
+			shown.Changes = append(shown.Changes, c)
+		}
+	}
+	slices.SortFunc(shown.Changes, func(a, b ResourceChange) int { return strings.Compare(a.Address, b.Address) })
+	for _, o := range p.Outputs {
+		if o.Action != NoOp {
+			shown.Outputs = append(shown.Outputs, o)
+		}
+	}
+	text, err := json.Marshal(shown) // sorts the keys of maps
+	if err != nil {
+		panic("tofu: a plan read from JSON cannot be written as JSON: " + err.Error())
+	}
+	sum := sha256.Sum256(text)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+func (c ResourceChange) effective() bool {
+	return c.Action != NoOp && c.Action != Read || c.Previous != ""
+}
+
+// Stateful returns the judgement of resource types: everything is stateful unless it is known that a
+// new one takes its place without loss. The types in extra are stateful whatever is known of them.
+func Stateful(extra []string) func(resourceType string) bool {
+	return func(resourceType string) bool {
+		return slices.Contains(extra, resourceType) || !slices.Contains(stateless, resourceType)
+	}
+}
+
+// stateless are types that hold nothing of their own: what they make follows from their arguments.
+var stateless = []string{
+	"flywheel_service",
+	"terraform_data", "null_resource", "time_sleep", "local_file", "local_sensitive_file",
+	"kubernetes_deployment", "kubernetes_deployment_v1", "kubernetes_service", "kubernetes_service_v1",
+	"kubernetes_config_map", "kubernetes_config_map_v1", "kubernetes_ingress_v1", "kubernetes_network_policy_v1",
+	"kubernetes_horizontal_pod_autoscaler_v2", "kubernetes_pod_disruption_budget_v1",
+	"aws_iam_policy", "aws_iam_role_policy", "aws_iam_role_policy_attachment", "aws_security_group_rule",
+	"aws_vpc_security_group_ingress_rule", "aws_vpc_security_group_egress_rule", "aws_launch_template",
+	"aws_ecs_task_definition", "aws_cloudwatch_metric_alarm",
+	"google_project_iam_member", "google_compute_firewall", "azurerm_role_assignment", "azurerm_network_security_rule",
+}
+
+// mayExist lists what the plan would create and the state does not know: after an engine was killed,
+// these may exist without anyone managing them. Flywheel's own provider creates idempotently, so its
+// resources are found again and are not listed.
+func (p *Plan) mayExist(state []byte) ([]string, error) {
+	known := map[string]bool{}
+	if len(state) > 0 {
+		var s struct {
+			Resources []struct {
+				Module, Mode, Type, Name string
+				Instances                []struct {
+					IndexKey any `json:"index_key"`
+				}
+			}
+		}
+		decoder := json.NewDecoder(bytes.NewReader(state))
+		decoder.UseNumber()
+		if err := decoder.Decode(&s); err != nil {
+			return nil, fmt.Errorf("read state: %w", err)
+		}
+		for _, r := range s.Resources {
+			for _, i := range r.Instances {
+				address := r.Type + "." + r.Name + indexOf(i.IndexKey)
+				if r.Module != "" {
+					address = r.Module + "." + address
+				}
+				known[address] = r.Mode == "managed"
+			}
+		}
+	}
+	list := []string{}
+	for _, c := range p.Changes {
+		creates := c.Action == Create || c.Action == Replace
+		if creates && !c.Data && c.Provider != ProviderAddress && (c.Action == Replace || !known[c.Address]) {
+			list = append(list, c.Address)
+		}
+	}
+	return list, nil
+}
+
+func indexOf(key any) string {
+	switch k := key.(type) {
+	case nil:
+		return ""
+	case string:
+		return "[" + strconv.Quote(k) + "]"
+	default:
+		return fmt.Sprintf("[%v]", k)
+	}
+}
+
+func changesOf(raw []*tfjson.ResourceChange, hide *redactor) ([]ResourceChange, error) {
+	list := []ResourceChange{}
+	for _, r := range raw {
+		if r.Change == nil {
+			continue
+		}
+		action, err := actionOf(r.Change.Actions)
+		if err != nil {
+			return nil, err
+		}
+		before, after := masked(r.Change, hide)
+		c := ResourceChange{
+			Address: r.Address, Previous: r.PreviousAddress, Type: r.Type, Provider: r.ProviderName,
+			Data: r.Mode == tfjson.DataResourceMode, Action: action, Reason: string(r.ActionReason), Before: before, After: after,
+		}
+		for _, path := range r.Change.ReplacePaths {
+			c.ReplacePaths = append(c.ReplacePaths, pathOf(path))
+		}
+		list = append(list, c)
+	}
+	return list, nil
+}
+
+// actionOf names a list of actions. A list that it does not know is refused: a plan that cannot be
+// judged cannot be approved.
+func actionOf(actions tfjson.Actions) (Action, error) {
+	switch {
+	case len(actions) == 1:
+		switch a := Action(actions[0]); a {
+		case NoOp, Create, Read, Update, Delete, Forget:
+			return a, nil
+		}
+	case actions.Replace():
+		return Replace, nil
+	case len(actions) == 2 && slices.Contains(actions, tfjson.ActionCreate) && slices.Contains(actions, "forget"):
+		return Replace, nil // the old one stays in the world, unmanaged: still a loss for the instance
+	}
+	return "", fault.New(fault.Invalid, "plan.action", "The plan holds an action that Flywheel does not know: %v.", actions).
+		Do("Use an engine that Flywheel supports.")
+}
+
+func pathOf(path any) string {
+	steps, ok := path.([]any)
+	if !ok {
+		return fmt.Sprint(path)
+	}
+	var b strings.Builder
+	for _, step := range steps {
+		if name, ok := step.(string); ok {
+			if b.Len() > 0 {
+				b.WriteByte('.')
+			}
+			b.WriteString(name)
+			continue
+		}
+		fmt.Fprintf(&b, "[%v]", step)
+	}
+	return b.String()
+}
+
+func masked(c *tfjson.Change, hide *redactor) (before, after any) {
+	return mask(c.Before, nil, c.BeforeSensitive, hide), mask(c.After, c.AfterUnknown, c.AfterSensitive, hide)
+}
+
+// mask walks a value together with its masks, which have its shape down to the place where `true`
+// covers everything below.
+func mask(value, unknown, sensitive any, hide *redactor) any {
+	if sensitive == true {
+		return SensitiveValue
+	}
+	if unknown == true {
+		return UnknownValue
+	}
+	switch v := value.(type) {
+	case string:
+		return hide.String(v)
+	case []any:
+		unknowns, _ := unknown.([]any)
+		sensitives, _ := sensitive.([]any)
+		list := make([]any, max(len(v), len(unknowns)))
+		for i := range list {
+			list[i] = mask(at(v, i), at(unknowns, i), at(sensitives, i), hide)
+		}
+		return list
+	case map[string]any:
+		unknowns, _ := unknown.(map[string]any)
+		sensitives, _ := sensitive.(map[string]any)
+		m := make(map[string]any, len(v))
+		for key := range v {
+			m[hide.String(key)] = mask(v[key], unknowns[key], sensitives[key], hide)
+		}
+		for key := range unknowns { // a value that is wholly unknown is left out of the value itself
+			if _, ok := v[key]; !ok && holdsTrue(unknowns[key]) {
+				m[key] = mask(nil, unknowns[key], sensitives[key], hide)
+			}
+		}
+		return m
+	case nil:
+		switch u := unknown.(type) {
+		case map[string]any:
+			if holdsTrue(u) {
+				return mask(map[string]any{}, u, sensitive, hide)
+			}
+		case []any:
+			if holdsTrue(u) {
+				return mask([]any{}, u, sensitive, hide)
+			}
+		}
+	}
+	return value
+}
+
+func holdsTrue(mask any) bool {
+	switch m := mask.(type) {
+	case bool:
+		return m
+	case []any:
+		return slices.ContainsFunc(m, holdsTrue)
+	case map[string]any:
+		for _, v := range m {
+			if holdsTrue(v) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func at(list []any, i int) any {
+	if i < len(list) {
+		return list[i]
+	}
+	return nil
+}
+
+func checksOf(raw []tfjson.CheckResultStatic, hide *redactor) []Check {
+	list := []Check{}
+	for _, r := range raw {
+		if r.Status == tfjson.CheckStatusPass {
+			continue
+		}
+		c := Check{Address: r.Address.ToDisplay, Status: string(r.Status), Problems: []string{}}
+		for _, i := range r.Instances {
+			for _, p := range i.Problems {
+				c.Problems = append(c.Problems, hide.String(p.Message))
+			}
+		}
+		list = append(list, c)
+	}
+	return list
+}

@@ -1,0 +1,3 @@
+package tofu
+
+const logFile = "log"

@@ -1,0 +1,151 @@
+// Package tofu runs OpenTofu and Terraform for Flywheel, and keeps the state they write.
+//
+// The life of one infrastructure run: Prepare turns a pattern version into a workspace, once, by
+// `init`; Plan runs `plan` and `show -json` in a run folder of its own and returns what would change;
+// Apply runs `apply` on exactly that saved plan. The commands of a run are children of a supervisor, a
+// process of its own (`flywheel engine-run`) that outlives the server and leaves a result behind, so
+// that a server that died in the middle finds out how the run ended (Plan and Apply on the same folder
+// attach to it) instead of running it twice. State goes through States, the `http` backend, whose
+// tokens belong to one run.
+//
+// Code from strangers is first read without running it (Gate), then validated, tested and planned
+// inside the sandbox. Only `show -json` and the engine's JSON lines are read; text is never parsed.
+//
+// Deliberately absent: engine workspaces, -target, -refresh-only and every other way by which a run
+// could do something else than bring an instance to its desired state. No engine is downloaded here.
+package tofu
+
+import (
+	"context"
+	"io"
+	"path/filepath"
+	"time"
+)
+
+// ProviderAddress is where the engines look for Flywheel's own provider, which the supervisor serves.
+const ProviderAddress = "registry.flywheel.dev/flywheel/flywheel"
+
+// Engine is the program that runs modules.
+type Engine struct {
+	Path    string `json:"path"`
+	Name    string `json:"name"` // "tofu" or "terraform"
+	Version string `json:"version"`
+}
+
+// ServeProvider serves Flywheel's own provider for one instance on a Unix socket until ctx ends, and
+// returns the value of TF_REATTACH_PROVIDERS. Package local has it.
+type ServeProvider func(ctx context.Context, socket, instance, agentSocket string) (reattach string, err error)
+
+// Service runs engines. Its fields are set once, before the first use.
+type Service struct {
+	Engine Engine
+	// Self is the program that has `engine-run`, with the arguments that come before the run folder.
+	Self []string
+	// Dir holds the prepared workspaces, one folder a pattern digest.
+	Dir string
+	// States issues the token of each run; StateURL is where its handler answers: http://host:port, or
+	// unix:/path/of/socket, which also works inside the sandbox.
+	States   *States
+	StateURL string
+	// Agent is the socket of the local agent, for Flywheel's own provider.
+	Agent string
+	// ServeProvider serves Flywheel's own provider to Validate and Test. Plan and Apply have it from the
+	// supervisor.
+	ServeProvider ServeProvider
+	// Mirror is a folder of provider plugins (`terraform providers mirror`); Registry lets init download
+	// modules and providers that are on the allow-list.
+	Mirror   string
+	Registry bool
+	Timeouts Timeouts
+}
+
+// Timeouts bound each command; zero means the default in brackets.
+type Timeouts struct {
+	Init     time.Duration // 5m
+	Plan     time.Duration // 15m
+	Apply    time.Duration // 1h
+	Validate time.Duration // 2m
+	Test     time.Duration // 15m
+}
+
+// Workspace is a module that init has prepared. It serves every instance of its pattern digest and is
+// never written after Prepare.
+type Workspace struct {
+	Digest string `json:"digest"`
+	Dir    string `json:"-"`
+	Own    bool   `json:"own"` // the module uses Flywheel's own provider
+}
+
+// Run is one infrastructure run of an instance. Its folder is used once: another attempt takes another
+// run with another ID and folder.
+type Run struct {
+	ID        string // the tokens and the lock of the state belong to it
+	Dir       string // of this run alone; made by Plan
+	Instance  string
+	Workspace Workspace
+	Fence     int64 // the fencing token of the instance, checked on every write of the state
+	Destroy   bool  // plan the removal of everything
+	Untrusted bool  // not certified: plan inside the sandbox; cannot be applied
+	Variables map[string]any
+	Secrets   map[string]string // variables that are secret: never on disk, hidden in every log and plan
+	// Environment is for foreign providers, for example credentials of the target; its values are hidden
+	// like Secrets. Untrusted runs never get it.
+	Environment map[string]string
+	Log         io.Writer // receives the log while Plan or Apply waits; may be nil
+}
+
+// Log files of a run, complete after the server was gone in between.
+func (r Run) PlanLog() string  { return filepath.Join(r.Dir, "plan", logFile) }
+func (r Run) ApplyLog() string { return filepath.Join(r.Dir, "apply", logFile) }
+
+// Outcome says how a run ended.
+type Outcome string
+
+const (
+	Succeeded   Outcome = "succeeded"
+	Failed      Outcome = "failed"      // the engine said no; its diagnostics say why
+	Cancelled   Outcome = "cancelled"   // Cancel interrupted it, and it stopped in an orderly way
+	TimedOut    Outcome = "timed_out"   // its timeout interrupted it, and it stopped in an orderly way
+	Interrupted Outcome = "interrupted" // engine or supervisor were killed: what they did last is unknown
+)
+
+// Result is what a supervised run left behind.
+type Result struct {
+	Outcome     Outcome      `json:"outcome"`
+	Commands    []Command    `json:"commands"`
+	Diagnostics []Diagnostic `json:"diagnostics"`
+	Failure     string       `json:"failure,omitempty"` // why the supervisor could not run the engine at all
+	Started     time.Time    `json:"started"`
+	Ended       time.Time    `json:"ended"`
+	Plan        *Plan        `json:"-"` // of Plan only
+}
+
+// Command is one engine command of a run.
+type Command struct {
+	Name    string    `json:"name"`
+	Exit    int       `json:"exit"` // -1 if a signal ended it
+	Started time.Time `json:"started"`
+	Ended   time.Time `json:"ended"`
+}
+
+// Diagnostic is one message of the engine.
+type Diagnostic struct {
+	Severity string `json:"severity"` // "error" or "warning"
+	Summary  string `json:"summary"`
+	Detail   string `json:"detail,omitempty"`
+	Address  string `json:"address,omitempty"`
+	File     string `json:"file,omitempty"`
+	Line     int    `json:"line,omitempty"`
+	Column   int    `json:"column,omitempty"`
+}
+
+// Problem is a place in a module that keeps it from being used.
+type Problem struct {
+	Code    string `json:"code"` // stable, for example "gate.provisioner"
+	Message string `json:"message"`
+	File    string `json:"file,omitempty"` // relative to the module
+	Line    int    `json:"line,omitempty"`
+	Column  int    `json:"column,omitempty"`
+}
+
+func (r Run) erroredState() string { return filepath.Join(r.Dir, "work", "errored.tfstate") }
