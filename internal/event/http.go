@@ -1,0 +1,132 @@
+package event
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"flywheel.dev/flywheel/internal/db"
+	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/web"
+)
+
+// Service shows the log to people.
+type Service struct {
+	DB  *db.DB
+	Log *Log
+	// Visible returns those of the events that the actor of the context may see. It is asked anew for
+	// every batch, so that a stream stops showing what its reader may no longer see. Without it nobody
+	// sees anything.
+	Visible func(ctx context.Context, events []Event) ([]Event, error)
+}
+
+// Routes registers the operations of the log.
+func (s *Service) Routes(api *web.API) {
+	huma.Register(api, huma.Operation{
+		OperationID: "list-events", Method: http.MethodGet, Path: "/api/v1/events", Tags: []string{"event"},
+		Summary: "List what happened", Description: "As CloudEvents, the newest first.",
+	}, s.list)
+	huma.Register(api, huma.Operation{
+		OperationID: "stream-events", Method: http.MethodGet, Path: "/api/v1/events/stream", Tags: []string{"event"},
+		Summary: "Follow what happens",
+		Description: "Server-Sent Events, each a CloudEvent named after its type, with its sequence number as id. " +
+			"With Last-Event-ID it continues after that number; without it, it begins now.",
+		Responses: map[string]*huma.Response{"200": {
+			Description: "A stream of events",
+			Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}},
+		}},
+	}, s.stream)
+}
+
+type selection struct {
+	Subject string   `query:"subject" maxLength:"200" doc:"Id or name of the thing it happened to"`
+	App     string   `query:"app" maxLength:"200" doc:"Name of the app"`
+	Types   []string `query:"type" maxItems:"20" doc:"Types, comma-separated; a trailing * matches the rest"`
+}
+
+func (i selection) filter() Filter { return Filter{Subject: i.Subject, App: i.App, Types: i.Types} }
+
+type listInput struct {
+	selection
+	web.Paging
+}
+
+func (s *Service) list(ctx context.Context, in *listInput) (*web.Page[CloudEvent], error) {
+	var before int64
+	if _, err := in.After(&before); err != nil {
+		return nil, err
+	}
+	page := &web.Page[CloudEvent]{}
+	page.Body.Items = []CloudEvent{}
+	// What the reader may not see is skipped, so several batches may be needed; their number is bounded
+	// and the cursor continues where the search stopped.
+	for range 20 {
+		var events []Event
+		err := s.DB.Read(ctx, func(tx *db.Tx) (err error) {
+			events, err = Before(tx, before, in.filter(), in.Limit)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		visible, err := s.visible(ctx, events)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range visible {
+			page.Body.Items = append(page.Body.Items, e.Cloud())
+			if len(page.Body.Items) == in.Limit {
+				page.Body.Next = web.Cursor(e.Seq)
+				return page, nil
+			}
+		}
+		if len(events) < in.Limit {
+			return page, nil
+		}
+		before = events[len(events)-1].Seq
+	}
+	page.Body.Next = web.Cursor(before)
+	return page, nil
+}
+
+type streamInput struct {
+	selection
+	LastEventID string `header:"Last-Event-ID" maxLength:"20" doc:"Continue after this event"`
+	After       string `query:"after" maxLength:"20" doc:"The same, for a first connection; 0 is the beginning"`
+}
+
+func (s *Service) stream(_ context.Context, in *streamInput) (*huma.StreamResponse, error) {
+	after := int64(-1)
+	if last := in.LastEventID; last != "" || in.After != "" {
+		if last == "" {
+			last = in.After
+		}
+		var err error
+		if after, err = strconv.ParseInt(last, 10, 64); err != nil || after < 0 {
+			return nil, fault.New(fault.Invalid, "event.last_id", "%q is not the id of an event.", last).
+				Do("Leave it out to begin now.")
+		}
+	}
+	return web.Live(func(ctx context.Context, live *web.Stream) {
+		for e := range s.Log.Follow(ctx, after, in.filter()) {
+			visible, err := s.visible(live.Context(), []Event{e})
+			if err != nil {
+				return // the reader reconnects and continues after the last event it got
+			}
+			for _, e := range visible {
+				if live.Send(strconv.FormatInt(e.Seq, 10), e.Type, e.Cloud()) != nil {
+					return
+				}
+			}
+		}
+	}), nil
+}
+
+func (s *Service) visible(ctx context.Context, events []Event) ([]Event, error) {
+	if s.Visible == nil || len(events) == 0 {
+		return nil, nil
+	}
+	return s.Visible(ctx, events)
+}

@@ -1,0 +1,180 @@
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"flywheel.dev/flywheel/internal/fault"
+)
+
+// TooMany is the kind of a refusal because of too many attempts; only HTTP knows it.
+const TooMany fault.Kind = "too_many"
+
+// Problem is a fault as HTTP shows it: RFC 9457 with the fault's code, remedy and fields.
+type Problem struct {
+	Type      string        `json:"type" doc:"urn:flywheel:problem: and the code" example:"urn:flywheel:problem:variable.out_of_bounds"`
+	Title     string        `json:"title" doc:"Text of the HTTP status" example:"Unprocessable Entity"`
+	Status    int           `json:"status" doc:"HTTP status" example:"422"`
+	Code      string        `json:"code" doc:"Stable name of the problem, for scripts" example:"variable.out_of_bounds"`
+	Detail    string        `json:"detail" doc:"What is wrong, in one sentence"`
+	Remedy    string        `json:"remedy,omitempty" doc:"What to do about it"`
+	Fields    []fault.Field `json:"fields,omitempty" doc:"Messages for single fields of the input"`
+	RequestID string        `json:"request_id" doc:"Names this request in the server's log"`
+}
+
+func (p *Problem) Error() string { return p.Detail }
+
+// GetStatus implements huma.StatusError.
+func (p *Problem) GetStatus() int { return p.Status }
+
+// ContentType implements huma.ContentTypeFilter.
+func (p *Problem) ContentType(string) string { return "application/problem+json" }
+
+func (p *Problem) write(w http.ResponseWriter) {
+	if p.Status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="Flywheel"`)
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(p.Status)
+	json.NewEncoder(w).Encode(p)
+}
+
+// Fail answers a request outside of huma with the fault in err, or with an internal one that is logged.
+func Fail(w http.ResponseWriter, r *http.Request, err error) { problemOf(r.Context(), err).write(w) }
+
+// Status returns the HTTP status of a kind of fault.
+func Status(kind fault.Kind) int {
+	switch kind {
+	case fault.Invalid:
+		return http.StatusUnprocessableEntity
+	case fault.Unauthenticated:
+		return http.StatusUnauthorized
+	case fault.Forbidden:
+		return http.StatusForbidden
+	case fault.NotFound:
+		return http.StatusNotFound
+	case fault.Conflict:
+		return http.StatusConflict
+	case fault.Stale:
+		return http.StatusPreconditionFailed
+	case fault.TooLarge:
+		return http.StatusRequestEntityTooLarge
+	case TooMany:
+		return http.StatusTooManyRequests
+	case fault.Unavailable:
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusInternalServerError
+}
+
+// problemOf is the edge: here an unknown error is logged, once, and hidden.
+func problemOf(ctx context.Context, err error) *Problem {
+	f := fault.From(err)
+	x := exchangeOf(ctx)
+	if f.Kind == fault.Internal || f.Kind == fault.Unavailable {
+		if !errors.Is(ctx.Err(), context.Canceled) { // else the client has gone, and its request with it
+			x.log.LogAttrs(ctx, slog.LevelError, "request failed", slog.String("request_id", x.id),
+				slog.String("code", f.Code), slog.Any("error", cause(f)))
+		}
+	}
+	status := Status(f.Kind)
+	return &Problem{
+		Type: "urn:flywheel:problem:" + f.Code, Title: http.StatusText(status), Status: status,
+		Code: f.Code, Detail: f.Message, Remedy: f.Remedy, Fields: f.Fields, RequestID: x.id,
+	}
+}
+
+func cause(f *fault.Fault) error {
+	if err := f.Unwrap(); err != nil {
+		return err
+	}
+	return f
+}
+
+var useFaultsOnce sync.Once
+
+// useFaults makes huma answer with problems. huma offers package variables for this and nothing else.
+// They are set once for the process, by the first New, and the functions keep no state: what belongs
+// to a request or a server comes with the request's context.
+func useFaults() {
+	useFaultsOnce.Do(func() {
+		huma.NewError = func(status int, message string, errs ...error) huma.StatusError {
+			return newError(context.Background(), status, message, errs)
+		}
+		huma.NewErrorWithContext = func(ctx huma.Context, status int, message string, errs ...error) huma.StatusError {
+			p := newError(ctx.Context(), status, message, errs)
+			if p.Status == http.StatusUnauthorized {
+				ctx.SetHeader("WWW-Authenticate", `Bearer realm="Flywheel"`)
+			}
+			return p
+		}
+	})
+}
+
+// newError turns what huma or a handler reports into a problem. huma's own statuses for malformed
+// requests stay, except that a body which cannot be read is the client's failure, not ours.
+func newError(ctx context.Context, status int, message string, errs []error) *Problem {
+	for _, err := range errs {
+		var f *fault.Fault
+		if errors.As(err, &f) {
+			return problemOf(ctx, err)
+		}
+		var tooLarge *http.MaxBytesError
+		if errors.As(err, &tooLarge) {
+			status = http.StatusRequestEntityTooLarge
+		}
+	}
+	if message == "cannot read request body" && status == http.StatusInternalServerError {
+		status = http.StatusBadRequest
+	}
+	if status >= 500 {
+		return problemOf(ctx, errors.Join(append(errs, errors.New(message))...))
+	}
+	f := fault.New(fault.Invalid, code(status), "%s", sentence(message))
+	for _, err := range errs {
+		if detail, ok := err.(huma.ErrorDetailer); ok { // without the value: it may be a secret
+			f.At(detail.ErrorDetail().Location, "%s", detail.ErrorDetail().Message)
+		} else if err != nil {
+			f.At("", "%s", err.Error())
+		}
+	}
+	if message == "validation failed" {
+		f.Message = "The request is not valid."
+		if len(f.Fields) == 1 {
+			f.Message = sentence("the request is not valid: " + strings.Trim(f.Fields[0].Path+": "+f.Fields[0].Message, ": "))
+		}
+	}
+	p := problemOf(ctx, f)
+	p.Status, p.Title = status, http.StatusText(status)
+	return p
+}
+
+func code(status int) string {
+	switch status {
+	case http.StatusBadRequest:
+		return "request.malformed"
+	case http.StatusRequestEntityTooLarge:
+		return "request.too_large"
+	case http.StatusRequestTimeout:
+		return "request.timeout"
+	case http.StatusUnsupportedMediaType:
+		return "request.media_type"
+	case http.StatusNotAcceptable:
+		return "request.not_acceptable"
+	}
+	return "request.invalid"
+}
+
+func sentence(s string) string {
+	if s == "" {
+		return "The request cannot be answered."
+	}
+	return title(strings.TrimSuffix(s, ".")) + "."
+}
