@@ -1,0 +1,419 @@
+package sandbox
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/sandbox/first"
+)
+
+// Spec is a command and everything it may use.
+type Spec struct {
+	Args []string // a bare name is looked up in the PATH inside
+	Dir  string   // working folder inside, by default /
+	Env  []string // the whole environment; PATH, HOME and LANG are added where they are missing
+	// Binds show files and folders of the host. A later bind covers an earlier one.
+	Binds    []Bind
+	Network  Network
+	Forwards []Forward // port inside → Unix socket of the host
+	Listen   []Forward // Unix socket made on the host → port inside
+	Proxy    *Proxy    // lets the command fetch from listed hosts, by HTTP_PROXY and HTTPS_PROXY
+
+	Memory    int64 // bytes, 0 for no limit; also the size of /tmp
+	Processes int   // processes and threads together, as the kernel counts them; 0 for no limit
+
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	Grace          time.Duration // between the request to end and the kill, by default 5s
+}
+
+// Bind shows Source of the host at Target inside.
+type Bind struct {
+	Source, Target string
+	Writable       bool
+}
+
+// Forward is a port of 127.0.0.1 inside and a Unix socket of the host.
+type Forward struct {
+	Port   int
+	Socket string
+}
+
+// Network says what a command can reach besides its Forwards and its Proxy.
+type Network int
+
+const (
+	None Network = iota // its own loopback
+	Host                // everything the host can, also the host's loopback: only where an environment grants it
+)
+
+// ExitError says how a command failed.
+type ExitError struct {
+	Code   int            // 128 + Signal for a killed command, as a shell says it
+	Signal syscall.Signal // 0 for a command that ended by itself
+}
+
+func (e *ExitError) Error() string {
+	if e.Signal != 0 {
+		return "killed by signal: " + e.Signal.String()
+	}
+	return "exit status " + strconv.Itoa(e.Code)
+}
+
+// Cmd is one command in a sandbox of its own. Its methods may be called from several goroutines.
+type Cmd struct {
+	sandbox *Sandbox
+	spec    Spec
+	ctx     context.Context
+
+	outer     *exec.Cmd    // bubblewrap, or the first process itself with --sandbox=off
+	complaint bytes.Buffer // what bubblewrap said
+	control   *control
+	first     *os.Process // the first process inside
+	limits    *limits
+	copying   sync.WaitGroup // of standard error
+	alive     context.Context
+	ended     context.CancelFunc // of alive
+
+	reason error         // why we stopped it; read it after gone
+	gone   chan struct{} // closed when everything inside is dead and the host has its things back
+	wait   func() error
+}
+
+// Command returns a command to start. Its context ends it: first with SIGTERM, after spec.Grace with
+// SIGKILL for everything inside.
+func (s *Sandbox) Command(ctx context.Context, spec Spec) (*Cmd, error) {
+	if len(spec.Args) == 0 {
+		return nil, errors.New("sandbox: no command")
+	}
+	for _, b := range spec.Binds {
+		if !filepath.IsAbs(b.Target) {
+			return nil, fmt.Errorf("sandbox: the target %q of a bind is not absolute", b.Target)
+		}
+		if _, err := os.Stat(b.Source); err != nil {
+			return nil, fmt.Errorf("sandbox: bind: %w", err)
+		}
+	}
+	if spec.Dir == "" {
+		spec.Dir = "/"
+	}
+	if spec.Grace == 0 {
+		spec.Grace = 5 * time.Second
+	}
+	c := &Cmd{sandbox: s, spec: spec, ctx: ctx, gone: make(chan struct{})}
+	c.wait = sync.OnceValue(c.collect)
+	return c, nil
+}
+
+// Run starts the command and waits for its end.
+func (c *Cmd) Run() error {
+	if err := c.Start(); err != nil {
+		return err
+	}
+	return c.Wait()
+}
+
+// Start returns when the command runs. Its faults are sandbox.unavailable, where no sandbox can be made,
+// and sandbox.cannot_run, where the command itself cannot be executed.
+func (c *Cmd) Start() error {
+	if err := c.ctx.Err(); err != nil {
+		return err
+	}
+	if err := c.launch(); err != nil {
+		return err
+	}
+	c.alive, c.ended = context.WithCancel(context.Background())
+	stop := context.AfterFunc(c.ctx, c.abandon)
+	err := c.prepare()
+	if !stop() && err == nil {
+		err = c.ctx.Err()
+	}
+	if err == nil {
+		go c.watch()
+		return nil
+	}
+	c.abandon()
+	<-c.control.gone
+	waited := c.outer.Wait()
+	c.release()
+	switch {
+	case c.ctx.Err() != nil:
+		return context.Cause(c.ctx)
+	case errors.Is(err, errSilent):
+		return unavailable(c.complaint.String(), waited)
+	}
+	return err
+}
+
+// launch starts bubblewrap with the first process in it, which waits for orders.
+func (c *Cmd) launch() (err error) {
+	control, theirs, err := newControl()
+	if err != nil {
+		return err
+	}
+	inherited := []*os.File{theirs, c.sandbox.self, nil} // 3, 4, 5: see package first
+	closing := []*os.File{theirs}
+	defer func() {
+		closeAll(closing)
+		if err != nil {
+			control.conn.Close()
+		}
+	}()
+	stderr, err := c.stderr()
+	if err != nil {
+		return err
+	}
+	inherited[2] = stderr
+	if stderr != c.spec.Stderr {
+		closing = append(closing, stderr)
+	}
+	self := "/proc/self/fd/" + itoa(first.SelfFD)
+	if c.sandbox.off {
+		c.outer = exec.Command(self, first.Name)
+		c.outer.Env = []string{}
+		c.outer.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	} else {
+		flags, files, err := c.sandbox.flags(c.spec, 3+len(inherited))
+		if err != nil {
+			return err
+		}
+		inherited, closing = append(inherited, files...), append(closing, files...)
+		c.outer = exec.Command(c.sandbox.bwrap, append(flags, "--", self, first.Name)...)
+	}
+	c.outer.ExtraFiles = inherited
+	c.outer.Stdin, c.outer.Stdout, c.outer.Stderr = c.spec.Stdin, c.spec.Stdout, &c.complaint
+	c.outer.WaitDelay = 2 * time.Second // a reader of input that never ends must not hold Wait
+	c.control = control
+	return c.outer.Start()
+}
+
+// stderr returns the file that the command writes its errors to. Bubblewrap's own go elsewhere, so that
+// they can be told apart.
+func (c *Cmd) stderr() (*os.File, error) {
+	if c.spec.Stderr == nil || c.merged() {
+		return os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	}
+	if file, ok := c.spec.Stderr.(*os.File); ok {
+		return file, nil
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	c.copying.Go(func() {
+		defer r.Close()
+		io.Copy(c.spec.Stderr, r)
+	})
+	return w, nil
+}
+
+// merged reports whether both outputs go to one writer, which then sees them in order.
+func (c *Cmd) merged() bool {
+	out, err := c.spec.Stdout, c.spec.Stderr
+	return out != nil && err != nil && reflect.TypeOf(out).Comparable() && out == err
+}
+
+// prepare limits the first process, opens the ports, and has it start the command.
+func (c *Cmd) prepare() (err error) {
+	pid, err := c.control.awaitReady()
+	if err != nil {
+		return err
+	}
+	if c.first, err = os.FindProcess(pid); err != nil {
+		return err
+	}
+	if c.limits, err = c.sandbox.cgroups.limit(pid, c.spec.Memory, c.spec.Processes); err != nil {
+		return err
+	}
+	env := slices.Clone(c.spec.Env)
+	for _, f := range c.spec.Forwards {
+		if err := c.forward(f); err != nil {
+			return err
+		}
+	}
+	for _, f := range c.spec.Listen {
+		if err := c.listen(f); err != nil {
+			return err
+		}
+	}
+	if c.spec.Proxy != nil {
+		url, err := c.serveProxy(c.spec.Proxy)
+		if err != nil {
+			return err
+		}
+		for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"} {
+			env = append(env, name+"="+url)
+		}
+	}
+	return c.control.start(c.command(env))
+}
+
+func (c *Cmd) command(env []string) first.Command {
+	home := "/tmp"
+	if c.sandbox.off {
+		home = os.TempDir()
+	}
+	for _, v := range []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + home, "LANG=C.UTF-8"} {
+		name, _, _ := strings.Cut(v, "=")
+		if !slices.ContainsFunc(env, func(e string) bool { return strings.HasPrefix(e, name+"=") }) {
+			env = append(env, v)
+		}
+	}
+	inside := func(text string) string { return c.sandbox.hostPath(c.spec.Binds, text) }
+	command := first.Command{Dir: inside(c.spec.Dir), MergeStderr: c.merged()}
+	for _, arg := range c.spec.Args {
+		command.Args = append(command.Args, inside(arg))
+	}
+	for _, v := range env {
+		name, value, _ := strings.Cut(v, "=")
+		parts := strings.Split(value, ":")
+		for i := range parts {
+			parts[i] = inside(parts[i])
+		}
+		command.Env = append(command.Env, name+"="+strings.Join(parts, ":"))
+	}
+	return command
+}
+
+// watch ends the command with its context or when it goes over a limit, until all inside is dead.
+func (c *Cmd) watch() {
+	tick := make(<-chan time.Time)
+	if c.limits.any() {
+		ticker := time.NewTicker(100 * time.Millisecond)
+		defer ticker.Stop()
+		tick = ticker.C
+	}
+	ctxDone, kill := c.ctx.Done(), make(<-chan time.Time)
+	for {
+		select {
+		case <-c.control.gone:
+			c.release()
+			return
+		case <-tick:
+			if err := c.limits.exceeded(); err != nil {
+				c.stop(err)
+				c.kill()
+			}
+		case <-ctxDone:
+			ctxDone = nil
+			c.stop(context.Cause(c.ctx))
+			c.control.signal(syscall.SIGTERM)
+			timer := time.NewTimer(c.spec.Grace)
+			defer timer.Stop()
+			kill = timer.C
+		case <-kill:
+			c.kill()
+		}
+	}
+}
+
+// stop keeps why the command was ended, for Wait.
+func (c *Cmd) stop(reason error) {
+	if c.reason == nil {
+		c.reason = reason
+	}
+}
+
+// kill ends everything inside. The end of the first process of a process namespace is the end of all
+// its processes; with --sandbox=off it has to kill them itself.
+func (c *Cmd) kill() {
+	if c.sandbox.off {
+		c.control.killAll()
+		return
+	}
+	c.first.Kill()
+}
+
+// abandon ends a command that is not yet running.
+func (c *Cmd) abandon() {
+	c.control.abandon()
+	if !c.sandbox.off {
+		c.outer.Process.Kill()
+	}
+}
+
+// release gives back what the command used on the host.
+func (c *Cmd) release() {
+	defer close(c.gone)
+	c.ended()
+	if c.limits != nil {
+		if err := c.limits.exceeded(); err != nil {
+			c.stop(err)
+		}
+		c.limits.close()
+	}
+}
+
+// Wait waits until the command has ended and nothing of it is left. It returns nil for exit status 0, an
+// *ExitError for another end, the cause of the context's end, or the fault sandbox.out_of_memory or
+// sandbox.too_many_processes.
+func (c *Cmd) Wait() error { return c.wait() }
+
+func (c *Cmd) collect() error {
+	<-c.gone
+	c.outer.Wait()
+	c.copying.Wait()
+	end := c.control.end
+	var f *fault.Fault
+	switch {
+	case errors.As(c.reason, &f):
+		return f
+	case c.reason != nil:
+		return fmt.Errorf("the command was stopped: %w", c.reason)
+	case end == nil:
+		return &ExitError{Code: 137, Signal: syscall.SIGKILL}
+	case end.Code != 0:
+		return end
+	}
+	return nil
+}
+
+// Signal sends a signal to the command and the processes of its group.
+func (c *Cmd) Signal(sig os.Signal) error {
+	n, ok := sig.(syscall.Signal)
+	if !ok {
+		return fmt.Errorf("sandbox: %v is not a signal", sig)
+	}
+	select {
+	case <-c.gone:
+		return os.ErrProcessDone
+	default:
+		if n == syscall.SIGKILL {
+			c.kill()
+			return nil
+		}
+		return c.control.signal(n)
+	}
+}
+
+// Pid returns the process on the host that is the root of the command's processes.
+func (c *Cmd) Pid() int { return c.first.Pid }
+
+// Done is closed when the command has ended and nothing of it is left.
+func (c *Cmd) Done() <-chan struct{} { return c.gone }
+
+// Dial connects to a port of 127.0.0.1 inside. It fails at once where nothing listens.
+func (c *Cmd) Dial(ctx context.Context, port int) (net.Conn, error) {
+	fd, err := c.control.socket()
+	if err != nil {
+		return nil, err
+	}
+	return connect(ctx, fd, port)
+}
+
+func itoa[T int | int64](n T) string { return strconv.FormatInt(int64(n), 10) }

@@ -1,0 +1,201 @@
+// Package sandbox runs code we do not trust: the commands of an app's build, the checks and plans of a
+// pattern, and apps on the local target.
+//
+// A command runs in bubblewrap, as nobody, in namespaces of its own, without capabilities. It sees the
+// base system read-only, an empty /tmp, and what its Spec binds. It has no network but its own loopback.
+// What it may reach outside is given by name: a Forward makes a Unix socket of the host a port inside, a
+// Proxy lets it fetch from listed hosts, and Dial or Listen reach a server inside from the host. None of
+// these puts a socket into the file system of the sandbox: package first, the first process inside, hands
+// fresh sockets of its network namespace to the host, and the host connects and listens on them. The
+// command can neither replace such a socket nor find another one beside it.
+//
+// The memory and the number of tasks are limited by cgroups where they can be written, else by watching the
+// process tree, which is slower to notice. Address space is never limited: Go programs reserve far more
+// than they use. The tasks of a sandbox end with its Cmd, with its context, and with the platform.
+//
+// With Options.Off there is no isolation at all: the same calls run the command on the host with a cleared
+// environment. Binds are then not made; the folder, arguments and environment of the Spec are rewritten from
+// Target to Source where they begin with a Target, and ports inside are ports of the host's loopback.
+//
+// Deliberately absent: images and layers, user name mapping (files written inside belong to the platform's
+// user), quotas on bound folders, and any way to add privileges.
+package sandbox
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"flywheel.dev/flywheel/internal/fault"
+)
+
+// Options say how sandboxes are made.
+type Options struct {
+	Self string // the flywheel binary, by default the running one
+	Off  bool   // run without isolation; whoever sets it has it audited
+}
+
+// Sandbox makes sandboxes. It is safe for concurrent use and is never closed.
+type Sandbox struct {
+	off     bool
+	bwrap   string
+	self    *os.File // kept open: an upgrade of the binary must not change what runs inside
+	base    []string // flags that show the base system
+	cgroups cgroups
+}
+
+// isolation is the part of the flags that must never be weakened: without them, a read-only bind was
+// remounted writable by a command that ran as root.
+var isolation = []string{
+	"--unshare-all", "--unshare-user", "--uid", "65534", "--gid", "65534", "--cap-drop", "ALL",
+	"--disable-userns", "--new-session", "--die-with-parent", "--clearenv",
+}
+
+// New returns what makes sandboxes, after it has run one. Where that fails, the fault
+// "sandbox.unavailable" says why and what to do; nothing is ever run without isolation instead.
+func New(options Options) (*Sandbox, error) {
+	if options.Self == "" {
+		options.Self = "/proc/self/exe"
+	}
+	self, err := os.Open(options.Self)
+	if err != nil {
+		return nil, err
+	}
+	s := &Sandbox{off: options.Off, self: self, cgroups: findCgroups()}
+	if s.off {
+		return s, nil
+	}
+	if s.bwrap, err = exec.LookPath("bwrap"); err != nil {
+		return nil, fault.New(fault.Unavailable, "sandbox.unavailable", "Bubblewrap is not installed, so untrusted code cannot be run.").
+			Do("Install the package bubblewrap, version 0.8 or newer.").Because(err)
+	}
+	s.base = baseSystem()
+	return s, s.prove()
+}
+
+// prove runs a command that does nothing.
+func (s *Sandbox) prove() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	cmd, err := s.Command(ctx, Spec{Args: []string{"true"}})
+	if err != nil {
+		return err
+	}
+	return cmd.Run()
+}
+
+// unavailable explains why bubblewrap ended before the command began.
+func unavailable(complaint string, cause error) error {
+	lines := strings.Split(strings.TrimSpace(complaint), "\n")
+	reason := strings.TrimPrefix(lines[len(lines)-1], "bwrap: ")
+	if reason == "" {
+		reason = "it ended without a reason"
+	}
+	return fault.New(fault.Unavailable, "sandbox.unavailable", "The sandbox cannot be made: %s.", strings.TrimSuffix(reason, ".")).
+		Do("Allow user namespaces (sysctl user.max_user_namespaces; on Ubuntu an AppArmor profile for bwrap; in a container, " +
+			"its seccomp and /proc settings) and use bubblewrap 0.8 or newer, or accept the risk with --sandbox=off.").Because(cause)
+}
+
+// baseSystem returns the flags that show programs and libraries of the host, and of /etc only what
+// programs need to start. /etc/ssl as a whole holds private keys that root inside could read.
+func baseSystem() []string {
+	flags := []string{"--ro-bind", "/usr", "/usr"}
+	for _, dir := range []string{"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"} {
+		if target, err := os.Readlink(dir); err == nil {
+			flags = append(flags, "--symlink", target, dir)
+		} else if _, err := os.Stat(dir); err == nil {
+			flags = append(flags, "--ro-bind", dir, dir)
+		}
+	}
+	for _, file := range []string{
+		"/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/localtime", "/etc/mime.types",
+		"/etc/ssl/certs", "/etc/ssl/cert.pem", "/etc/ssl/openssl.cnf", "/etc/ca-certificates", "/etc/pki/tls/certs", "/etc/pki/ca-trust",
+	} {
+		if _, err := os.Stat(file); err == nil {
+			flags = append(flags, "--ro-bind", file, file)
+		}
+	}
+	return flags
+}
+
+// stubs are the files of /etc that would tell about the host. Network Host shows the real hosts file.
+var stubs = []struct{ path, text string }{
+	{"/etc/passwd", "nobody:x:65534:65534:nobody:/tmp:/bin/sh\n"},
+	{"/etc/group", "nobody:x:65534:\n"},
+	{"/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"},
+}
+
+// flags returns the arguments of bubblewrap for spec, up to the command, and the files it reads from
+// file descriptors that begin with firstFD.
+func (s *Sandbox) flags(spec Spec, firstFD int) (flags []string, files []*os.File, err error) {
+	flags = append(flags, isolation...)
+	flags = append(flags, "--as-pid-1")
+	if spec.Network == Host {
+		flags = append(flags, "--share-net")
+	}
+	tmp := "1073741824"
+	if spec.Memory > 0 {
+		tmp = itoa(spec.Memory)
+	}
+	flags = append(flags, s.base...)
+	flags = append(flags, "--proc", "/proc", "--dev", "/dev", "--size", tmp, "--tmpfs", "/dev/shm", "--remount-ro", "/dev",
+		"--size", tmp, "--tmpfs", "/tmp")
+	for _, stub := range stubs {
+		if spec.Network == Host && stub.path == "/etc/hosts" {
+			flags = append(flags, "--ro-bind-try", "/etc/hosts", "/etc/hosts", "--ro-bind-try", "/etc/resolv.conf", "/etc/resolv.conf")
+			continue
+		}
+		file, err := readable(stub.text)
+		if err != nil {
+			closeAll(files)
+			return nil, nil, err
+		}
+		flags = append(flags, "--ro-bind-data", itoa(firstFD+len(files)), stub.path)
+		files = append(files, file)
+	}
+	for _, b := range spec.Binds {
+		how := "--ro-bind"
+		if b.Writable {
+			how = "--bind"
+		}
+		flags = append(flags, how, b.Source, b.Target)
+	}
+	// What is left of / is a file system in memory: it must not be a place to write without limit.
+	return append(flags, "--remount-ro", "/"), files, nil
+}
+
+// readable returns the reading end of a pipe that holds text.
+func readable(text string) (*os.File, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer w.Close()
+	_, err = io.WriteString(w, text)
+	return r, err
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}
+
+// hostPath returns text, or for --sandbox=off the path on the host if text begins with a Target.
+func (s *Sandbox) hostPath(binds []Bind, text string) string {
+	if !s.off {
+		return text
+	}
+	best := Bind{}
+	for _, b := range binds {
+		target := filepath.Clean(b.Target)
+		if (text == target || strings.HasPrefix(text, target+"/")) && len(target) > len(best.Target) {
+			best = Bind{Source: b.Source, Target: target}
+		}
+	}
+	return best.Source + strings.TrimPrefix(text, best.Target)
+}
