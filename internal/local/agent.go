@@ -425,7 +425,7 @@ func (a *agent) startAll(s Service, log *serviceLog, processes []*process) error
 	}
 	stopAll(processes)
 	var known *fault.Fault
-	if errors.As(err, &known) {
+	if errors.As(err, &known) && known.Code != "sandbox.cannot_run" { // not the version's fault
 		return known
 	}
 	var ids []string

@@ -1,7 +1,6 @@
 package local
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -11,12 +10,14 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
+	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/sandbox"
 )
 
@@ -50,11 +51,11 @@ type process struct {
 	id      string
 	service Service
 	log     *serviceLog
-	socket  string // leads to the server inside
 	backend *backend
 	proxy   *proxy
-	start   func(ctx context.Context, p *process) (*sandbox.Cmd, error)
-	cleanup func(p *process)
+	start   func() (*sandbox.Cmd, int, error) // returns the port inside too
+	cleanup func()
+	output  *lineWriter
 
 	first   chan error    // how the first start went, once
 	quit    chan struct{} // closed by stop
@@ -62,9 +63,10 @@ type process struct {
 	stopped chan struct{} // closed when nothing of it is left
 
 	mu       sync.Mutex
+	cmd      *sandbox.Cmd // nil while none runs
+	port     int          // where it listens inside
 	health   Health
 	reason   string
-	pid      int
 	restarts int
 	started  time.Time
 	lastExit string
@@ -75,9 +77,11 @@ type process struct {
 func (p *process) status() (Process, string, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return Process{
-		ID: p.id, Pid: p.pid, Health: p.health, Restarts: p.restarts, Started: p.started, LastExit: p.lastExit,
-	}, p.reason, p.barred
+	status := Process{ID: p.id, Health: p.health, Restarts: p.restarts, Started: p.started, LastExit: p.lastExit}
+	if p.cmd != nil {
+		status.Pid = p.cmd.Pid()
+	}
+	return status, p.reason, p.barred
 }
 
 func (p *process) set(health Health, reason string) {
@@ -90,7 +94,7 @@ func (p *process) set(health Health, reason string) {
 // run keeps the process running until stop. The result of the first start goes to p.first.
 func (p *process) run() {
 	defer close(p.stopped)
-	defer p.cleanup(p)
+	defer p.cleanup()
 	backOff := firstBackOff
 	for {
 		began := time.Now()
@@ -129,34 +133,26 @@ func (p *process) report(err error) {
 
 // live is one life of the process: from its start to its end. It returns why it ended.
 func (p *process) live() error {
-	ctx, kill := context.WithCancel(context.Background())
-	defer kill()
 	p.set(Progressing, "it is starting")
-	os.Remove(p.socket)
-	cmd, err := p.start(ctx, p)
+	cmd, port, err := p.start()
 	p.mu.Lock()
 	p.barred = err != nil
+	if err == nil {
+		p.cmd, p.port, p.started = cmd, port, time.Now().UTC()
+	}
 	p.mu.Unlock()
 	if err != nil {
 		return fmt.Errorf("it could not be started: %w", err)
 	}
-	p.mu.Lock()
-	p.pid, p.started = cmd.Pid(), time.Now().UTC()
-	p.mu.Unlock()
-	exit := make(chan error, 1)
-	go func() { exit <- cmd.Wait() }()
-
-	watch, stopWatching := context.WithCancel(ctx)
+	ctx, stopWatching := context.WithCancel(context.Background())
 	unhealthy := make(chan error, 1)
-	go func() { unhealthy <- p.watch(watch) }()
-
+	go func() { unhealthy <- p.watch(ctx) }()
 	var why error
 	select {
-	case err := <-exit:
-		exit <- err
-		why = p.ended(err)
+	case <-cmd.Done():
+		why = p.ended(cmd.Wait())
 	case why = <-unhealthy:
-		unhealthy <- why
+		unhealthy <- nil
 	case <-p.quit:
 		why = errors.New("it was stopped")
 	}
@@ -165,24 +161,35 @@ func (p *process) live() error {
 	p.proxy.setReady(p.backend, false)
 	cmd.Signal(syscall.SIGTERM)
 	select {
-	case err = <-exit:
+	case <-cmd.Done():
 	case <-time.After(killAfter):
-		kill()
-		err = <-exit
+		cmd.Signal(syscall.SIGKILL)
 	}
+	err = cmd.Wait()
+	p.output.flush()
 	p.mu.Lock()
-	p.pid, p.lastExit = 0, describeExit(err)
+	p.cmd, p.lastExit = nil, describeExit(err)
 	p.mu.Unlock()
 	return why
 }
 
+// dial connects to the server inside.
+func (p *process) dial(ctx context.Context) (net.Conn, error) {
+	p.mu.Lock()
+	cmd, port := p.cmd, p.port
+	p.mu.Unlock()
+	if cmd == nil {
+		return nil, errors.New("the process does not run")
+	}
+	return cmd.Dial(ctx, port)
+}
+
 // ended says how a process that ended by itself did so.
 func (p *process) ended(err error) error {
-	text := "it ended: " + describeExit(err)
-	if strings.Contains(text, "killed") {
-		text += fmt.Sprintf("; its memory limit is %d MB", p.service.MemoryMB)
+	if fault.Is(err, "sandbox.out_of_memory") {
+		return fmt.Errorf("it ended: it used more than its %d MB of memory", p.service.MemoryMB)
 	}
-	return errors.New(text)
+	return errors.New("it ended: " + describeExit(err))
 }
 
 func describeExit(err error) string {
@@ -234,7 +241,7 @@ func (p *process) watch(ctx context.Context) error {
 func (p *process) probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, probeEvery)
 	defer cancel()
-	return answers(ctx, p.socket, p.service.Health)
+	return answers(ctx, p.dial, p.service.Health)
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {
@@ -263,28 +270,23 @@ func (a *agent) newProcess(f *fleet, log *serviceLog, to *proxy) *process {
 		first: make(chan error, 1), quit: make(chan struct{}), stopped: make(chan struct{}),
 		health: Progressing, reason: "it is starting",
 	}
-	p.socket = filepath.Join(a.dir, "run", p.id, "http.sock")
-	p.backend = newBackend(p.socket, a.log.With("service", f.service.Name, "process", p.id))
-	p.start = func(ctx context.Context, p *process) (*sandbox.Cmd, error) { return a.startSandboxed(ctx, f, p) }
-	p.cleanup = func(p *process) {
-		os.RemoveAll(filepath.Dir(p.socket))
-		removeTree(a.home(p))
-	}
+	home := filepath.Join(a.dir, "homes", p.id)
+	p.backend = newBackend(p.dial, a.log.With("service", f.service.Name, "process", p.id))
+	p.output = &lineWriter{log: log, process: p.id, hide: hider(f.secrets)}
+	p.start = func() (*sandbox.Cmd, int, error) { return a.startSandboxed(f, p, home) }
+	p.cleanup = func() { removeTree(home) }
 	return p
 }
 
-func (a *agent) home(p *process) string { return filepath.Join(a.dir, "homes", p.id) }
-
 // startSandboxed starts one copy of the fleet's service. Inside it sees its artifact at /app, a folder of
 // its own at /home/app, its volumes, and nothing else of this machine.
-func (a *agent) startSandboxed(ctx context.Context, f *fleet, p *process) (*sandbox.Cmd, error) {
+func (a *agent) startSandboxed(f *fleet, p *process, home string) (*sandbox.Cmd, int, error) {
 	s := f.service
 	if !a.artifacts.has(s.Artifact) {
-		return nil, artifactMissing(s.Artifact)
+		return nil, 0, artifactMissing(s.Artifact)
 	}
-	home := a.home(p)
-	if err := cmp.Or(os.MkdirAll(home, 0o700), os.MkdirAll(filepath.Dir(p.socket), 0o700)); err != nil {
-		return nil, full(err)
+	if err := os.MkdirAll(home, 0o700); err != nil {
+		return nil, 0, full(err)
 	}
 	spec := sandbox.Spec{
 		Args: s.Command,
@@ -295,19 +297,21 @@ func (a *agent) startSandboxed(ctx context.Context, f *fleet, p *process) (*sand
 		},
 		Memory:    int64(s.MemoryMB) << 20,
 		Processes: maxProcesses,
+		Stdout:    p.output,
+		Stderr:    p.output,
+		Grace:     killAfter,
 	}
 	for _, target := range sortedKeys(s.Volumes) {
 		folder := a.volumePath(s.Volumes[target])
 		if _, err := os.Stat(folder); err != nil {
-			return nil, volumeMissing(s.Volumes[target])
+			return nil, 0, volumeMissing(s.Volumes[target])
 		}
 		spec.Binds = append(spec.Binds, sandbox.Bind{Source: folder, Target: target, Writable: true})
 	}
 	port, err := a.insidePort(insidePort)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	spec.Listen = []sandbox.Forward{{Port: port, Socket: p.socket}}
 	env := map[string]string{
 		"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/home/app", "TMPDIR": "/tmp", "LANG": "C.UTF-8",
 		"PORT": strconv.Itoa(port), "FLYWHEEL_SERVICE": s.Name, "FLYWHEEL_PROCESS": p.id, "FLYWHEEL_RELEASE": s.Artifact,
@@ -315,11 +319,11 @@ func (a *agent) startSandboxed(ctx context.Context, f *fleet, p *process) (*sand
 	for i, name := range sortedKeys(s.Uses) {
 		port, err := a.insidePort(insideUses + i)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		gateway, err := a.gateway(s.Uses[name])
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		spec.Forwards = append(spec.Forwards, sandbox.Forward{Port: port, Socket: gateway})
 		env[name] = "http://127.0.0.1:" + strconv.Itoa(port)
@@ -329,17 +333,12 @@ func (a *agent) startSandboxed(ctx context.Context, f *fleet, p *process) (*sand
 	for _, name := range sortedKeys(env) {
 		spec.Env = append(spec.Env, name+"="+env[name])
 	}
-	out := &lineWriter{log: p.log, process: p.id, hide: hider(f.secrets)}
-	spec.Stdout, spec.Stderr = out, out
-	cmd, err := a.sandbox.Command(ctx, spec)
+	// The process ends by Signal, after its requests, not with a context.
+	cmd, err := a.sandbox.Command(context.Background(), spec)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	go func() { <-ctx.Done(); out.flush() }()
-	return cmd, nil
+	return cmd, port, cmd.Start()
 }
 
 // insidePort returns the port an app sees. Each sandbox has its own network, so it may be the same for
@@ -359,8 +358,11 @@ func (a *agent) insidePort(inside int) (int, error) {
 // hider replaces the values of secrets in what an app prints. Very short values are left, they would
 // make the log unreadable and hide nothing.
 func hider(secrets map[string]string) *strings.Replacer {
+	names := sortedKeys(secrets)
+	// One value may begin with another: the longer one goes first.
+	slices.SortStableFunc(names, func(a, b string) int { return len(secrets[b]) - len(secrets[a]) })
 	var pairs []string
-	for _, name := range sortedKeys(secrets) {
+	for _, name := range names {
 		if len(secrets[name]) >= 6 {
 			pairs = append(pairs, secrets[name], "[secret "+name+"]")
 		}

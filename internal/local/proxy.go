@@ -35,12 +35,12 @@ type backend struct {
 	idle    chan struct{} // not nil once retired; closed when busy is 0
 }
 
-// newBackend returns a backend that reaches the server behind a Unix socket.
-func newBackend(socket string, log *slog.Logger) *backend {
+type dialer func(context.Context) (net.Conn, error)
+
+// newBackend returns a backend that reaches its server by dial.
+func newBackend(dial dialer, log *slog.Logger) *backend {
 	transport := &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return dialUnix(ctx, socket)
-		},
+		DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
 		DisableKeepAlives:  true,
 		DisableCompression: true,
 	}
@@ -209,13 +209,11 @@ func listenUnix(name string) (listener net.Listener, err error) {
 	return listener, nil
 }
 
-// answers reports whether a GET of path through the socket is answered with 200, and if not, why.
-func answers(ctx context.Context, socket, path string) error {
+// answers reports whether a GET of path is answered with 200, and if not, why.
+func answers(ctx context.Context, dial dialer, path string) error {
 	client := &http.Client{
 		Transport: &http.Transport{
-			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				return dialUnix(ctx, socket)
-			},
+			DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
 			DisableKeepAlives: true,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

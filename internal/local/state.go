@@ -58,7 +58,7 @@ func openStore(dir string) (*store, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		key := make([]byte, 32)
 		rand.Read(key)
-		text = []byte(base64.StdEncoding.EncodeToString(key))
+		text = []byte(base64.URLEncoding.EncodeToString(key))
 		err = writeFile(name, text)
 	}
 	if err != nil {
@@ -124,11 +124,11 @@ func (s *store) instance(id string) (instanceRecord, error) {
 
 func (s *store) seal(ctx context.Context, value string) (string, error) {
 	sealed, err := s.keeper.Encrypt(ctx, []byte(value))
-	return base64.StdEncoding.EncodeToString(sealed), err
+	return base64.URLEncoding.EncodeToString(sealed), err
 }
 
 func (s *store) open(ctx context.Context, sealed string) (string, error) {
-	bytes, err := base64.StdEncoding.DecodeString(sealed)
+	bytes, err := base64.URLEncoding.DecodeString(sealed)
 	if err != nil {
 		return "", err
 	}

@@ -1,0 +1,567 @@
+package local
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"flywheel.dev/flywheel/internal/fault"
+)
+
+func TestAReleaseUnderLoadFailsNoRequest(t *testing.T) {
+	agent, _ := startAgent(t)
+	first, second := artifact(t, agent, "one", ""), artifact(t, agent, "two", "")
+	service := shop(first)
+	service.Instances = 2
+	status := apply(t, agent, service)
+
+	stop := load(t, status.URL)
+	status, err := agent.Release(t.Context(), status.ID, second)
+	must(t, err)
+	if status.Artifact != second || version(t, status) != "two" {
+		t.Errorf("after the release runs %s", status.Artifact)
+	}
+	service = status.Service
+	service.Env = map[string]string{"COLOR": "blue"}
+	if status = apply(t, agent, service); get(t, status.URL+"/env?name=COLOR") != "blue" {
+		t.Error("the changed environment did not reach the app")
+	}
+	before := pids(status)
+	service.Instances = 3
+	status = apply(t, agent, service)
+	if !containsAll(pids(status), before) {
+		t.Error("adding a process restarted the others")
+	}
+	service.Instances = 1
+	status = apply(t, agent, service)
+	if !containsAll(before, pids(status)) {
+		t.Error("removing processes restarted the one that stays")
+	}
+	sent, failures := stop()
+	if len(failures) > 0 {
+		t.Errorf("%d of %d requests failed, the first: %v", len(failures), sent, failures[0])
+	}
+	if sent < 200 {
+		t.Errorf("only %d requests were sent", sent)
+	}
+}
+
+// load sends about 200 requests a second over kept connections, among them POSTs and slow ones, until
+// the returned func is called, but at least for one second.
+func load(t *testing.T, url string) (stop func() (sent int, failures []error)) {
+	transport := &http.Transport{MaxIdleConnsPerHost: 64}
+	client := &http.Client{Transport: transport, Timeout: 10 * time.Second}
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	var failures []error
+	sent, quit, began := 0, make(chan struct{}), time.Now()
+	send := func(i int) error {
+		var response *http.Response
+		var err error
+		switch body := fmt.Sprintf("order %d", i); {
+		case i%10 == 0:
+			response, err = client.Get(url + "/slow?ms=400")
+		case i%3 == 0:
+			// A body that cannot be read twice: the client could not repeat it either.
+			response, err = client.Post(url+"/echo", "text/plain", io.MultiReader(strings.NewReader(body)))
+		default:
+			response, err = client.Get(url + "/version")
+		}
+		if err != nil {
+			return err
+		}
+		defer response.Body.Close()
+		text, err := io.ReadAll(response.Body)
+		if err != nil {
+			return err
+		}
+		if response.StatusCode != http.StatusOK {
+			return fmt.Errorf("%d %s", response.StatusCode, text)
+		}
+		return nil
+	}
+	all.Go(func() {
+		ticker := time.NewTicker(5 * time.Millisecond)
+		defer ticker.Stop()
+		for i := 1; ; i++ {
+			select {
+			case <-quit:
+				return
+			case <-ticker.C:
+			}
+			all.Go(func() {
+				err := send(i)
+				mu.Lock()
+				defer mu.Unlock()
+				sent++
+				if err != nil {
+					failures = append(failures, err)
+				}
+			})
+		}
+	})
+	return func() (int, []error) {
+		time.Sleep(time.Second - min(time.Second, time.Since(began)))
+		close(quit)
+		all.Wait()
+		transport.CloseIdleConnections()
+		return sent, failures
+	}
+}
+
+func pids(s Status) []int {
+	var all []int
+	for _, p := range s.Processes {
+		all = append(all, p.Pid)
+	}
+	return all
+}
+
+func containsAll(all, some []int) bool {
+	for _, one := range some {
+		if !slices.Contains(all, one) {
+			return false
+		}
+	}
+	return true
+}
+
+func TestAVersionThatCannotRunLeavesTheOldOneUntouched(t *testing.T) {
+	agent, _ := startAgent(t)
+	service := shop(artifact(t, agent, "one", ""))
+	service.StartSec = 1
+	status := apply(t, agent, service)
+	for mode, want := range map[string]struct{ reason, line string }{
+		"sick":  {"GET /healthz answered 500", "the database does not answer"},
+		"crash": {"exit status 3", "boom: no configuration"},
+		"hog":   {"more than its 128 MB of memory", "starting hog hog"},
+	} {
+		t.Run(mode, func(t *testing.T) {
+			_, err := agent.Release(t.Context(), status.ID, artifact(t, agent, mode, mode))
+			f := wantFault(t, err, "service.unhealthy")
+			if !strings.Contains(f.Message, want.reason) {
+				t.Errorf("the message is %q, want %q in it", f.Message, want.reason)
+			}
+			if len(f.Fields) != 1 || f.Fields[0].Path != "log" || !strings.Contains(f.Fields[0].Message, want.line) {
+				t.Errorf("the fields are %+v, want %q in them", f.Fields, want.line)
+			}
+		})
+	}
+	t.Run("a command that is not there", func(t *testing.T) {
+		bad := service
+		bad.Command = []string{"./shop"}
+		_, err := agent.ApplyService(t.Context(), bad)
+		wantFault(t, err, "service.unhealthy")
+	})
+	now, err := agent.GetService(t.Context(), status.ID)
+	must(t, err)
+	if now.Health != Healthy || !slices.Equal(pids(now), pids(status)) || now.Artifact != status.Artifact || version(t, now) != "one" {
+		t.Errorf("what ran before is now %+v", now)
+	}
+	t.Run("a first version", func(t *testing.T) {
+		bad := shop(artifact(t, agent, "crash", "crash"))
+		bad.Name = "new"
+		_, err := agent.ApplyService(t.Context(), bad)
+		wantFault(t, err, "service.unhealthy")
+		_, err = agent.GetService(t.Context(), bad.ID())
+		wantFault(t, err, "service.not_found")
+	})
+}
+
+func TestServicesComeBackOnTheirAddressesAfterTheAgentWasKilled(t *testing.T) {
+	agent, dir := startAgent(t)
+	must(t, agent.PutSecrets(t.Context(), "ins_shop", map[string]string{"token": "s3cr3t-token"}))
+	service := shop(artifact(t, agent, "one", ""))
+	service.Instances, service.Secrets = 2, map[string]string{"TOKEN": "token"}
+	before := apply(t, agent, service)
+
+	health, err := agent.Health(t.Context())
+	must(t, err)
+	must(t, syscall.Kill(health.Pid, syscall.SIGKILL))
+	awaitEnd(t, health.Pid)
+	for _, pid := range pids(before) {
+		awaitEnd(t, pid)
+	}
+	again, err := EnsureAgent(t.Context(), dir, "")
+	must(t, err)
+	var after Status
+	eventually(t, func() error {
+		if after, err = again.GetService(t.Context(), before.ID); err != nil || after.Health != Healthy {
+			return fmt.Errorf("the service is %s %s %w", after.Health, after.Reason, err)
+		}
+		return nil
+	})
+	if after.URL != before.URL || get(t, after.URL+"/env?name=TOKEN") != "s3cr3t-token" {
+		t.Errorf("the service came back as %+v", after)
+	}
+	homes, _ := os.ReadDir(filepath.Join(dir, "homes"))
+	if len(homes) != 2 {
+		t.Errorf("%d folders of processes are left, want 2", len(homes))
+	}
+	// A service that came back is not restarted by an apply that changes nothing.
+	if same := apply(t, again, service); !slices.Equal(pids(same), pids(after)) {
+		t.Error("an apply that changes nothing restarted the service")
+	}
+}
+
+func TestACrashedProcessIsSeenAndStartedAgain(t *testing.T) {
+	agent, _ := startAgent(t)
+	status := apply(t, agent, shop(artifact(t, agent, "one", "")))
+	if code, _ := ask(t, status.URL+"/exit"); code != http.StatusBadGateway {
+		t.Errorf("the request that ended the process was answered with %d", code)
+	}
+	eventually(t, func() error {
+		now, err := agent.GetService(t.Context(), status.ID)
+		if err != nil {
+			return err
+		}
+		if p := now.Processes[0]; now.Health != Healthy || p.Restarts != 1 || p.LastExit != "exit status 7" {
+			return fmt.Errorf("the service is %+v", now)
+		}
+		return nil
+	})
+	if version(t, status) != "one" {
+		t.Error("the service does not answer after the restart")
+	}
+	// One that takes more memory than it may.
+	ask(t, status.URL+"/hog")
+	eventually(t, func() error {
+		now, err := agent.GetService(t.Context(), status.ID)
+		if err != nil {
+			return err
+		}
+		if p := now.Processes[0]; now.Health != Healthy || p.Restarts != 2 {
+			return fmt.Errorf("the service is %+v", now)
+		}
+		return nil
+	})
+}
+
+func TestAServiceWhoseProcessesCannotComeBackIsMissingUntilItIsRepaired(t *testing.T) {
+	agent, dir := startAgent(t)
+	digest := artifact(t, agent, "one", "")
+	status := apply(t, agent, shop(digest))
+	removeTree(artifacts{filepath.Join(dir, "artifacts")}.path(digest))
+	must(t, syscall.Kill(status.Processes[0].Pid, syscall.SIGKILL))
+	eventually(t, func() error {
+		if now, err := agent.GetService(t.Context(), status.ID); err != nil || now.Health != Missing {
+			return fmt.Errorf("the service is %+v %w", now, err)
+		}
+		return nil
+	})
+	_, err := agent.ApplyService(t.Context(), status.Service)
+	wantFault(t, err, "artifact.not_found")
+	artifact(t, agent, "one", "")
+	if now := apply(t, agent, status.Service); now.URL != status.URL || version(t, now) != "one" {
+		t.Errorf("the repaired service is %+v", now)
+	}
+}
+
+func TestAnAppReadsNothingOfThePlatformOrItsNeighbours(t *testing.T) {
+	agent, dir := startAgent(t)
+	must(t, os.WriteFile(filepath.Join(filepath.Dir(dir), "flywheel.db"), []byte("platform data"), 0o644))
+	must(t, agent.PutSecrets(t.Context(), "ins_other", map[string]string{"token": "neighbours-token"}))
+	digest := artifact(t, agent, "one", "")
+	other := shop(digest)
+	other.Instance, other.Secrets = "ins_other", map[string]string{"TOKEN": "token"}
+	neighbour := apply(t, agent, other)
+	must(t, agent.PutSecrets(t.Context(), "ins_shop", map[string]string{"token": "own-token-1"}))
+	service := shop(digest)
+	service.Secrets = map[string]string{"TOKEN": "token"}
+	status := apply(t, agent, service)
+
+	for _, path := range []string{
+		filepath.Join(filepath.Dir(dir), "flywheel.db"), filepath.Join(dir, "secret.key"), filepath.Join(dir, "agent.sock"),
+		filepath.Join(dir, "state/services", neighbour.ID+".json"), filepath.Join(dir, "homes"), dir, "/etc/shadow", "/root", "/home/app/../../root",
+		fmt.Sprintf("/proc/%d/environ", neighbour.Processes[0].Pid), fmt.Sprintf("/proc/%d/environ", os.Getpid()),
+	} {
+		if code, text := ask(t, status.URL+"/read?path="+path); code != http.StatusNotFound {
+			t.Errorf("the app reads %s: %s", path, text)
+		}
+	}
+	if got := get(t, status.URL+"/read?path=/home"); got != "app" {
+		t.Errorf("below /home the app sees %q", got)
+	}
+	for _, path := range []string{"/app/version", "/usr/x", "/etc/x", "/x"} {
+		if code := post(t, status.URL+"/write?path="+path, "x"); code != http.StatusForbidden {
+			t.Errorf("the app may write %s", path)
+		}
+	}
+	for _, path := range []string{"/home/app/x", "/tmp/x"} {
+		if code := post(t, status.URL+"/write?path="+path, "x"); code != http.StatusOK {
+			t.Errorf("the app may not write %s", path)
+		}
+	}
+	if code, _ := ask(t, status.URL+"/fetch?url="+neighbour.URL+"/env?name=TOKEN"); code != http.StatusBadGateway {
+		t.Error("the app reaches its neighbour over the network")
+	}
+	// Nor does the agent tell a secret: not in answers, not in logs, not in its folder.
+	answers, err := agent.ListServices(t.Context(), "")
+	must(t, err)
+	if text := fmt.Sprintf("%+v", answers); strings.Contains(text, "own-token-1") {
+		t.Error("an answer holds a secret")
+	}
+	if text := logs(t, agent, status.ID); strings.Contains(text, "own-token-1") || !strings.Contains(text, "with [secret TOKEN]") {
+		t.Errorf("the log is %s", text)
+	}
+	filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
+		if err == nil && entry.Type().IsRegular() && path != filepath.Join(dir, "x") {
+			if content, _ := os.ReadFile(path); bytes.Contains(content, []byte("own-token-1")) {
+				t.Errorf("%s holds a secret", path)
+			}
+		}
+		return nil
+	})
+}
+
+func post(t *testing.T, url, body string) int {
+	t.Helper()
+	response, err := http.Post(url, "text/plain", strings.NewReader(body))
+	must(t, err)
+	response.Body.Close()
+	return response.StatusCode
+}
+
+func logs(t *testing.T, agent *Client, id string) string {
+	t.Helper()
+	r, err := agent.Logs(t.Context(), id, false)
+	must(t, err)
+	defer r.Close()
+	text, err := io.ReadAll(r)
+	must(t, err)
+	return string(text)
+}
+
+func TestASecretThatChangedReachesTheAppWithTheNextRelease(t *testing.T) {
+	agent, _ := startAgent(t)
+	service := shop(artifact(t, agent, "one", ""))
+	service.Secrets = map[string]string{"TOKEN": "token"}
+	_, err := agent.ApplyService(t.Context(), service)
+	wantFault(t, err, "secret.not_set")
+	must(t, agent.PutSecrets(t.Context(), "ins_shop", map[string]string{"token": "first"}))
+	status := apply(t, agent, service)
+	must(t, agent.PutSecrets(t.Context(), "ins_shop", map[string]string{"token": "second"}))
+	if got := get(t, status.URL+"/env?name=TOKEN"); got != "first" {
+		t.Errorf("before the release the app has %q", got)
+	}
+	status, err = agent.Release(t.Context(), status.ID, status.Artifact)
+	must(t, err)
+	if got := get(t, status.URL+"/env?name=TOKEN"); got != "second" {
+		t.Errorf("after the release the app has %q", got)
+	}
+}
+
+func TestAVolumeOutlivesItsServices(t *testing.T) {
+	agent, _ := startAgent(t)
+	volume, err := agent.ApplyVolume(t.Context(), Volume{Instance: "ins_shop", Name: "data", SizeMB: 10})
+	must(t, err)
+	service := shop(artifact(t, agent, "one", ""))
+	service.Volumes = map[string]string{"/data": volume.ID}
+	status := apply(t, agent, service)
+	if code := post(t, status.URL+"/write?path=/data/orders", strings.Repeat("x", 3<<20)); code != http.StatusOK {
+		t.Fatalf("the volume cannot be written: %d", code)
+	}
+	wantFault(t, agent.DeleteVolume(t.Context(), volume.ID), "volume.in_use")
+	must(t, agent.DeleteService(t.Context(), status.ID))
+	awaitEnd(t, status.Processes[0].Pid)
+	if _, err := net.Dial("tcp", strings.TrimPrefix(status.URL, "http://")); err == nil {
+		t.Error("the address of a deleted service still answers")
+	}
+	if volume, err = agent.GetVolume(t.Context(), volume.ID); err != nil || volume.UsedMB != 3 {
+		t.Errorf("the volume is %+v, %v", volume, err)
+	}
+	if status = apply(t, agent, service); len(get(t, status.URL+"/read?path=/data/orders")) != 3<<20 {
+		t.Error("the volume lost its content")
+	}
+	other := service
+	other.Instance = "ins_other"
+	_, err = agent.ApplyService(t.Context(), other)
+	wantFault(t, err, "volume.not_found")
+	must(t, agent.DeleteService(t.Context(), status.ID))
+	must(t, agent.DeleteVolume(t.Context(), volume.ID))
+	if _, err := os.Stat(volume.Path); !errors.Is(err, os.ErrNotExist) {
+		t.Error("a deleted volume is still there")
+	}
+}
+
+func TestAServiceReachesAnotherOneThatItUses(t *testing.T) {
+	agent, _ := startAgent(t)
+	digest := artifact(t, agent, "one", "")
+	search := shop(digest)
+	search.Name = "search"
+	used := apply(t, agent, search)
+	service := shop(digest)
+	service.Uses = map[string]string{"SEARCH_URL": used.ID}
+	status := apply(t, agent, service)
+	url := get(t, status.URL+"/env?name=SEARCH_URL")
+	if got := get(t, status.URL+"/fetch?url="+url+"/version"); !strings.HasPrefix(got, "one ") {
+		t.Errorf("the used service answered %q", got)
+	}
+	// A release of the used service is nothing its user notices.
+	_, err := agent.Release(t.Context(), used.ID, artifact(t, agent, "two", ""))
+	must(t, err)
+	if got := get(t, status.URL+"/fetch?url="+url+"/version"); !strings.HasPrefix(got, "two ") {
+		t.Errorf("the released service answered %q", got)
+	}
+	other := service
+	other.Instance = "ins_other"
+	_, err = agent.ApplyService(t.Context(), other)
+	wantFault(t, err, "service.not_found")
+}
+
+func TestStreamsAndUpgradedConnectionsPass(t *testing.T) {
+	agent, _ := startAgent(t)
+	status := apply(t, agent, shop(artifact(t, agent, "one", "")))
+	if got := get(t, status.URL+"/stream"); got != "0\n1\n2" {
+		t.Errorf("the stream was %q", got)
+	}
+	conn, err := net.Dial("tcp", strings.TrimPrefix(status.URL, "http://"))
+	must(t, err)
+	defer conn.Close()
+	must(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+	fmt.Fprint(conn, "GET /upgrade HTTP/1.1\r\nHost: shop\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	in := bufio.NewReader(conn)
+	response, err := http.ReadResponse(in, nil)
+	must(t, err)
+	if response.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("the upgrade was answered with %s", response.Status)
+	}
+	for _, word := range []string{"hello", "again"} {
+		fmt.Fprintln(conn, word)
+		line, err := in.ReadString('\n')
+		must(t, err)
+		if line != "echo "+word+"\n" {
+			t.Errorf("the app answered %q", line)
+		}
+	}
+}
+
+func TestALogIsFollowedWhileTheAppPrints(t *testing.T) {
+	agent, _ := startAgent(t)
+	status := apply(t, agent, shop(artifact(t, agent, "one", "")))
+	r, err := agent.Logs(t.Context(), status.ID, true)
+	must(t, err)
+	defer r.Close()
+	lines := bufio.NewScanner(r)
+	if !lines.Scan() || !strings.Contains(lines.Text(), status.Processes[0].ID+" starting one") {
+		t.Fatalf("the first line is %q", lines.Text())
+	}
+	_, err = agent.Release(t.Context(), status.ID, artifact(t, agent, "two", ""))
+	must(t, err)
+	seen := map[string]bool{}
+	for !(seen["starting two"] && seen["stopping politely"]) && lines.Scan() {
+		for _, text := range []string{"starting two", "stopping politely"} {
+			seen[text] = seen[text] || strings.Contains(lines.Text(), text)
+		}
+	}
+	must(t, agent.DeleteService(t.Context(), status.ID))
+	for lines.Scan() {
+	}
+	if len(seen) != 2 || lines.Err() != nil {
+		t.Errorf("the follower saw %v, %v", slices.Collect(maps.Keys(seen)), lines.Err())
+	}
+}
+
+func TestAnOvertakenDeploymentChangesNothing(t *testing.T) {
+	agent, _ := startAgent(t)
+	digest := artifact(t, agent, "one", "")
+	newer, older, looking := *agent, *agent, *agent
+	newer.Fence, older.Fence, looking.ReadOnly = 7, 6, true
+	status := apply(t, &newer, shop(digest))
+	_, err := older.Release(t.Context(), status.ID, digest)
+	wantFault(t, err, "instance.fenced")
+	wantFault(t, older.DeleteService(t.Context(), status.ID), "instance.fenced")
+	wantFault(t, older.PutSecrets(t.Context(), "ins_shop", nil), "instance.fenced")
+	wantFault(t, looking.DeleteService(t.Context(), status.ID), "agent.read_only")
+	if _, err := newer.Release(t.Context(), status.ID, digest); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWhoGoesAwayDuringAReleaseFindsItDoneOrJoinsIt(t *testing.T) {
+	agent, _ := startAgent(t)
+	status := apply(t, agent, shop(artifact(t, agent, "one", "")))
+	next := artifact(t, agent, "two", "")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	agent.Release(ctx, status.ID, next)
+	again, err := agent.Release(t.Context(), status.ID, next)
+	must(t, err)
+	if version(t, again) != "two" {
+		t.Error("the release was lost")
+	}
+}
+
+func TestOneFolderHasOneAgent(t *testing.T) {
+	agent, dir := startAgent(t)
+	wantFault(t, RunAgent(t.Context(), AgentOptions{Data: dir}), "agent.running")
+	same, err := EnsureAgent(t.Context(), dir, "/nowhere")
+	must(t, err)
+	if health, err := same.Health(t.Context()); err != nil || health.API != 1 || health.Version != "test" {
+		t.Errorf("the agent says %+v, %v", health, err)
+	}
+	if info, err := os.Stat(agent.Socket); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the socket is %v, %v", info, err)
+	}
+}
+
+func TestAPortInUseIsRefused(t *testing.T) {
+	agent, _ := startAgent(t)
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer taken.Close()
+	service := shop(artifact(t, agent, "one", ""))
+	service.Port = taken.Addr().(*net.TCPAddr).Port
+	_, err = agent.ApplyService(t.Context(), service)
+	wantFault(t, err, "service.port_taken")
+	must(t, taken.Close())
+	status := apply(t, agent, service)
+	if !strings.HasSuffix(status.URL, fmt.Sprintf(":%d", service.Port)) || version(t, status) != "one" {
+		t.Errorf("the service is at %s", status.URL)
+	}
+	service.Port = 0 // keeps the one it has
+	if same := apply(t, agent, service); same.URL != status.URL || same.Processes[0].Pid != status.Processes[0].Pid {
+		t.Errorf("the service moved to %s", same.URL)
+	}
+}
+
+func TestAServiceThatCannotBeIsRefusedByFields(t *testing.T) {
+	agent := &agent{}
+	_, err := agent.apply(Service{
+		Instance: "../x", Name: "No Name", Artifact: "sha256:1", Instances: 65, Port: 80, Health: "healthz", MemoryMB: 1,
+		Env: map[string]string{"PORT": "1", "A-B": "", "X": ""}, Secrets: map[string]string{"X": "x"},
+		Volumes: map[string]string{"/app/x": "v", "data": "v", "/data/..": "v"}, StartSec: 601, DrainSec: -1,
+	}, 0)
+	var got []string
+	for _, field := range wantFault(t, err, "service.invalid").Fields {
+		got = append(got, field.Path)
+	}
+	want := []string{
+		"artifact", "command", "drain_seconds", "env.A-B", "env.PORT", "health_path", "instance", "instances", "memory_mb",
+		"name", "port", "secrets.X", "start_seconds", "volumes./app/x", "volumes./data/..", "volumes.data",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %v\nwant %v", got, want)
+	}
+}
+
+func TestAnAgentThatIsNotThereIsSaidSo(t *testing.T) {
+	_, err := (&Client{Socket: filepath.Join(t.TempDir(), "agent.sock")}).Health(t.Context())
+	if wantFault(t, err, "agent.unreachable").Kind != fault.Unavailable {
+		t.Error("the fault's kind does not invite to try again")
+	}
+}

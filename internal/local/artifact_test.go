@@ -1,0 +1,126 @@
+package local
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestTheSameFolderPacksToTheSameBytes(t *testing.T) {
+	pack := func(modified time.Time, names ...string) (string, []byte) {
+		dir := t.TempDir()
+		for _, name := range names {
+			must(t, os.MkdirAll(filepath.Join(dir, filepath.Dir(name)), 0o755))
+			must(t, os.WriteFile(filepath.Join(dir, name), []byte(name), 0o600))
+			must(t, os.Chtimes(filepath.Join(dir, name), modified, modified))
+		}
+		must(t, os.Symlink("b/c", filepath.Join(dir, "link")))
+		var archive bytes.Buffer
+		digest, err := PackDir(&archive, dir)
+		must(t, err)
+		return digest, archive.Bytes()
+	}
+	one, bytes1 := pack(time.Unix(1, 0), "a", "b/c")
+	two, bytes2 := pack(time.Unix(2, 0), "b/c", "a")
+	if one != two || !bytes.Equal(bytes1, bytes2) {
+		t.Error("the same content gave other bytes")
+	}
+	if other, _ := pack(time.Unix(1, 0), "a", "b/d"); other == one {
+		t.Error("other content gave the same digest")
+	}
+	store := artifacts{dir: t.TempDir()}
+	must(t, store.put(one, bytes.NewReader(bytes1)))
+	t.Cleanup(func() { removeTree(store.path(one)) })
+	if text, err := os.ReadFile(filepath.Join(store.path(one), "link")); err != nil || string(text) != "b/c" {
+		t.Errorf("unpacked, the link leads to %q, %v", text, err)
+	}
+	if info, err := os.Stat(filepath.Join(store.path(one), "a")); err != nil || info.Mode().Perm() != 0o444 {
+		t.Errorf("unpacked, the file is %v, %v", info.Mode(), err)
+	}
+}
+
+func TestAnArtifactCannotLeaveItsFolder(t *testing.T) {
+	for name, entries := range map[string][]tar.Header{
+		"a path above":        {{Name: "../x", Typeflag: tar.TypeReg}},
+		"an absolute path":    {{Name: "/x", Typeflag: tar.TypeReg}},
+		"a link above":        {{Name: "x", Typeflag: tar.TypeSymlink, Linkname: "../y"}},
+		"an absolute link":    {{Name: "x", Typeflag: tar.TypeSymlink, Linkname: "/etc"}},
+		"through links":       {{Name: "a/b/", Typeflag: tar.TypeDir}, {Name: "l", Typeflag: tar.TypeSymlink, Linkname: "a/b"}, {Name: "m", Typeflag: tar.TypeSymlink, Linkname: "l/../.."}, {Name: "m/x", Typeflag: tar.TypeReg}},
+		"a device":            {{Name: "x", Typeflag: tar.TypeChar}},
+		"a pipe":              {{Name: "x", Typeflag: tar.TypeFifo}},
+		"a hard link":         {{Name: "x", Typeflag: tar.TypeLink, Linkname: "/etc/passwd"}},
+		"the same file twice": {{Name: "x", Typeflag: tar.TypeReg}, {Name: "x", Typeflag: tar.TypeReg}},
+		"a file as a folder":  {{Name: "x", Typeflag: tar.TypeReg}, {Name: "x/y", Typeflag: tar.TypeReg}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var archive bytes.Buffer
+			w := tar.NewWriter(&archive)
+			for _, entry := range entries {
+				must(t, w.WriteHeader(&entry))
+			}
+			must(t, w.Close())
+			wantFault(t, put(t, archive.Bytes()), "artifact.unsafe")
+		})
+	}
+}
+
+func TestAnArtifactThatIsTooLargeOrBrokenLeavesNothing(t *testing.T) {
+	var archive bytes.Buffer
+	w := tar.NewWriter(&archive)
+	must(t, w.WriteHeader(&tar.Header{Name: "x", Typeflag: tar.TypeReg, Size: maxArtifactBytes + 1}))
+	wantFault(t, put(t, archive.Bytes()), "artifact.too_large")
+	wantFault(t, put(t, []byte(strings.Repeat("no archive ", 100))), "artifact.unsafe")
+	wantFault(t, put(t, []byte{0x1f, 0x8b, 1, 2, 3}), "artifact.unsafe")
+	store := artifacts{dir: t.TempDir()}
+	wantFault(t, store.put("sha256:"+strings.Repeat("0", 64), bytes.NewReader(make([]byte, 1024))), "artifact.digest_mismatch")
+	wantFault(t, store.put("../../x", io.LimitReader(nil, 0)), "artifact.invalid_digest")
+	if entries, _ := os.ReadDir(store.dir); len(entries) != 0 {
+		t.Errorf("left behind: %v", entries)
+	}
+}
+
+// put unpacks the archive into an empty store, which must stay empty if it is refused.
+func put(t *testing.T, archive []byte) error {
+	t.Helper()
+	store := artifacts{dir: t.TempDir()}
+	sum := sha256.Sum256(archive)
+	err := store.put("sha256:"+hex.EncodeToString(sum[:]), bytes.NewReader(archive))
+	if entries, _ := os.ReadDir(store.dir); err != nil && len(entries) != 0 {
+		t.Errorf("a refused artifact left %v", entries)
+	}
+	return err
+}
+
+func TestALogIsRotatedAndKeepsItsLastLines(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "app.log")
+	log := openLog(name)
+	out := &lineWriter{log: log, process: "p1", hide: hider(map[string]string{"A": "secret-a", "B": "secret-and-more"})}
+	io.WriteString(out, "first secret-and-more\nsecond sec")
+	io.WriteString(out, "ret-a\nthird")
+	out.flush()
+	for i, want := range []string{"first [secret B]", "second [secret A]", "third"} {
+		if line := log.last(3)[i]; !strings.HasSuffix(line, " p1 "+want) {
+			t.Errorf("line %d is %q, want %q", i, line, want)
+		}
+	}
+	long := strings.Repeat("x", logLine) + "y\n"
+	for range logFileBytes/len(long) + 10 {
+		io.WriteString(out, long)
+	}
+	log.close(false)
+	for _, file := range []string{name, name + ".1"} {
+		if info, err := os.Stat(file); err != nil || info.Size() > logFileBytes+2*logLine {
+			t.Errorf("%s is %v, %v", file, info, err)
+		}
+	}
+	if again := openLog(name); len(again.last(2)) != 2 || !strings.HasSuffix(again.last(1)[0], "y") {
+		t.Error("a log that is opened again lost its tail")
+	}
+}
