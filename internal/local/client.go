@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -256,6 +257,8 @@ func EnsureAgent(ctx context.Context, dir, self string, flags ...string) (*Clien
 	if errors.Is(ctx.Err(), context.Canceled) && err == nil {
 		return nil, ctx.Err()
 	}
-	return nil, fault.New(fault.Unavailable, "agent.not_started", "The agent could not be started.").
+	said, _ := os.ReadFile(name)
+	lines := strings.Split(strings.TrimSpace(string(said)), "\n")
+	return nil, fault.New(fault.Unavailable, "agent.not_started", "The agent could not be started: %s", lines[len(lines)-1]).
 		Do("Read %s.", name).Because(err)
 }

@@ -31,6 +31,11 @@ func ServeProvider(ctx context.Context, socket string, agent *Client, instance s
 	if err != nil {
 		return "", err
 	}
+	// The plugin library prints every step to standard error, for an engine that would filter it; only its
+	// environment variable silences it.
+	if _, set := os.LookupEnv("TF_LOG_SDK"); !set {
+		os.Setenv("TF_LOG_SDK", "off")
+	}
 	factory := providerserver.NewProtocol6(&flywheelProvider{agent: agent, instance: instance})
 	plugin := &tf6server.GRPCProviderPlugin{
 		Name:         ProviderAddress,
