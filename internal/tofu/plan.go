@@ -13,11 +13,12 @@ import (
 	tfjson "github.com/hashicorp/terraform-json"
 
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/tofu/supervisor"
 )
 
 // What stands in a plan for a value that nobody may or can know.
 const (
-	SensitiveValue = "(sensitive)"
+	SensitiveValue = supervisor.Hidden
 	UnknownValue   = "(known after apply)"
 )
 
@@ -90,7 +91,7 @@ func ReadPlan(data []byte, secrets ...string) (*Plan, error) {
 	if err := json.Unmarshal(data, &raw); err != nil {
 		return nil, fault.New(fault.Invalid, "plan.malformed", "This is not a plan as `show -json` prints it.").Because(err)
 	}
-	hide := newRedactor(secrets)
+	hide := supervisor.NewRedactor(secrets)
 	p := &Plan{Engine: raw.TerraformVersion, Outputs: []OutputChange{}, Checks: checksOf(raw.Checks, hide)}
 	var err error
 	if p.Changes, err = changesOf(raw.ResourceChanges, hide); err != nil {
@@ -240,7 +241,7 @@ func indexOf(key any) string {
 	}
 }
 
-func changesOf(raw []*tfjson.ResourceChange, hide *redactor) ([]ResourceChange, error) {
+func changesOf(raw []*tfjson.ResourceChange, hide *supervisor.Redactor) ([]ResourceChange, error) {
 	list := []ResourceChange{}
 	for _, r := range raw {
 		if r.Change == nil {
@@ -300,13 +301,13 @@ func pathOf(path any) string {
 	return b.String()
 }
 
-func masked(c *tfjson.Change, hide *redactor) (before, after any) {
+func masked(c *tfjson.Change, hide *supervisor.Redactor) (before, after any) {
 	return mask(c.Before, nil, c.BeforeSensitive, hide), mask(c.After, c.AfterUnknown, c.AfterSensitive, hide)
 }
 
 // mask walks a value together with its masks, which have its shape down to the place where `true`
 // covers everything below.
-func mask(value, unknown, sensitive any, hide *redactor) any {
+func mask(value, unknown, sensitive any, hide *supervisor.Redactor) any {
 	if sensitive == true {
 		return SensitiveValue
 	}
@@ -375,7 +376,7 @@ func at(list []any, i int) any {
 	return nil
 }
 
-func checksOf(raw []tfjson.CheckResultStatic, hide *redactor) []Check {
+func checksOf(raw []tfjson.CheckResultStatic, hide *supervisor.Redactor) []Check {
 	list := []Check{}
 	for _, r := range raw {
 		if r.Status == tfjson.CheckStatusPass {

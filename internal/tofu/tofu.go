@@ -19,7 +19,13 @@ import (
 	"context"
 	"io"
 	"path/filepath"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"flywheel.dev/flywheel/internal/sandbox"
+	"flywheel.dev/flywheel/internal/tofu/supervisor"
 )
 
 // ProviderAddress is where the engines look for Flywheel's own provider, which the supervisor serves.
@@ -39,8 +45,8 @@ type ServeProvider func(ctx context.Context, socket, instance, agentSocket strin
 // Service runs engines. Its fields are set once, before the first use.
 type Service struct {
 	Engine Engine
-	// Self is the program that has `engine-run`, with the arguments that come before the run folder.
-	Self []string
+	// Self is the flywheel binary, which has `engine-run`; empty means the running one.
+	Self string
 	// Dir holds the prepared workspaces, one folder a pattern digest.
 	Dir string
 	// States issues the token of each run; StateURL is where its handler answers: http://host:port, or
@@ -52,11 +58,19 @@ type Service struct {
 	// ServeProvider serves Flywheel's own provider to Validate and Test. Plan and Apply have it from the
 	// supervisor.
 	ServeProvider ServeProvider
+	// Sandbox runs what is not certified. Without one such a run is refused.
+	Sandbox *sandbox.Sandbox
 	// Mirror is a folder of provider plugins (`terraform providers mirror`); Registry lets init download
 	// modules and providers that are on the allow-list.
 	Mirror   string
 	Registry bool
 	Timeouts Timeouts
+	// Grace is how long an interrupted engine has before it is interrupted again; zero means 5m.
+	Grace time.Duration
+
+	preparing singleflight.Group
+	mu        sync.Mutex
+	children  map[string]chan struct{} // by folder: closed when the supervisor has ended
 }
 
 // Timeouts bound each command; zero means the default in brackets.
@@ -94,50 +108,31 @@ type Run struct {
 	Log         io.Writer // receives the log while Plan or Apply waits; may be nil
 }
 
-// Log files of a run, complete after the server was gone in between.
-func (r Run) PlanLog() string  { return filepath.Join(r.Dir, "plan", logFile) }
-func (r Run) ApplyLog() string { return filepath.Join(r.Dir, "apply", logFile) }
+// PlanLog is the log of the plan, complete also if the server was gone in between; ApplyLog that of the apply.
+func (r Run) PlanLog() string  { return filepath.Join(r.Dir, planStep, supervisor.LogFile) }
+func (r Run) ApplyLog() string { return filepath.Join(r.Dir, applyStep, supervisor.LogFile) }
 
 // Outcome says how a run ended.
-type Outcome string
+type Outcome = supervisor.Outcome
 
 const (
-	Succeeded   Outcome = "succeeded"
-	Failed      Outcome = "failed"      // the engine said no; its diagnostics say why
-	Cancelled   Outcome = "cancelled"   // Cancel interrupted it, and it stopped in an orderly way
-	TimedOut    Outcome = "timed_out"   // its timeout interrupted it, and it stopped in an orderly way
-	Interrupted Outcome = "interrupted" // engine or supervisor were killed: what they did last is unknown
+	Succeeded   = supervisor.Succeeded
+	Failed      = supervisor.Failed
+	Cancelled   = supervisor.Cancelled
+	TimedOut    = supervisor.TimedOut
+	Interrupted = supervisor.Interrupted
 )
 
-// Result is what a supervised run left behind.
+// Result is what a run left behind.
 type Result struct {
-	Outcome     Outcome      `json:"outcome"`
-	Commands    []Command    `json:"commands"`
-	Diagnostics []Diagnostic `json:"diagnostics"`
-	Failure     string       `json:"failure,omitempty"` // why the supervisor could not run the engine at all
-	Started     time.Time    `json:"started"`
-	Ended       time.Time    `json:"ended"`
-	Plan        *Plan        `json:"-"` // of Plan only
-}
-
-// Command is one engine command of a run.
-type Command struct {
-	Name    string    `json:"name"`
-	Exit    int       `json:"exit"` // -1 if a signal ended it
-	Started time.Time `json:"started"`
-	Ended   time.Time `json:"ended"`
+	supervisor.Result
+	Plan *Plan `json:"-"` // of a plan
+	// MayExist lists, after an interrupted apply, what may have been made without getting into the state.
+	MayExist []string `json:"may_exist,omitempty"`
 }
 
 // Diagnostic is one message of the engine.
-type Diagnostic struct {
-	Severity string `json:"severity"` // "error" or "warning"
-	Summary  string `json:"summary"`
-	Detail   string `json:"detail,omitempty"`
-	Address  string `json:"address,omitempty"`
-	File     string `json:"file,omitempty"`
-	Line     int    `json:"line,omitempty"`
-	Column   int    `json:"column,omitempty"`
-}
+type Diagnostic = supervisor.Diagnostic
 
 // Problem is a place in a module that keeps it from being used.
 type Problem struct {
@@ -148,4 +143,15 @@ type Problem struct {
 	Column  int    `json:"column,omitempty"`
 }
 
-func (r Run) erroredState() string { return filepath.Join(r.Dir, "work", "errored.tfstate") }
+// Folders and files of a run. Only work and out are seen from inside the sandbox.
+const (
+	planStep  = "plan"
+	applyStep = "apply"
+)
+
+func (r Run) work() string         { return filepath.Join(r.Dir, "work") }
+func (r Run) erroredState() string { return filepath.Join(r.work(), "errored.tfstate") }
+func (r Run) out() string          { return filepath.Join(r.Dir, "out") }
+func (r Run) variables() string    { return filepath.Join(r.out(), "variables.tfvars.json") }
+func (r Run) planFile() string     { return filepath.Join(r.out(), "plan") }
+func (r Run) planJSON() string     { return filepath.Join(r.Dir, planStep, "plan.json") }

@@ -1,4 +1,4 @@
-package tofu
+package supervisor
 
 import (
 	"encoding/json"
@@ -7,12 +7,15 @@ import (
 	"strings"
 )
 
-// redactor hides known secret values in text.
-type redactor struct{ replacer *strings.Replacer }
+// Hidden stands where a secret was.
+const Hidden = "(sensitive)"
 
-// newRedactor returns a redactor of these values in the forms an engine may print them: plain, as JSON,
+// Redactor hides known secret values in text.
+type Redactor struct{ replacer *strings.Replacer }
+
+// NewRedactor returns a Redactor of these values in the forms an engine may print them: plain, as JSON,
 // and line by line, because logs are cut into lines.
-func newRedactor(secrets []string) *redactor {
+func NewRedactor(secrets []string) *Redactor {
 	forms := []string{}
 	for _, secret := range secrets {
 		forms = append(forms, secret, inJSON(secret))
@@ -26,14 +29,14 @@ func newRedactor(secrets []string) *redactor {
 	pairs := []string{}
 	for _, form := range slices.Compact(forms) {
 		if form != "" {
-			pairs = append(pairs, form, SensitiveValue)
+			pairs = append(pairs, form, Hidden)
 		}
 	}
-	return &redactor{strings.NewReplacer(pairs...)}
+	return &Redactor{strings.NewReplacer(pairs...)}
 }
 
 // String returns s without the secrets.
-func (r *redactor) String(s string) string { return r.replacer.Replace(s) }
+func (r *Redactor) String(s string) string { return r.replacer.Replace(s) }
 
 func inJSON(s string) string {
 	b, err := json.Marshal(s)
