@@ -1,0 +1,133 @@
+package git
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+
+	"flywheel.dev/flywheel/internal/fault"
+)
+
+const entryLimit = 200_000 // entries an exported tree may have
+
+// Export writes a tree below dir, which is made if it is not there and must be empty. It writes the
+// very content that TreeDigest covers: no attribute of the tree changes, adds or leaves out anything.
+// A link may only lead to a place inside the tree; a submodule becomes an empty folder.
+func (h *Host) Export(ctx context.Context, r Repo, treeish, dir string) error {
+	entries, err := h.ListTree(ctx, r, treeish)
+	if err != nil {
+		return err
+	}
+	if err := h.checkExport(entries); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(dir) // nothing is ever written outside, whatever the paths say
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return h.writeTree(ctx, r, root, entries)
+}
+
+func (h *Host) checkExport(entries []Entry) error {
+	limit := h.TreeLimit
+	if limit == 0 {
+		limit = 2 << 30
+	}
+	total := int64(0)
+	for _, e := range entries {
+		if err := checkPath(e.Path); err != nil {
+			return err
+		}
+		total += e.Size
+	}
+	if total > limit || len(entries) > entryLimit {
+		return fault.New(fault.TooLarge, "git.tree_too_large", "The files take %d MB in %d files, more than the %d MB in %d files that are allowed.",
+			total/1e6, len(entries), limit/1e6, entryLimit).Do("Keep large files out of the repository.")
+	}
+	return nil
+}
+
+func (h *Host) writeTree(ctx context.Context, r Repo, root *os.Root, entries []Entry) error {
+	var blobs []Entry
+	for _, e := range entries {
+		folder := path.Dir(e.Path)
+		if e.Mode == "160000" {
+			folder = e.Path
+		} else {
+			blobs = append(blobs, e)
+		}
+		if err := root.MkdirAll(folder, 0o755); err != nil {
+			return err
+		}
+	}
+	if len(blobs) == 0 {
+		return nil
+	}
+	names := make([]string, len(blobs))
+	for i, e := range blobs {
+		names[i] = e.OID
+	}
+	return h.blobs(ctx, r, names, func(i int, kind string, _ int64, body io.Reader) error {
+		if kind != "blob" {
+			return fmt.Errorf("git: %s is not a file in %s", blobs[i].OID, r)
+		}
+		return writeEntry(root, blobs[i], body)
+	})
+}
+
+func writeEntry(root *os.Root, e Entry, body io.Reader) error {
+	if e.Mode == "120000" {
+		target, err := io.ReadAll(io.LimitReader(body, 4097))
+		if err != nil {
+			return err
+		}
+		if !staysInside(e.Path, string(target)) {
+			return fault.New(fault.Invalid, "git.link_escapes", "The link %s leads out of the repository.", display(e.Path)).
+				Do("Let it lead to a file of the repository, by a relative path, or remove it.").At(display(e.Path), "leads to %s", display(string(target)))
+		}
+		return root.Symlink(string(target), e.Path)
+	}
+	mode := os.FileMode(0o644)
+	if e.Mode == "100755" {
+		mode = 0o755
+	}
+	f, err := root.OpenFile(e.Path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(f, body); err != nil {
+		f.Close()
+		return err
+	}
+	return f.Close()
+}
+
+// staysInside reports whether a link at name leads to a place inside the tree, whatever other links of
+// the tree it passes. Steps up are allowed at the start only, where they leave real folders: after a
+// name that may be another link, `..` could lead anywhere.
+func staysInside(name, target string) bool {
+	if target == "" || len(target) > 4096 || path.IsAbs(target) || strings.Contains(target, "\x00") {
+		return false
+	}
+	depth := strings.Count(name, "/")
+	down := false
+	for part := range strings.SplitSeq(target, "/") {
+		switch {
+		case part == "" || part == ".":
+		case part != "..":
+			down = true
+		case down || depth == 0:
+			return false
+		default:
+			depth--
+		}
+	}
+	return true
+}

@@ -1,0 +1,201 @@
+package git
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/rs/xid"
+
+	"flywheel.dev/flywheel/internal/fault"
+)
+
+const (
+	mainProtected = Main + " is protected: push a branch, Flywheel merges it"
+	hookTimeout   = time.Minute // for what a push starts, while the pusher waits
+)
+
+// refusal returns why a push may not touch the ref, or "" if it may. It needs nothing but the command.
+func refusal(c command) string {
+	branch, isBranch := strings.CutPrefix(c.ref, "refs/heads/")
+	switch {
+	case c.ref == "refs/heads/"+Main && c.deletes():
+		return Main + " is protected: it cannot be deleted"
+	case c.ref == "refs/heads/"+Main:
+		return mainProtected
+	case strings.HasPrefix(c.ref, "refs/tags/"):
+		return "tags are protected: Flywheel makes them when a version is published"
+	case !isBranch:
+		return "only branches can be pushed"
+	case c.deletes():
+		return ""
+	case !utf8.ValidString(branch):
+		return "the branch's name is not UTF-8: rename the branch"
+	}
+	return ""
+}
+
+// refusals returns why each ref of the push may not move.
+func refusals(commands []command) map[string]string {
+	refused := map[string]string{}
+	for _, c := range commands {
+		if why := refusal(c); why != "" {
+			refused[c.ref] = why
+		}
+	}
+	return refused
+}
+
+// session is one push while git works on it. The hooks name it by a key that only git's process got.
+type session struct {
+	ctx     context.Context // carries the pusher; outlives the request
+	repo    Repo
+	refused map[string]string
+	known   map[string]command // the refs of the command list
+}
+
+type sessions struct {
+	mutex sync.Mutex
+	open  map[string]*session
+}
+
+func (s *sessions) add(one *session) (key string, remove func()) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	if s.open == nil {
+		s.open = map[string]*session{}
+	}
+	key = secretKey()
+	s.open[key] = one
+	return key, func() {
+		s.mutex.Lock()
+		defer s.mutex.Unlock()
+		delete(s.open, key)
+	}
+}
+
+func (s *sessions) find(key string) *session {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return s.open[key]
+}
+
+func (h *Host) newSession(ctx context.Context, r Repo, list commandList) *session {
+	s := &session{ctx: context.WithoutCancel(ctx), repo: r, refused: refusals(list.commands), known: map[string]command{}}
+	for _, c := range list.commands {
+		s.known[c.ref] = c
+	}
+	return s
+}
+
+// decide answers the update hook for one ref: the lines for the pusher if the ref may not move. What
+// is pushed is in the repository by now, but no ref names it yet.
+func (h *Host) decide(s *session, ref, new string) (allowed bool, lines []string) {
+	if why := s.refused[ref]; why != "" {
+		return false, []string{why}
+	}
+	c, known := s.known[ref]
+	if !known || c.new != new {
+		return false, []string{"the server does not know this push: it is refused"}
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, hookTimeout)
+	defer cancel()
+	err := h.inspect(ctx, s.repo, c)
+	if err == nil {
+		err = h.record(ctx, s.repo, ref, new)
+	}
+	if err == nil {
+		return true, nil
+	}
+	return false, h.explain(ctx, s.repo, err)
+}
+
+// explain turns an error into lines for the terminal. An unknown one is logged under an id.
+func (h *Host) explain(ctx context.Context, r Repo, err error) []string {
+	f := fault.From(err)
+	if f.Kind == fault.Internal {
+		id := xid.New().String()
+		h.log().ErrorContext(ctx, "git: push failed", "repository", r.String(), "id", id, "error", err)
+		return []string{f.Message, "Ask an operator to look for " + id + " in the server's log."}
+	}
+	lines := []string{f.Message}
+	if f.Remedy != "" {
+		lines = append(lines, f.Remedy)
+	}
+	return lines
+}
+
+// inspect returns a fault if the pushed commit cannot become a change.
+func (h *Host) inspect(ctx context.Context, r Repo, c command) error {
+	if c.deletes() {
+		return nil
+	}
+	if _, err := h.MergeBase(ctx, r, "refs/heads/"+Main, c.new); err != nil {
+		return err
+	}
+	out, err := h.git(ctx, h.dir(r), nil, "ls-tree", "-r", "-z", "--name-only", "--full-tree", c.new)
+	if err != nil {
+		return err
+	}
+	for name := range bytes.SplitSeq(out, []byte{0}) {
+		if !utf8.Valid(name) {
+			return fault.New(fault.Invalid, "file.name_not_utf8", "The file name %s is not UTF-8.", strconv.QuoteToASCII(string(name))).
+				Do("Rename the file: git mv <old> <new>, commit and push again.")
+		}
+	}
+	return nil
+}
+
+// received tells Pushed what git did, and returns the lines for the pusher.
+func (h *Host) received(s *session, updates []RefUpdate) []string {
+	ctx, cancel := context.WithTimeout(s.ctx, hookTimeout)
+	defer cancel()
+	var lines []string
+	for i := range updates {
+		u := &updates[i]
+		ahead, err := h.Ahead(ctx, s.repo, u.New)
+		if err != nil {
+			return append(lines, h.explain(ctx, s.repo, err)...)
+		}
+		if u.Ahead = ahead; ahead == 0 && u.New != "" {
+			lines = append(lines, fmt.Sprintf("%s has no commit that %s does not have: there is nothing to propose yet.", u.Branch(), Main))
+		}
+	}
+	if h.Pushed != nil && len(updates) > 0 {
+		lines = append(lines, h.Pushed(ctx, Push{s.repo, updates})...)
+	}
+	return lines
+}
+
+// Ahead returns how many commits a commit has that main does not have. "" has none.
+func (h *Host) Ahead(ctx context.Context, r Repo, commit string) (int, error) {
+	if commit == "" {
+		return 0, nil
+	}
+	if err := h.commits(ctx, r, &commit); err != nil {
+		return 0, err
+	}
+	out, err := h.git(ctx, h.dir(r), nil, "rev-list", "--count", commit, "^refs/heads/"+Main)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(string(out)))
+}
+
+// all reports whether every ref of the push is refused.
+func (s *session) all() bool { return len(s.known) > 0 && len(s.refused) == len(s.known) }
+
+// same returns the sentence for every ref of the push.
+func (s *session) same(sentence string) map[string]string {
+	m := map[string]string{}
+	for ref := range maps.Keys(s.known) {
+		m[ref] = sentence
+	}
+	return m
+}
