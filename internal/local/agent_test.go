@@ -218,6 +218,138 @@ func TestServicesComeBackOnTheirAddressesAfterTheAgentWasKilled(t *testing.T) {
 	}
 }
 
+func TestAnAgentKilledInTheMiddleOfAReleaseComesBackWithWhatRan(t *testing.T) {
+	agent, dir := startAgent(t)
+	service := shop(artifact(t, agent, "one", ""))
+	service.StartSec = 60
+	before := apply(t, agent, service)
+	late := artifact(t, agent, "two", "late")
+	released := make(chan error, 1)
+	go func() {
+		_, err := agent.Release(t.Context(), before.ID, late)
+		released <- err
+	}()
+	eventually(t, func() error {
+		if text := logs(t, agent, before.ID); !strings.Contains(text, "starting two late") {
+			return fmt.Errorf("the new version has not started: %s", text)
+		}
+		return nil
+	})
+	if now, err := agent.GetService(t.Context(), before.ID); err != nil || now.Health != Progressing || now.Artifact != before.Artifact {
+		t.Errorf("during the release the service is %+v, %v", now, err)
+	}
+	health, err := agent.Health(t.Context())
+	must(t, err)
+	must(t, syscall.Kill(health.Pid, syscall.SIGKILL))
+	wantFault(t, <-released, "agent.unreachable")
+	awaitEnd(t, health.Pid)
+	again, err := EnsureAgent(t.Context(), dir, "")
+	must(t, err)
+	after := apply(t, again, service)
+	if after.URL != before.URL || after.Artifact != before.Artifact || version(t, after) != "one" {
+		t.Errorf("the service came back as %+v", after)
+	}
+}
+
+func TestAnAgentThatStopsLetsRequestsFinish(t *testing.T) {
+	agent, dir := startAgent(t)
+	service := shop(artifact(t, agent, "one", ""))
+	service.Instances = 2
+	status := apply(t, agent, service)
+	health, err := agent.Health(t.Context())
+	must(t, err)
+	answered := make(chan string, 1)
+	go func() {
+		response, err := http.Get(status.URL + "/slow?ms=1000")
+		if err != nil {
+			answered <- err.Error()
+			return
+		}
+		defer response.Body.Close()
+		text, _ := io.ReadAll(response.Body)
+		answered <- string(text)
+	}()
+	eventually(t, func() error {
+		if text := logs(t, agent, status.ID); !strings.Contains(text, "slow request") {
+			return errors.New("the slow request has not arrived")
+		}
+		return nil
+	})
+	must(t, agent.Stop(t.Context()))
+	if text := <-answered; text != "one" {
+		t.Errorf("the request in flight was answered with %q", text)
+	}
+	awaitEnd(t, health.Pid)
+	for _, pid := range pids(status) {
+		awaitEnd(t, pid)
+	}
+	for _, name := range []string{"homes", "run"} {
+		if left, _ := filepath.Glob(filepath.Join(dir, name, "p*")); len(left) > 0 {
+			t.Errorf("the agent left %v", left)
+		}
+	}
+}
+
+func TestAFullDiskIsSaidAndLeavesNothingHalfDone(t *testing.T) {
+	disk := t.TempDir()
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=48m"); err != nil {
+		t.Skipf("a small disk needs the right to mount: %v", err)
+	}
+	t.Cleanup(func() { syscall.Unmount(disk, syscall.MNT_DETACH) })
+	dir := filepath.Join(disk, "agent")
+	agent := startAgentIn(t, dir)
+	status := apply(t, agent, shop(artifact(t, agent, "one", "")))
+	filler := filepath.Join(disk, "filler")
+	must(t, os.WriteFile(filler, nil, 0o600))
+	fill(t, filler)
+	wantFault(t, tryArtifact(t, agent, "two"), "agent.disk_full")
+	_, err := agent.ApplyVolume(t.Context(), Volume{Instance: "ins_shop", Name: "data", SizeMB: 1})
+	wantFault(t, err, "agent.disk_full")
+	service := status.Service
+	service.Env = map[string]string{"COLOR": strings.Repeat("blue", 4096)}
+	_, err = agent.ApplyService(t.Context(), service)
+	wantFault(t, err, "agent.disk_full")
+	now, err := agent.GetService(t.Context(), status.ID)
+	must(t, err)
+	if now.Health != Healthy || !slices.Equal(pids(now), pids(status)) {
+		t.Errorf("what ran before is now %+v", now)
+	}
+	must(t, os.Remove(filler))
+	must(t, tryArtifact(t, agent, "two"))
+	if now = apply(t, agent, service); get(t, now.URL+"/env?name=COLOR") != service.Env["COLOR"] {
+		t.Error("with room again the service does not change")
+	}
+}
+
+// fill writes until the disk is full.
+func fill(t *testing.T, name string) {
+	t.Helper()
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND, 0)
+	must(t, err)
+	defer file.Close()
+	for size := 1 << 20; size > 0; {
+		if _, err := file.Write(make([]byte, size)); err != nil {
+			size /= 2
+		}
+	}
+}
+
+func TestWithoutTheSandboxTheSameServicesRun(t *testing.T) {
+	agent, _ := startAgent(t, "--sandbox=off")
+	search := shop(artifact(t, agent, "one", ""))
+	search.Name, search.Instances = "search", 2
+	used := apply(t, agent, search)
+	service := shop(used.Artifact)
+	service.Uses = map[string]string{"SEARCH_URL": used.ID}
+	status := apply(t, agent, service)
+	if got := get(t, status.URL+"/fetch?url="+get(t, status.URL+"/env?name=SEARCH_URL")+"/version"); !strings.HasPrefix(got, "one ") {
+		t.Errorf("the used service answered %q", got)
+	}
+	if _, err := agent.Release(t.Context(), used.ID, artifact(t, agent, "two", "")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestACrashedProcessIsSeenAndStartedAgain(t *testing.T) {
 	agent, _ := startAgent(t)
 	status := apply(t, agent, shop(artifact(t, agent, "one", "")))
@@ -542,7 +674,7 @@ func TestAPortInUseIsRefused(t *testing.T) {
 func TestAServiceThatCannotBeIsRefusedByFields(t *testing.T) {
 	agent := &agent{}
 	_, err := agent.apply(Service{
-		Instance: "../x", Name: "No Name", Artifact: "sha256:1", Instances: 65, Port: 80, Health: "healthz", MemoryMB: 1,
+		Instance: "../x", Name: "No Name", Artifact: "sha256:1", Instances: 65, Port: 80, HealthPath: "healthz", MemoryMB: 1,
 		Env: map[string]string{"PORT": "1", "A-B": "", "X": ""}, Secrets: map[string]string{"X": "x"},
 		Volumes: map[string]string{"/app/x": "v", "data": "v", "/data/..": "v"}, StartSec: 601, DrainSec: -1,
 	}, 0)

@@ -49,7 +49,10 @@ func (a *agent) routes() http.Handler {
 		return nil, nil
 	})
 	handle("PUT /v1/artifacts/{digest}", func(r *http.Request) (any, error) {
-		return nil, a.artifacts.put(r.PathValue("digest"), r.Body)
+		err := a.artifacts.put(r.PathValue("digest"), r.Body)
+		// A client that still sends would lose the answer with the connection.
+		io.Copy(io.Discard, io.LimitReader(r.Body, 2*maxArtifactBytes))
+		return nil, err
 	})
 	handle("PUT /v1/secrets/{instance}", func(r *http.Request) (any, error) {
 		values, err := decode[map[string]string](r)

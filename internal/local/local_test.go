@@ -61,6 +61,11 @@ func run(m *testing.M) int {
 func startAgent(t *testing.T, flags ...string) (*Client, string) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "agent")
+	return startAgentIn(t, dir, flags...), dir
+}
+
+func startAgentIn(t *testing.T, dir string, flags ...string) *Client {
+	t.Helper()
 	agent, err := EnsureAgent(t.Context(), dir, "", flags...)
 	if err != nil {
 		log, _ := os.ReadFile(filepath.Join(dir, "agent.log"))
@@ -79,7 +84,7 @@ func startAgent(t *testing.T, flags ...string) (*Client, string) {
 		}
 		removeTree(dir)
 	})
-	return agent, dir
+	return agent
 }
 
 // eventually waits for a condition, which says what is missing.
@@ -112,6 +117,20 @@ func awaitEnd(t *testing.T, pid int) {
 // artifact packs the test app and brings it to the agent.
 func artifact(t *testing.T, agent *Client, version, mode string) string {
 	t.Helper()
+	digest, archive := pack(t, version, mode)
+	must(t, agent.PutArtifact(t.Context(), digest, archive))
+	return digest
+}
+
+// tryArtifact brings an artifact that may be refused.
+func tryArtifact(t *testing.T, agent *Client, version string) error {
+	t.Helper()
+	digest, archive := pack(t, version, "")
+	return agent.PutArtifact(t.Context(), digest, archive)
+}
+
+func pack(t *testing.T, version, mode string) (string, *bytes.Buffer) {
+	t.Helper()
 	dir := t.TempDir()
 	must(t, os.Link(appBinary, filepath.Join(dir, "app")))
 	must(t, os.WriteFile(filepath.Join(dir, "version"), []byte(version), 0o644))
@@ -119,8 +138,7 @@ func artifact(t *testing.T, agent *Client, version, mode string) string {
 	var archive bytes.Buffer
 	digest, err := PackDir(&archive, dir)
 	must(t, err)
-	must(t, agent.PutArtifact(t.Context(), digest, &archive))
-	return digest
+	return digest, &archive
 }
 
 func shop(artifact string) Service {

@@ -241,7 +241,7 @@ func (p *process) watch(ctx context.Context) error {
 func (p *process) probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, probeEvery)
 	defer cancel()
-	return answers(ctx, p.dial, p.service.Health)
+	return answers(ctx, p.dial, p.service.HealthPath)
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {

@@ -186,7 +186,7 @@ func (r *serviceResource) ImportState(ctx context.Context, request resource.Impo
 func (r *serviceResource) service(ctx context.Context, m serviceModel) Service {
 	s := Service{
 		Instance: r.instance, Name: m.Name.ValueString(), Artifact: m.Artifact.ValueString(),
-		Instances: int(m.Instances.ValueInt64()), Port: int(m.Port.ValueInt64()), Health: m.HealthPath.ValueString(),
+		Instances: int(m.Instances.ValueInt64()), Port: int(m.Port.ValueInt64()), HealthPath: m.HealthPath.ValueString(),
 		MemoryMB: int(m.MemoryMB.ValueInt64()), StartSec: int(m.StartSeconds.ValueInt64()), DrainSec: int(m.DrainSeconds.ValueInt64()),
 		Env: texts(m.Env), Secrets: texts(m.Secrets), Volumes: texts(m.Volumes), Uses: texts(m.Uses),
 	}
@@ -196,7 +196,7 @@ func (r *serviceResource) service(ctx context.Context, m serviceModel) Service {
 
 // read takes over what runs.
 func (m *serviceModel) read(ctx context.Context, s Status) {
-	m.Name, m.Artifact, m.HealthPath = types.StringValue(s.Name), types.StringValue(s.Artifact), types.StringValue(s.Service.Health)
+	m.Name, m.Artifact, m.HealthPath = types.StringValue(s.Name), types.StringValue(s.Artifact), types.StringValue(s.HealthPath)
 	m.Instances, m.Port, m.MemoryMB = types.Int64Value(int64(s.Instances)), types.Int64Value(int64(s.Port)), types.Int64Value(int64(s.MemoryMB))
 	m.StartSeconds, m.DrainSeconds = types.Int64Value(int64(s.StartSec)), types.Int64Value(int64(s.DrainSec))
 	m.Command, _ = types.ListValueFrom(ctx, types.StringType, s.Command)

@@ -34,20 +34,20 @@ import (
 
 // Service is what a service is asked to be, and, read back, what it is.
 type Service struct {
-	Instance  string            `json:"instance"`            // the app's instance it belongs to, ins_…
-	Name      string            `json:"name"`                // its address inside the instance
-	Artifact  string            `json:"artifact"`            // sha256:… of a tar(.gz) that PutArtifact brought
-	Command   []string          `json:"command"`             // run inside the artifact's folder
-	Instances int               `json:"instances"`           // how many processes; 0 means 1
-	Port      int               `json:"port"`                // the stable address on 127.0.0.1; 0 lets the agent choose and keep one
-	Env       map[string]string `json:"env,omitempty"`       // plain values
-	Secrets   map[string]string `json:"secrets,omitempty"`   // environment name → name of a secret of the instance
-	Health    string            `json:"health_path"`         // GET answers 200 when a process is ready; "" means /healthz
-	MemoryMB  int               `json:"memory_mb,omitempty"` // limit of each process; 0 means 512
-	Volumes   map[string]string `json:"volumes,omitempty"`   // absolute path inside → volume id
-	Uses      map[string]string `json:"uses,omitempty"`      // environment name → id of another service of the instance; the process gets that one's URL
-	StartSec  int               `json:"start_seconds,omitempty"`
-	DrainSec  int               `json:"drain_seconds,omitempty"`
+	Instance   string            `json:"instance"`            // the app's instance it belongs to, ins_…
+	Name       string            `json:"name"`                // its address inside the instance
+	Artifact   string            `json:"artifact"`            // sha256:… of a tar(.gz) that PutArtifact brought
+	Command    []string          `json:"command"`             // run inside the artifact's folder
+	Instances  int               `json:"instances"`           // how many processes; 0 means 1
+	Port       int               `json:"port"`                // the stable address on 127.0.0.1; 0 lets the agent choose and keep one
+	Env        map[string]string `json:"env,omitempty"`       // plain values
+	Secrets    map[string]string `json:"secrets,omitempty"`   // environment name → name of a secret of the instance
+	HealthPath string            `json:"health_path"`         // GET answers 200 when a process is ready; "" means /healthz
+	MemoryMB   int               `json:"memory_mb,omitempty"` // limit of each process; 0 means 512
+	Volumes    map[string]string `json:"volumes,omitempty"`   // absolute path inside → volume id
+	Uses       map[string]string `json:"uses,omitempty"`      // environment name → id of another service of the instance; the process gets that one's URL
+	StartSec   int               `json:"start_seconds,omitempty"`
+	DrainSec   int               `json:"drain_seconds,omitempty"`
 }
 
 // What the zero values of a Service mean.
@@ -118,8 +118,8 @@ func (s Service) withDefaults() Service {
 	if s.Instances == 0 {
 		s.Instances = 1
 	}
-	if s.Health == "" {
-		s.Health = DefaultHealth
+	if s.HealthPath == "" {
+		s.HealthPath = DefaultHealth
 	}
 	if s.MemoryMB == 0 {
 		s.MemoryMB = DefaultMemoryMB
@@ -137,7 +137,7 @@ func (s Service) withDefaults() Service {
 // notice is equal. The number of processes, the stable port and the patience with them are not such.
 func (s Service) sameFleet(t Service) bool {
 	return s.Artifact == t.Artifact && slices.Equal(s.Command, t.Command) && maps.Equal(s.Env, t.Env) &&
-		maps.Equal(s.Secrets, t.Secrets) && s.Health == t.Health && s.MemoryMB == t.MemoryMB &&
+		maps.Equal(s.Secrets, t.Secrets) && s.HealthPath == t.HealthPath && s.MemoryMB == t.MemoryMB &&
 		maps.Equal(s.Volumes, t.Volumes) && maps.Equal(s.Uses, t.Uses)
 }
 
@@ -180,7 +180,7 @@ func (s Service) check() error {
 	if s.Port != 0 && (s.Port < 1024 || s.Port > 65535) {
 		f.At("port", "must be between 1024 and 65535, or left out")
 	}
-	if !strings.HasPrefix(s.Health, "/") || strings.ContainsAny(s.Health, " \r\n\x00#") {
+	if !strings.HasPrefix(s.HealthPath, "/") || strings.ContainsAny(s.HealthPath, " \r\n\x00#") {
 		f.At("health_path", "must be a path that begins with /")
 	}
 	if s.MemoryMB < 16 || s.MemoryMB > 1<<20 {

@@ -26,6 +26,8 @@ func main() {
 		os.Exit(3)
 	case "hog":
 		hog()
+	case "late":
+		time.Sleep(time.Minute)
 	}
 	http.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
 		if mode == "sick" {
@@ -38,6 +40,7 @@ func main() {
 	})
 	http.HandleFunc("GET /env", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, os.Getenv(r.FormValue("name"))) })
 	http.HandleFunc("GET /slow", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Println("slow request")
 		ms, _ := strconv.Atoi(r.FormValue("ms"))
 		time.Sleep(time.Duration(ms) * time.Millisecond)
 		io.WriteString(w, version)
