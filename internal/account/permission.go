@@ -56,6 +56,7 @@ type rule struct {
 	disciplines []string // one of these disciplines
 	admin       bool     // the global role admin
 	everybody   bool     // whoever is signed in
+	open        bool     // everybody may know of the thing, so a refusal need not hide it
 	person      bool     // never a service token, never the platform itself
 	scope       Scope    // a token needs at least this
 }
@@ -82,7 +83,7 @@ var rules = map[Permission]rule{
 	RemoveApp:       {role: Operator, admin: true, scope: ScopeWrite},
 
 	ViewTeam:      {everybody: true, scope: ScopeRead},
-	ManageMembers: {role: Owner, admin: true, scope: ScopeAdmin},
+	ManageMembers: {role: Owner, admin: true, open: true, scope: ScopeAdmin},
 
 	ViewPattern:        {everybody: true, scope: ScopeRead},
 	RequestPattern:     {everybody: true, scope: ScopeWrite},
@@ -127,7 +128,7 @@ func (a Actor) Require(p Permission, team string) error {
 			Do("Sign in, or send a token: flywheel login.")
 	case !known:
 		return fault.New(fault.Forbidden, "permission.unknown", "Nobody may do %q.", p)
-	case team != "" && !r.everybody && !a.Sees(team):
+	case team != "" && !r.everybody && !r.open && !a.Sees(team):
 		return fault.New(fault.NotFound, "not_found", "There is no such thing, or it is not yours to see.")
 	case a.system && !r.person:
 		return nil

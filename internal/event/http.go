@@ -97,19 +97,26 @@ type streamInput struct {
 	After       string `query:"after" maxLength:"20" doc:"The same, for a first connection; 0 is the beginning"`
 }
 
-func (s *Service) stream(_ context.Context, in *streamInput) (*huma.StreamResponse, error) {
-	after := int64(-1)
-	if last := in.LastEventID; last != "" || in.After != "" {
-		if last == "" {
-			last = in.After
-		}
-		var err error
-		if after, err = strconv.ParseInt(last, 10, 64); err != nil || after < 0 {
-			return nil, fault.New(fault.Invalid, "event.last_id", "%q is not the id of an event.", last).
-				Do("Leave it out to begin now.")
-		}
+func (s *Service) stream(ctx context.Context, in *streamInput) (*huma.StreamResponse, error) {
+	var after int64
+	last := in.LastEventID
+	if last == "" {
+		last = in.After
+	}
+	var err error
+	if last == "" {
+		err = s.DB.Read(ctx, func(tx *db.Tx) (err error) { after, err = Head(tx); return err })
+	} else if after, err = strconv.ParseInt(last, 10, 64); err != nil || after < 0 {
+		err = fault.New(fault.Invalid, "event.last_id", "%q is not the id of an event.", last).Do("Leave it out to begin now.")
+	}
+	if err != nil {
+		return nil, err
 	}
 	return web.Live(func(ctx context.Context, live *web.Stream) {
+		// A reader that loses the connection before its first event must continue here, not at its "now".
+		if live.Position(strconv.FormatInt(after, 10)) != nil {
+			return
+		}
 		for e := range s.Log.Follow(ctx, after, in.filter()) {
 			visible, err := s.visible(live.Context(), []Event{e})
 			if err != nil {

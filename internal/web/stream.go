@@ -106,6 +106,9 @@ func (s *Stream) Send(id, name string, data any) error {
 	return s.write(b.String())
 }
 
+// Position tells the reader from where to continue, without an event.
+func (s *Stream) Position(id string) error { return s.write("id: " + id + "\n\n") }
+
 func (s *Stream) write(text string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,0 +1,425 @@
+package account
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"flywheel.dev/flywheel/internal/db"
+	"flywheel.dev/flywheel/internal/web"
+)
+
+// Routes registers the operations of accounts.
+func (s *Service) Routes(api *web.API) {
+	operation := func(id, method, path, tag, summary string) huma.Operation {
+		return huma.Operation{OperationID: id, Method: method, Path: "/api/v1" + path, Tags: []string{tag}, Summary: summary}
+	}
+	signIn := operation("sign-in", http.MethodPost, "/session", "session", "Sign in at a browser")
+	signIn.Security = web.Anonymous()
+	huma.Register(api, signIn, s.signIn)
+	huma.Register(api, operation("sign-out", http.MethodDelete, "/session", "session", "Sign out"), s.signOut)
+	huma.Register(api, operation("get-me", http.MethodGet, "/me", "session", "Who am I, and what may I do"), s.me)
+	huma.Register(api, operation("change-password", http.MethodPut, "/me/password", "session", "Change my password"), s.changePassword)
+
+	huma.Register(api, operation("list-users", http.MethodGet, "/users", "user", "List people"), s.listUsers)
+	huma.Register(api, operation("create-user", http.MethodPost, "/users", "user", "Add a person"), s.createUser)
+	huma.Register(api, operation("get-user", http.MethodGet, "/users/{user}", "user", "Show a person"), s.getUser)
+	huma.Register(api, operation("edit-user", http.MethodPatch, "/users/{user}", "user", "Change a person's rights, or deactivate them"), s.editUser)
+	huma.Register(api, operation("reset-password", http.MethodPost, "/users/{user}/password", "user", "Give a person a new password"), s.resetPassword)
+
+	huma.Register(api, operation("list-teams", http.MethodGet, "/teams", "team", "List teams"), s.listTeams)
+	huma.Register(api, operation("create-team", http.MethodPost, "/teams", "team", "Make a team"), s.createTeam)
+	huma.Register(api, operation("get-team", http.MethodGet, "/teams/{team}", "team", "Show a team"), s.getTeam)
+	huma.Register(api, operation("rename-team", http.MethodPatch, "/teams/{team}", "team", "Change a team's title"), s.renameTeam)
+	huma.Register(api, operation("delete-team", http.MethodDelete, "/teams/{team}", "team", "Delete a team that owns nothing"), s.deleteTeam)
+	huma.Register(api, operation("put-member", http.MethodPut, "/teams/{team}/members/{user}", "team", "Put a person into a team"), s.putMember)
+	huma.Register(api, operation("delete-member", http.MethodDelete, "/teams/{team}/members/{user}", "team", "Take a person out of a team"), s.deleteMember)
+
+	huma.Register(api, operation("list-tokens", http.MethodGet, "/tokens", "token", "List my tokens"), s.listTokens)
+	huma.Register(api, operation("create-token", http.MethodPost, "/tokens", "token", "Make a token"), s.createToken)
+	huma.Register(api, operation("delete-token", http.MethodDelete, "/tokens/{token}", "token", "Delete a token"), s.deleteToken)
+
+	huma.Register(api, operation("list-audit", http.MethodGet, "/audit", "audit", "List decisions, the newest first"), s.listAudit)
+	huma.Register(api, operation("verify-audit", http.MethodGet, "/audit/verify", "audit", "Check that no entry was changed or removed"), s.verifyAudit)
+}
+
+// Me is who the actor is and what they may do.
+type Me struct {
+	ID          string                  `json:"id"`
+	Name        string                  `json:"name"`
+	Title       string                  `json:"title"`
+	Admin       bool                    `json:"admin"`
+	Disciplines []string                `json:"disciplines"`
+	Teams       map[string]Role         `json:"teams"`
+	Token       string                  `json:"token,omitempty" doc:"Id of the token that acts"`
+	Service     bool                    `json:"service" doc:"A service token acts"`
+	Scopes      []Scope                 `json:"scopes" doc:"Scopes of the token; empty for a browser, which has no bound"`
+	May         []Permission            `json:"may" doc:"What I may do that belongs to no team"`
+	MayInTeam   map[string][]Permission `json:"may_in_team" doc:"What I may do, by team"`
+}
+
+type meOutput struct {
+	SetCookie []http.Cookie `header:"Set-Cookie"`
+	Body      Me
+}
+
+func (s *Service) meOf(ctx context.Context, a Actor) (*meOutput, error) {
+	var u User
+	var teams []Team
+	err := s.db.Read(ctx, func(tx *db.Tx) (err error) {
+		if u, err = userByName(tx, a.ID); err == nil && a.SeesAll() {
+			teams, err = db.Collect(tx, scanTeam, selectTeam+" order by name limit 1000")
+		}
+		return err
+	})
+	me := Me{
+		ID: u.ID, Name: u.Name, Title: u.Title, Admin: a.Admin, Disciplines: unique(a.Disciplines), Teams: a.Teams,
+		Token: a.TokenID, Service: a.Service, Scopes: append([]Scope{}, a.Scopes...), May: a.permitted(""), MayInTeam: map[string][]Permission{},
+	}
+	for team := range a.Teams {
+		me.MayInTeam[team] = a.permitted(team)
+	}
+	for _, t := range teams {
+		me.MayInTeam[t.Name] = a.permitted(t.Name)
+	}
+	return &meOutput{Body: me}, err
+}
+
+type signInInput struct {
+	remote string
+	secure bool
+	Body   struct {
+		Name     string `json:"name" minLength:"1" maxLength:"100"`
+		Password string `json:"password" minLength:"1" maxLength:"200"`
+	}
+}
+
+// Resolve implements huma.Resolver: it reads what only the connection knows.
+func (in *signInInput) Resolve(ctx huma.Context) []error {
+	in.remote = address(ctx.RemoteAddr())
+	in.secure = ctx.TLS() != nil || ctx.Header("X-Forwarded-Proto") == "https"
+	return nil
+}
+
+func (s *Service) signIn(ctx context.Context, in *signInInput) (*meOutput, error) {
+	actor, secret, err := s.SignIn(ctx, in.Body.Name, in.Body.Password, in.remote)
+	if err != nil {
+		return nil, err
+	}
+	out, err := s.meOf(ctx, actor)
+	if err != nil {
+		return nil, err
+	}
+	// The browser keeps it as long as it likes; how long it counts is decided here.
+	out.SetCookie = []http.Cookie{{
+		Name: cookieName, Value: secret, Path: "/", HttpOnly: true, Secure: in.secure, SameSite: http.SameSiteLaxMode,
+		MaxAge: int((30 * 24 * time.Hour).Seconds()),
+	}}
+	return out, nil
+}
+
+type signOutOutput struct {
+	SetCookie []http.Cookie `header:"Set-Cookie"`
+}
+
+func (s *Service) signOut(ctx context.Context, _ *struct{}) (*signOutOutput, error) {
+	err := s.SignOut(ctx)
+	return &signOutOutput{SetCookie: []http.Cookie{{Name: cookieName, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode, MaxAge: -1}}}, err
+}
+
+func (s *Service) me(ctx context.Context, _ *struct{}) (*meOutput, error) {
+	return s.meOf(ctx, From(ctx))
+}
+
+type changePasswordInput struct {
+	Body struct {
+		Present string `json:"present" maxLength:"200" doc:"The password as it is"`
+		Next    string `json:"next" maxLength:"200" doc:"The new one, 10 to 200 characters"`
+	}
+}
+
+func (s *Service) changePassword(ctx context.Context, in *changePasswordInput) (*struct{}, error) {
+	return nil, s.ChangePassword(ctx, in.Body.Present, in.Body.Next)
+}
+
+type userOutput struct {
+	ETag         string `header:"ETag"`
+	CacheControl string `header:"Cache-Control"`
+	Body         struct {
+		User
+		Password string `json:"password,omitempty" doc:"Password to hand over; shown only in this answer"`
+	}
+}
+
+func userAnswer(u User, password string, err error) (*userOutput, error) {
+	out := &userOutput{ETag: u.etag(), CacheControl: cacheControl(password)}
+	out.Body.User, out.Body.Password = u, password
+	return out, err
+}
+
+// cacheControl keeps an answer with a secret out of every store, the one of idempotency keys included.
+func cacheControl(secret string) string {
+	if secret != "" {
+		return "no-store"
+	}
+	return "private, no-cache"
+}
+
+func (s *Service) listUsers(ctx context.Context, in *struct{ web.Paging }) (*web.Page[User], error) {
+	if err := From(ctx).Require(ViewUsers, ""); err != nil {
+		return nil, err
+	}
+	var users []User
+	err := s.list(ctx, in.Paging, func(tx *db.Tx, after string) (err error) {
+		users, err = listUsers(tx, after, in.Limit+1)
+		return err
+	})
+	return web.Paged(users, in.Limit, func(u User) any { return u.Name }), err
+}
+
+// list reads a page in the order of names.
+func (s *Service) list(ctx context.Context, page web.Paging, read func(tx *db.Tx, after string) error) error {
+	var after string
+	if _, err := page.After(&after); err != nil {
+		return err
+	}
+	return s.db.Read(ctx, func(tx *db.Tx) error { return read(tx, after) })
+}
+
+type createUserInput struct {
+	Body struct {
+		Name        string   `json:"name" pattern:"^[a-z][a-z0-9._-]{0,62}$" patternDescription:"lower-case letter first, then letters, digits, dot, dash, underscore" doc:"Name to sign in with"`
+		Title       string   `json:"title,omitempty" maxLength:"200" doc:"Full name"`
+		Password    string   `json:"password,omitempty" maxLength:"200" doc:"Leave it out to get one made"`
+		Admin       bool     `json:"admin,omitempty"`
+		Disciplines []string `json:"disciplines,omitempty" maxItems:"3" enum:"security,operations,development"`
+	}
+}
+
+func (s *Service) createUser(ctx context.Context, in *createUserInput) (*userOutput, error) {
+	b := in.Body
+	return userAnswer(s.CreateUser(ctx, User{Name: b.Name, Title: b.Title, Admin: b.Admin, Disciplines: b.Disciplines}, b.Password))
+}
+
+type userInput struct {
+	User string `path:"user" maxLength:"100" doc:"Name or id"`
+}
+
+func (s *Service) getUser(ctx context.Context, in *userInput) (*userOutput, error) {
+	if err := From(ctx).Require(ViewUsers, ""); err != nil {
+		return nil, err
+	}
+	var u User
+	err := s.db.Read(ctx, func(tx *db.Tx) (err error) { u, err = userByName(tx, in.User); return err })
+	return userAnswer(u, "", err)
+}
+
+type editUserInput struct {
+	userInput
+	IfMatch string `header:"If-Match"`
+	Body    struct {
+		Title       *string   `json:"title,omitempty" minLength:"1" maxLength:"200"`
+		Admin       *bool     `json:"admin,omitempty"`
+		Disciplines *[]string `json:"disciplines,omitempty" maxItems:"3" enum:"security,operations,development"`
+		Active      *bool     `json:"active,omitempty" doc:"false ends the sessions and deletes the tokens"`
+	}
+}
+
+func (s *Service) editUser(ctx context.Context, in *editUserInput) (*userOutput, error) {
+	u, err := s.EditUser(ctx, in.User, in.IfMatch, UserEdit(in.Body))
+	return userAnswer(u, "", err)
+}
+
+type passwordOutput struct {
+	CacheControl string `header:"Cache-Control"`
+	Body         struct {
+		Password string `json:"password" doc:"Password to hand over; shown only in this answer"`
+	}
+}
+
+func (s *Service) resetPassword(ctx context.Context, in *userInput) (*passwordOutput, error) {
+	password, err := s.ResetPassword(ctx, in.User)
+	out := &passwordOutput{CacheControl: cacheControl(password)}
+	out.Body.Password = password
+	return out, err
+}
+
+type teamOutput struct {
+	ETag string `header:"ETag"`
+	Body Team
+}
+
+func teamAnswer(t Team, err error) (*teamOutput, error) {
+	return &teamOutput{ETag: t.etag(), Body: t}, err
+}
+
+func (s *Service) listTeams(ctx context.Context, in *struct{ web.Paging }) (*web.Page[Team], error) {
+	if err := From(ctx).Require(ViewTeam, ""); err != nil {
+		return nil, err
+	}
+	var teams []Team
+	err := s.list(ctx, in.Paging, func(tx *db.Tx, after string) (err error) {
+		teams, err = listTeams(tx, after, in.Limit+1)
+		return err
+	})
+	return web.Paged(teams, in.Limit, func(t Team) any { return t.Name }), err
+}
+
+type createTeamInput struct {
+	Body struct {
+		Name  string `json:"name" pattern:"^[a-z][a-z0-9-]{0,38}$" patternDescription:"lower-case letter first, then letters, digits, dash" doc:"As it stands in flywheel.yaml"`
+		Title string `json:"title,omitempty" maxLength:"200"`
+	}
+}
+
+func (s *Service) createTeam(ctx context.Context, in *createTeamInput) (*teamOutput, error) {
+	return teamAnswer(s.CreateTeam(ctx, in.Body.Name, in.Body.Title))
+}
+
+type teamInput struct {
+	Team string `path:"team" maxLength:"100" doc:"Name"`
+}
+
+func (s *Service) getTeam(ctx context.Context, in *teamInput) (*teamOutput, error) {
+	if err := From(ctx).Require(ViewTeam, ""); err != nil {
+		return nil, err
+	}
+	var t Team
+	err := s.db.Read(ctx, func(tx *db.Tx) (err error) { t, err = TeamByName(tx, in.Team); return err })
+	return teamAnswer(t, err)
+}
+
+type renameTeamInput struct {
+	teamInput
+	IfMatch string `header:"If-Match"`
+	Body    struct {
+		Title string `json:"title" minLength:"1" maxLength:"200"`
+	}
+}
+
+func (s *Service) renameTeam(ctx context.Context, in *renameTeamInput) (*teamOutput, error) {
+	return teamAnswer(s.RenameTeam(ctx, in.Team, in.IfMatch, in.Body.Title))
+}
+
+func (s *Service) deleteTeam(ctx context.Context, in *teamInput) (*struct{}, error) {
+	return nil, s.DeleteTeam(ctx, in.Team)
+}
+
+type putMemberInput struct {
+	teamInput
+	userInput
+	Body struct {
+		Role Role `json:"role" enum:"owner,operator,developer,viewer"`
+	}
+}
+
+func (s *Service) putMember(ctx context.Context, in *putMemberInput) (*teamOutput, error) {
+	return teamAnswer(s.PutMember(ctx, in.Team, in.User, in.Body.Role))
+}
+
+type deleteMemberInput struct {
+	teamInput
+	userInput
+}
+
+func (s *Service) deleteMember(ctx context.Context, in *deleteMemberInput) (*teamOutput, error) {
+	return teamAnswer(s.PutMember(ctx, in.Team, in.User, ""))
+}
+
+type listTokensInput struct {
+	web.Paging
+	User string `query:"user" maxLength:"100" doc:"An admin may ask for another person's"`
+}
+
+func (s *Service) listTokens(ctx context.Context, in *listTokensInput) (*web.Page[Token], error) {
+	actor := From(ctx)
+	if in.User == "" || in.User == actor.Name {
+		in.User = actor.Name
+	} else if err := actor.Require(ManageUsers, ""); err != nil {
+		return nil, err
+	}
+	var tokens []Token
+	err := s.list(ctx, in.Paging, func(tx *db.Tx, after string) (err error) {
+		tokens, err = db.Collect(tx, scanToken, selectToken+" where p.name = $1 and t.id > $2 order by t.id limit $3", in.User, after, int64(in.Limit+1))
+		return err
+	})
+	return web.Paged(tokens, in.Limit, func(t Token) any { return t.ID }), err
+}
+
+type createTokenInput struct {
+	Body struct {
+		Name      string    `json:"name" minLength:"1" maxLength:"100" doc:"What it is for"`
+		Scopes    []Scope   `json:"scopes,omitempty" maxItems:"3" enum:"read,write,admin" doc:"Read and write if left out"`
+		Service   bool      `json:"service,omitempty" doc:"For a machine: it stands for you and cannot approve"`
+		ExpiresAt time.Time `json:"expires_at,omitempty" doc:"In 90 days if left out, within a year at most"`
+	}
+}
+
+type createTokenOutput struct {
+	CacheControl string `header:"Cache-Control"`
+	Body         struct {
+		Token
+		Secret string `json:"secret" doc:"The token itself; shown only in this answer" example:"fly_…"`
+	}
+}
+
+func (s *Service) createToken(ctx context.Context, in *createTokenInput) (*createTokenOutput, error) {
+	b := in.Body
+	t, secret, err := s.CreateToken(ctx, Token{Name: b.Name, Scopes: b.Scopes, Service: b.Service, ExpiresAt: b.ExpiresAt})
+	out := &createTokenOutput{CacheControl: "no-store"}
+	out.Body.Token, out.Body.Secret = t, secret
+	return out, err
+}
+
+type tokenInput struct {
+	Token string `path:"token" maxLength:"100" doc:"Id"`
+}
+
+func (s *Service) deleteToken(ctx context.Context, in *tokenInput) (*struct{}, error) {
+	return nil, s.DeleteToken(ctx, in.Token)
+}
+
+type listAuditInput struct {
+	web.Paging
+	Subject string `query:"subject" maxLength:"200" doc:"Only about this"`
+}
+
+func (s *Service) listAudit(ctx context.Context, in *listAuditInput) (*web.Page[Record], error) {
+	if err := From(ctx).Require(ViewAudit, ""); err != nil {
+		return nil, err
+	}
+	before := int64(1<<63 - 1)
+	if _, err := in.After(&before); err != nil {
+		return nil, err
+	}
+	var records []Record
+	err := s.db.Read(ctx, func(tx *db.Tx) (err error) {
+		where, args := " where seq < $1", []any{before, int64(in.Limit + 1)}
+		if in.Subject != "" {
+			where, args = where+" and subject = $3", append(args, in.Subject)
+		}
+		records, err = db.Collect(tx, scanRecord, selectRecord+where+" order by seq desc limit $2", args...)
+		return err
+	})
+	return web.Paged(records, in.Limit, func(r Record) any { return r.Seq }), err
+}
+
+type verifyAuditOutput struct {
+	Body struct {
+		Sound  int64   `json:"sound" doc:"How many entries are as they were written, from the first on"`
+		Last   string  `json:"last" doc:"Hash of the last sound entry; keep it elsewhere to notice a cut-off end"`
+		Broken *Broken `json:"broken,omitempty" doc:"The first entry that is not sound"`
+	}
+}
+
+func (s *Service) verifyAudit(ctx context.Context, _ *struct{}) (*verifyAuditOutput, error) {
+	if err := From(ctx).Require(ViewAudit, ""); err != nil {
+		return nil, err
+	}
+	out := &verifyAuditOutput{}
+	var err error
+	out.Body.Sound, out.Body.Last, out.Body.Broken, err = Verify(ctx, s.db)
+	return out, err
+}

@@ -1,0 +1,580 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"flywheel.dev/flywheel/internal/db"
+	"flywheel.dev/flywheel/internal/event"
+	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/web"
+)
+
+const (
+	sessionLasts   = 12 * time.Hour
+	sessionRenewed = time.Hour // a session in use is extended at most this often
+	tokenLasts     = 90 * 24 * time.Hour
+	tokenAtMost    = 365 * 24 * time.Hour
+	cookieName     = "flywheel_session"
+)
+
+// Service does everything with accounts.
+type Service struct {
+	db       *db.DB
+	attempts attempts
+	hashing  hashing
+
+	// TeamInUse says what still belongs to a team, for example "the app storefront", or "" if nothing
+	// does. Apps come later in the order of packages.
+	TeamInUse func(tx *db.Tx, team string) (string, error)
+}
+
+// New returns the accounts of a database.
+func New(d *db.DB) *Service { return &Service{db: d, hashing: make(hashing, 2)} }
+
+// Bootstrap makes the first admin of an empty database and returns the name and the password, which is
+// stored nowhere. Later it returns two empty strings.
+func (s *Service) Bootstrap(ctx context.Context) (name, password string, err error) {
+	ctx = System(ctx, "bootstrap")
+	err = s.db.Write(ctx, func(tx *db.Tx) error {
+		name, password = "", ""
+		if err := lockPeople(tx); err != nil { // replicas may start together
+			return err
+		}
+		n, err := countPeople(tx, "1 = 1")
+		if err != nil || n > 0 {
+			return err
+		}
+		name, password = "admin", newPassword()
+		u := User{ID: db.NewID("usr"), Name: name, Title: "Administrator", Admin: true, Disciplines: []string{}, Active: true, CreatedAt: tx.Now(), UpdatedAt: tx.Now()}
+		if err := insertUser(tx, u, hashPassword(password)); err != nil {
+			return err
+		}
+		return record(tx, "user.create", "user", "created", u.Name, "first start")
+	})
+	return name, password, err
+}
+
+// Authenticate is the web.Authenticate of the platform. It knows the session cookie, `Authorization:
+// Bearer` with a token, and `Basic` with a token as the password, which is how Git signs in.
+func (s *Service) Authenticate(r *http.Request) (context.Context, string, error) {
+	ctx := r.Context()
+	if header := r.Header.Get("Authorization"); header != "" {
+		scheme, token, _ := strings.Cut(header, " ")
+		if strings.EqualFold(scheme, "Basic") {
+			_, token, _ = r.BasicAuth()
+		} else if !strings.EqualFold(scheme, "Bearer") {
+			token = ""
+		}
+		actor, err := s.byToken(ctx, strings.TrimSpace(token))
+		return With(ctx, actor), actor.ID, err
+	}
+	cookie, err := r.Cookie(cookieName)
+	if err != nil {
+		return ctx, "", nil
+	}
+	actor, err := s.bySession(ctx, cookie.Value)
+	return With(ctx, actor), actor.ID, err
+}
+
+func (s *Service) byToken(ctx context.Context, token string) (actor Actor, err error) {
+	var expires, now time.Time
+	err = s.db.Read(ctx, func(tx *db.Tx) (err error) {
+		now = tx.Now()
+		actor, expires, err = actorByToken(tx, hashSecret(token))
+		return err
+	})
+	switch {
+	case errors.Is(err, db.ErrNoRows):
+		return Actor{}, fault.New(fault.Unauthenticated, "token.unknown", "This token is not valid.").
+			Do("It was mistyped, deleted or its person deactivated: sign in again or make a new one.")
+	case err != nil:
+		return Actor{}, err
+	case !now.Before(expires):
+		return Actor{}, fault.New(fault.Unauthenticated, "token.expired", "This token ended on %s.", expires.Format(time.DateOnly)).
+			Do("Make a new one.")
+	}
+	return actor, nil
+}
+
+func (s *Service) bySession(ctx context.Context, secret string) (actor Actor, err error) {
+	var expires, now time.Time
+	hash := hashSecret(secret)
+	err = s.db.Read(ctx, func(tx *db.Tx) (err error) {
+		now = tx.Now()
+		actor, expires, err = actorBySession(tx, hash)
+		return err
+	})
+	if errors.Is(err, db.ErrNoRows) || err == nil && !now.Before(expires) {
+		return Actor{}, fault.New(fault.Unauthenticated, "session.ended", "Your session has ended.").Do("Sign in again.")
+	}
+	if err == nil && expires.Sub(now) < sessionLasts-sessionRenewed {
+		err = s.db.Write(ctx, func(tx *db.Tx) error { return extendSession(tx, hash, tx.Now().Add(sessionLasts)) })
+	}
+	if err != nil {
+		return Actor{}, err
+	}
+	return actor, nil
+}
+
+// SignIn checks a name and password and opens a session. It returns the session's secret for the
+// cookie. Attempts are limited by name and address together: somebody who guesses is slowed down
+// without locking out the person.
+func (s *Service) SignIn(ctx context.Context, name, password, address string) (Actor, string, error) {
+	name = strings.ToLower(strings.TrimSpace(name))
+	if wait := s.attempts.take(name+"\n"+address, s.db.Now()); wait > 0 {
+		return Actor{}, "", fault.New(web.TooMany, "session.too_many", "Too many attempts to sign in.").
+			Do("Wait %d seconds and try again.", int(wait.Seconds())+1)
+	}
+	var person, hash string
+	var active bool
+	err := s.db.Read(ctx, func(tx *db.Tx) (err error) {
+		person, hash, active, err = passwordOf(tx, name)
+		return err
+	})
+	if err != nil {
+		return Actor{}, "", err
+	}
+	release, err := s.hashing.acquire(ctx)
+	if err != nil {
+		return Actor{}, "", err
+	}
+	fits := false
+	if hash != "" && len(password) <= 200 {
+		fits = passwordFits(hash, password)
+	} else {
+		hashPassword("x") // an unknown name takes as long as a wrong password
+	}
+	release()
+	if !fits || !active {
+		return Actor{}, "", fault.New(fault.Unauthenticated, "session.refused", "Name and password do not fit.").
+			Do("Try again, or ask an admin for a new password.")
+	}
+	secret, sessionHash := newSecret("")
+	var actor Actor
+	err = s.db.Write(ctx, func(tx *db.Tx) (err error) {
+		if err = insertSession(tx, sessionHash, person, tx.Now().Add(sessionLasts)); err != nil {
+			return err
+		}
+		actor, _, err = actorBySession(tx, sessionHash)
+		return err
+	})
+	if err != nil {
+		return Actor{}, "", err
+	}
+	s.attempts.forget(name + "\n" + address)
+	return actor, secret, nil
+}
+
+// SignOut ends the session of the context's actor.
+func (s *Service) SignOut(ctx context.Context) error {
+	return s.db.Write(ctx, func(tx *db.Tx) error { return deleteSession(tx, From(ctx).session) })
+}
+
+// CreateUser makes a person. Without a password one is made and returned, to be shown once.
+func (s *Service) CreateUser(ctx context.Context, u User, password string) (User, string, error) {
+	if err := From(ctx).Require(ManageUsers, ""); err != nil {
+		return u, "", err
+	}
+	shown := ""
+	if password == "" {
+		password = newPassword()
+		shown = password
+	}
+	if err := checkPassword(password); err != nil {
+		return u, "", err
+	}
+	if u.Title == "" {
+		u.Title = u.Name
+	}
+	hash, err := s.hash(ctx, password)
+	if err != nil {
+		return u, "", err
+	}
+	err = s.db.Write(ctx, func(tx *db.Tx) error {
+		u.ID, u.Active, u.CreatedAt, u.UpdatedAt = db.NewID("usr"), true, tx.Now(), tx.Now()
+		u.Disciplines, u.Teams = unique(u.Disciplines), map[string]Role{}
+		if err := insertUser(tx, u, hash); err != nil {
+			return err
+		}
+		return record(tx, "user.create", "user", "created", u.Name, u.rights())
+	})
+	return u, shown, err
+}
+
+// UserEdit is what may be changed about a person; nil leaves it as it is.
+type UserEdit struct {
+	Title       *string
+	Admin       *bool
+	Disciplines *[]string
+	Active      *bool
+}
+
+// EditUser changes a person. To deactivate ends their sessions and deletes their tokens.
+func (s *Service) EditUser(ctx context.Context, name, ifMatch string, edit UserEdit) (u User, err error) {
+	if err := From(ctx).Require(ManageUsers, ""); err != nil {
+		return u, err
+	}
+	err = s.db.Write(ctx, func(tx *db.Tx) error {
+		if err := lockPeople(tx); err != nil {
+			return err
+		}
+		if u, err = userByName(tx, name); err != nil {
+			return err
+		}
+		if err := web.Match(ifMatch, u.etag()); err != nil {
+			return err
+		}
+		set(&u.Title, edit.Title)
+		set(&u.Admin, edit.Admin)
+		set(&u.Active, edit.Active)
+		if edit.Disciplines != nil {
+			u.Disciplines = unique(*edit.Disciplines)
+		}
+		u.UpdatedAt = tx.Now()
+		if err := updateUser(tx, u); err != nil {
+			return err
+		}
+		if admins, err := countPeople(tx, "admin and active"); err != nil {
+			return err
+		} else if admins == 0 {
+			return fault.New(fault.Conflict, "user.last_admin", "%s is the last admin.", u.Name).Do("Make somebody else an admin first.")
+		}
+		if !u.Active {
+			if err := errors.Join(deleteSessions(tx, u.ID, ""), deleteTokens(tx, u.ID)); err != nil {
+				return err
+			}
+		}
+		return record(tx, "user.edit", "user", "updated", u.Name, u.rights())
+	})
+	return u, err
+}
+
+// ChangePassword sets the actor's own password and ends their other sessions.
+func (s *Service) ChangePassword(ctx context.Context, present, next string) error {
+	actor := From(ctx)
+	if actor.Nobody() || actor.session == "" {
+		return fault.New(fault.Forbidden, "password.session", "A password is changed in the browser, not with a token.")
+	}
+	if err := checkPassword(next); err != nil {
+		return err
+	}
+	var hash string
+	err := s.db.Read(ctx, func(tx *db.Tx) (err error) {
+		_, hash, _, err = passwordOf(tx, actor.Name)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if wait := s.attempts.take(actor.Name+"\npassword", s.db.Now()); wait > 0 {
+		return fault.New(web.TooMany, "session.too_many", "Too many attempts.").Do("Wait %d seconds and try again.", int(wait.Seconds())+1)
+	}
+	release, err := s.hashing.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	fits := passwordFits(hash, present)
+	release()
+	if !fits {
+		return fault.New(fault.Forbidden, "password.wrong", "The present password is not right.").At("body.present", "not right")
+	}
+	if hash, err = s.hash(ctx, next); err != nil {
+		return err
+	}
+	return s.db.Write(ctx, func(tx *db.Tx) error {
+		if err := errors.Join(setPassword(tx, actor.ID, hash), deleteSessions(tx, actor.ID, actor.session)); err != nil {
+			return err
+		}
+		return record(tx, "user.password", "user", "updated", actor.Name, "changed by the person")
+	})
+}
+
+// ResetPassword gives a person a new password, returns it to be shown once, and ends their sessions.
+func (s *Service) ResetPassword(ctx context.Context, name string) (string, error) {
+	if err := From(ctx).Require(ManageUsers, ""); err != nil {
+		return "", err
+	}
+	password := newPassword()
+	hash, err := s.hash(ctx, password)
+	if err != nil {
+		return "", err
+	}
+	err = s.db.Write(ctx, func(tx *db.Tx) error {
+		u, err := userByName(tx, name)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(setPassword(tx, u.ID, hash), deleteSessions(tx, u.ID, "")); err != nil {
+			return err
+		}
+		return record(tx, "user.password", "user", "updated", u.Name, "reset by an admin")
+	})
+	return password, err
+}
+
+// CreateTeam makes a team; its maker is not a member.
+func (s *Service) CreateTeam(ctx context.Context, name, title string) (t Team, err error) {
+	if err := From(ctx).Require(ManageTeams, ""); err != nil {
+		return t, err
+	}
+	if title == "" {
+		title = name
+	}
+	err = s.db.Write(ctx, func(tx *db.Tx) error {
+		t = Team{ID: db.NewID("team"), Name: name, Title: title, Members: []Member{}, CreatedAt: tx.Now(), UpdatedAt: tx.Now()}
+		if err := insertTeam(tx, t); err != nil {
+			return err
+		}
+		return record(tx, "team.create", "team", "created", t.Name, "")
+	})
+	return t, err
+}
+
+// RenameTeam changes the title of a team; the name is in the files of its apps and stays.
+func (s *Service) RenameTeam(ctx context.Context, name, ifMatch, title string) (t Team, err error) {
+	if err := From(ctx).Require(ManageTeams, ""); err != nil {
+		return t, err
+	}
+	err = s.db.Write(ctx, func(tx *db.Tx) error {
+		if t, err = TeamByName(tx, name); err != nil {
+			return err
+		}
+		if err := web.Match(ifMatch, t.etag()); err != nil {
+			return err
+		}
+		t.Title, t.UpdatedAt = title, tx.Now()
+		if err := touchTeam(tx, t); err != nil {
+			return err
+		}
+		return record(tx, "team.edit", "team", "updated", t.Name, title)
+	})
+	return t, err
+}
+
+// DeleteTeam removes a team that owns nothing any more.
+func (s *Service) DeleteTeam(ctx context.Context, name string) error {
+	if err := From(ctx).Require(ManageTeams, ""); err != nil {
+		return err
+	}
+	return s.db.Write(ctx, func(tx *db.Tx) error {
+		t, err := TeamByName(tx, name)
+		if err != nil {
+			return err
+		}
+		if s.TeamInUse != nil {
+			if what, err := s.TeamInUse(tx, t.Name); err != nil {
+				return err
+			} else if what != "" {
+				return fault.New(fault.Conflict, "team.in_use", "The team %s still owns %s.", t.Name, what).Do("Remove that first, or give it to another team.")
+			}
+		}
+		if err := deleteTeam(tx, t.ID); err != nil {
+			return err
+		}
+		return record(tx, "team.delete", "team", "deleted", t.Name, "")
+	})
+}
+
+// PutMember puts a person into a team or changes their role in it. An empty role takes them out.
+func (s *Service) PutMember(ctx context.Context, team, user string, role Role) (t Team, err error) {
+	if err := From(ctx).Require(ManageMembers, team); err != nil {
+		return t, err
+	}
+	err = s.db.Write(ctx, func(tx *db.Tx) error {
+		if t, err = TeamByName(tx, team); err != nil {
+			return err
+		}
+		u, err := userByName(tx, user)
+		if err != nil {
+			return err
+		}
+		if role == "" {
+			n, err := deleteMember(tx, t.ID, u.ID)
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				return fault.Missing("member", user)
+			}
+		} else if err := putMember(tx, t.ID, u.ID, role); err != nil {
+			return err
+		}
+		t.UpdatedAt = tx.Now()
+		if err := touchTeam(tx, t); err != nil {
+			return err
+		}
+		if t.Members, err = membersOf(tx, t.ID); err != nil {
+			return err
+		}
+		if role == "" {
+			return record(tx, "team.remove_member", "team", "updated", t.Name, u.Name)
+		}
+		return record(tx, "team.put_member", "team", "updated", t.Name, fmt.Sprintf("%s is %s", u.Name, role))
+	})
+	return t, err
+}
+
+// CreateToken makes a token for the actor and returns its secret, to be shown once. A token made with
+// a token has no more scopes and no later end than that one.
+func (s *Service) CreateToken(ctx context.Context, t Token) (Token, string, error) {
+	actor := From(ctx)
+	if actor.Nobody() || actor.system {
+		return t, "", actor.Require(ViewTeam, "")
+	}
+	if actor.Service {
+		return t, "", fault.New(fault.Forbidden, "token.service", "A service token cannot make tokens.").Do("Sign in as a person.")
+	}
+	if len(t.Scopes) == 0 {
+		t.Scopes = []Scope{ScopeRead, ScopeWrite}
+	}
+	slices.Sort(t.Scopes)
+	t.Scopes = slices.Compact(t.Scopes)
+	for _, scope := range t.Scopes {
+		if len(actor.Scopes) > 0 && !slices.ContainsFunc(actor.Scopes, func(s Scope) bool { return s.includes(scope) }) {
+			return t, "", fault.New(fault.Forbidden, "token.scope", "This token lacks the scope %s and cannot pass it on.", scope).Do("Sign in as a person.")
+		}
+	}
+	secret, hash := newSecret("fly_")
+	err := s.db.Write(ctx, func(tx *db.Tx) error {
+		now := tx.Now()
+		latest, standard := now.Add(tokenAtMost), now.Add(tokenLasts)
+		if actor.TokenID != "" {
+			if err := tx.QueryRow("select expires_at from token where id = $1", actor.TokenID).Scan(&latest); err != nil {
+				return err
+			}
+			if latest.Before(standard) {
+				standard = latest
+			}
+		}
+		if t.ExpiresAt.IsZero() {
+			t.ExpiresAt = standard
+		}
+		if !t.ExpiresAt.After(now) || t.ExpiresAt.After(latest) {
+			return fault.New(fault.Invalid, "token.expiry", "A token ends within a year, and one made with a token not after that.").
+				Do("Choose a time until %s.", latest.Format(time.DateOnly)).At("body.expires_at", "between now and %s", latest.Format(time.RFC3339))
+		}
+		t.ID, t.User, t.CreatedAt, t.ExpiresAt = db.NewID("tok"), actor.Name, now, t.ExpiresAt.UTC().Truncate(time.Microsecond)
+		if err := insertToken(tx, t, hash, actor.ID); err != nil {
+			return err
+		}
+		return record(tx, "token.create", "token", "created", t.ID, fmt.Sprintf("%s, scopes %v, service %v, until %s", t.Name, t.Scopes, t.Service, t.ExpiresAt.Format(time.DateOnly)))
+	})
+	return t, secret, err
+}
+
+// DeleteToken ends a token: one's own, or anybody's for an admin.
+func (s *Service) DeleteToken(ctx context.Context, id string) error {
+	actor := From(ctx)
+	if actor.Nobody() {
+		return actor.Require(ViewTeam, "")
+	}
+	return s.db.Write(ctx, func(tx *db.Tx) error {
+		t, err := scanToken(tx.QueryRow(selectToken+" where t.id = $1", id))
+		if errors.Is(err, db.ErrNoRows) || err == nil && t.User != actor.Name && !actor.Can(ManageUsers, "") {
+			return fault.Missing("token", id)
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec("delete from token where id = $1", id); err != nil {
+			return err
+		}
+		return record(tx, "token.delete", "token", "deleted", id, t.Name+" of "+t.User)
+	})
+}
+
+// record writes the decision and the event of a change to accounts.
+func record(tx *db.Tx, action, noun, predicate, subject, reason string) error {
+	err := event.Append(tx, event.Event{
+		Type: event.Own(noun, predicate), Subject: subject, Actor: From(tx.Context()).ID,
+		Data: map[string]string{"action": action},
+	})
+	if err != nil {
+		return err
+	}
+	return Audit(tx, Entry{Action: action, Subject: subject, Decision: "done", Reason: reason})
+}
+
+// lockPeople makes rules about all people hold when two transactions would break them together, as two
+// admins who demote each other.
+func lockPeople(tx *db.Tx) error { return event.Serialize(tx) }
+
+func (s *Service) hash(ctx context.Context, password string) (string, error) {
+	release, err := s.hashing.acquire(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer release()
+	return hashPassword(password), nil
+}
+
+func (u User) rights() string {
+	return fmt.Sprintf("active %v, admin %v, disciplines %v", u.Active, u.Admin, u.Disciplines)
+}
+
+func (u User) etag() string { return web.ETag(u.ID, u.UpdatedAt.UnixMicro()) }
+func (t Team) etag() string { return web.ETag(t.ID, t.UpdatedAt.UnixMicro()) }
+
+func set[T any](field *T, value *T) {
+	if value != nil {
+		*field = *value
+	}
+}
+
+func unique(list []string) []string {
+	result := append([]string{}, list...)
+	slices.Sort(result)
+	return slices.Compact(result)
+}
+
+// attempts limits tries by a key: five at once, then one in ten seconds.
+type attempts struct {
+	mu     sync.Mutex
+	limits map[string]*rate.Limiter
+}
+
+const attemptsKept = 10_000
+
+func (a *attempts) take(key string, now time.Time) (wait time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.limits == nil || len(a.limits) >= attemptsKept {
+		a.limits = map[string]*rate.Limiter{} // forgets all rather than grow without end
+	}
+	limiter := a.limits[key]
+	if limiter == nil {
+		limiter = rate.NewLimiter(rate.Every(10*time.Second), 5)
+		a.limits[key] = limiter
+	}
+	reservation := limiter.ReserveN(now, 1)
+	if wait = reservation.DelayFrom(now); wait > 0 {
+		reservation.CancelAt(now)
+	}
+	return wait
+}
+
+func (a *attempts) forget(key string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.limits, key)
+}
+
+// address returns where a request comes from, without the port. Headers that a client can write are
+// not believed.
+func address(remote string) string {
+	host, _, err := net.SplitHostPort(remote)
+	if err != nil {
+		return remote
+	}
+	return host
+}
