@@ -1,0 +1,121 @@
+package app
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"flywheel.dev/flywheel/internal/web"
+)
+
+// Routes registers the operations of apps and environments.
+func (s *Service) Routes(api *web.API) {
+	huma.Register(api, huma.Operation{OperationID: "list-apps", Method: http.MethodGet, Path: "/api/v1/apps", Tags: []string{"apps"},
+		Summary: "List apps with where they run"}, s.listHTTP)
+	huma.Register(api, huma.Operation{OperationID: "create-app", Method: http.MethodPost, Path: "/api/v1/apps", Tags: []string{"apps"},
+		Summary: "Create an app from a certified pattern", DefaultStatus: http.StatusCreated}, s.createHTTP)
+	huma.Register(api, huma.Operation{OperationID: "get-app", Method: http.MethodGet, Path: "/api/v1/apps/{app}", Tags: []string{"apps"},
+		Summary: "One app with its instances"}, s.getHTTP)
+	huma.Register(api, huma.Operation{OperationID: "list-environments", Method: http.MethodGet, Path: "/api/v1/environments", Tags: []string{"environments"},
+		Summary: "List environments in the order a change reaches them"}, s.environmentsHTTP)
+	huma.Register(api, huma.Operation{OperationID: "create-environment", Method: http.MethodPost, Path: "/api/v1/environments", Tags: []string{"environments"},
+		Summary: "Make an environment", DefaultStatus: http.StatusCreated}, s.createEnvironmentHTTP)
+	huma.Register(api, huma.Operation{OperationID: "update-environment", Method: http.MethodPut, Path: "/api/v1/environments/{environment}", Tags: []string{"environments"},
+		Summary: "Change an environment"}, s.updateEnvironmentHTTP)
+}
+
+type listInput struct {
+	web.Paging
+}
+
+func (s *Service) listHTTP(ctx context.Context, in *listInput) (*web.Page[Detail], error) {
+	after := ""
+	if _, err := in.After(&after); err != nil {
+		return nil, err
+	}
+	found, err := s.List(ctx, after, in.Limit+1)
+	return web.Paged(found, in.Limit, func(d Detail) any { return d.Name }), err
+}
+
+type createInput struct {
+	Body Create
+}
+
+type createOutput struct {
+	Body struct {
+		App    App    `json:"app"`
+		Change string `json:"change" doc:"The change that brings the skeleton and the first deployments"`
+	}
+}
+
+func (s *Service) createHTTP(ctx context.Context, in *createInput) (*createOutput, error) {
+	out := &createOutput{}
+	var err error
+	out.Body.App, out.Body.Change, err = s.Create(ctx, in.Body)
+	return out, err
+}
+
+type getInput struct {
+	App string `path:"app"`
+}
+
+type getOutput struct {
+	Body Detail
+}
+
+func (s *Service) getHTTP(ctx context.Context, in *getInput) (*getOutput, error) {
+	d, err := s.Get(ctx, in.App)
+	return &getOutput{d}, err
+}
+
+type environmentsOutput struct {
+	Body struct {
+		Items []Environment `json:"items"`
+	}
+}
+
+func (s *Service) environmentsHTTP(ctx context.Context, _ *struct{}) (*environmentsOutput, error) {
+	out := &environmentsOutput{}
+	var err error
+	out.Body.Items, err = s.ListEnvironments(ctx)
+	return out, err
+}
+
+// environmentBody is what a person says about an environment.
+type environmentBody struct {
+	Name    string         `json:"name,omitempty"`
+	Class   string         `json:"class" enum:"development,staging,production"`
+	After   string         `json:"after,omitempty" doc:"The environment that a change must pass before this one"`
+	Target  string         `json:"target,omitempty" doc:"Where it runs; local if left out"`
+	OnNewer string         `json:"onNewer,omitempty" enum:"queue,replace-pending"`
+	Values  map[string]any `json:"values,omitempty" doc:"Values of variables that the Center of Excellence controls"`
+}
+
+func (b environmentBody) environment() Environment {
+	return Environment{Name: b.Name, Class: b.Class, After: b.After, Target: b.Target, OnNewer: b.OnNewer, Values: b.Values}
+}
+
+type environmentOutput struct {
+	Body Environment
+}
+
+type createEnvironmentInput struct {
+	Body environmentBody
+}
+
+func (s *Service) createEnvironmentHTTP(ctx context.Context, in *createEnvironmentInput) (*environmentOutput, error) {
+	e, err := s.SaveEnvironment(ctx, in.Body.environment(), true)
+	return &environmentOutput{e}, err
+}
+
+type updateEnvironmentInput struct {
+	Environment string `path:"environment"`
+	Body        environmentBody
+}
+
+func (s *Service) updateEnvironmentHTTP(ctx context.Context, in *updateEnvironmentInput) (*environmentOutput, error) {
+	in.Body.Name = in.Environment
+	e, err := s.SaveEnvironment(ctx, in.Body.environment(), false)
+	return &environmentOutput{e}, err
+}

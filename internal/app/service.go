@@ -1,0 +1,307 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing/fstest"
+
+	"flywheel.dev/flywheel/internal/account"
+	"flywheel.dev/flywheel/internal/db"
+	"flywheel.dev/flywheel/internal/event"
+	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/git"
+	"flywheel.dev/flywheel/internal/pattern"
+)
+
+// Service makes apps and keeps environments. Opened is feedback against the import order: package
+// change tells it the id of the change that a branch became.
+type Service struct {
+	DB       *db.DB
+	Git      *git.Host
+	Patterns *pattern.Service
+	BaseURL  string // where clones come from
+
+	Opened func(ctx context.Context, app, branch, head string) (change string, err error)
+}
+
+// Create is what a person says about a new app.
+type Create struct {
+	Name         string   `json:"name" doc:"Lower case letters, digits and hyphens" maxLength:"40"`
+	Title        string   `json:"title,omitempty" maxLength:"120"`
+	Team         string   `json:"team"`
+	Pattern      string   `json:"pattern" doc:"Name of a certified pattern"`
+	Version      string   `json:"version,omitempty" doc:"Range of versions, for example ~1.4; the recommended one if left out"`
+	Environments []string `json:"environments,omitempty" doc:"All environments if left out"`
+}
+
+// Create makes the app, its repository and the change that brings the pattern's skeleton. From there
+// on it is a change like any other: tested, merged, and deployed environment by environment. It
+// returns the app and the id of that change.
+func (s *Service) Create(ctx context.Context, in Create) (a App, change string, err error) {
+	if err := CheckName("app", in.Name); err != nil {
+		return a, "", err
+	}
+	if err := account.From(ctx).Require(account.CreateApp, in.Team); err != nil {
+		return a, "", err
+	}
+	var environments []Environment
+	var version pattern.Version
+	err = s.DB.Read(ctx, func(tx *db.Tx) (err error) {
+		if environments, err = Environments(tx); err != nil {
+			return err
+		}
+		if in.Version == "" {
+			if version, err = s.Patterns.Recommended(tx, in.Pattern); err == nil {
+				in.Version = "~" + version.Version
+			}
+			return err
+		}
+		version, err = s.Patterns.Resolve(tx, in.Pattern, in.Version)
+		return err
+	})
+	if err != nil {
+		return a, "", err
+	}
+	if in.Environments, err = choose(environments, in.Environments); err != nil {
+		return a, "", err
+	}
+	skeleton, err := s.Patterns.Skeleton(ctx, version)
+	if err != nil {
+		return a, "", err
+	}
+	fill(skeleton, in)
+
+	actor := account.From(ctx)
+	a = App{ID: db.NewID("app"), Name: in.Name, Title: in.Title, Team: in.Team, State: Active, CreatedBy: actor.ID}
+	if a.Title == "" {
+		a.Title = in.Name
+	}
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		a.CreatedAt = tx.Now()
+		if err := insertApp(tx, a); err != nil {
+			return err
+		}
+		if err := event.Append(tx, event.Event{Type: event.Own("app", "created"), Subject: a.Name, App: a.Name, Data: a}); err != nil {
+			return err
+		}
+		return account.Audit(tx, account.Entry{Action: "app.create", Subject: a.Name, Decision: "allowed"})
+	})
+	if err != nil {
+		return a, "", err
+	}
+	change, err = s.seed(ctx, a, skeleton, version)
+	if err != nil {
+		// Nothing half-done stays: without its repository the app would only hold its name.
+		s.Git.Delete(context.WithoutCancel(ctx), git.App(a.Name))
+		_ = s.DB.Write(context.WithoutCancel(ctx), func(tx *db.Tx) error {
+			_, err := tx.Exec(`delete from app where id = $1`, a.ID)
+			return err
+		})
+		return a, "", err
+	}
+	return a, change, nil
+}
+
+func (s *Service) seed(ctx context.Context, a App, skeleton map[string][]byte, version pattern.Version) (string, error) {
+	author := git.Identity{Name: account.From(ctx).Name, Email: account.From(ctx).Name + "@users.flywheel.invalid"}
+	main, err := s.Git.Create(ctx, git.App(a.Name), author, fstest.MapFS{"README.md": {Data: []byte("# " + a.Title + "\n")}}, "Begin "+a.Name)
+	if err != nil {
+		return "", err
+	}
+	head, err := s.Git.CommitFiles(ctx, git.App(a.Name), "create", main, skeleton,
+		fmt.Sprintf("Create %s from %s %s", a.Name, version.Pattern, version.Version), author)
+	if err != nil {
+		return "", err
+	}
+	return s.Opened(ctx, a.Name, "create", head)
+}
+
+// choose returns the environments to select, all if none is named, and refuses unknown ones.
+func choose(all []Environment, wanted []string) ([]string, error) {
+	known := []string{}
+	for _, e := range all {
+		known = append(known, e.Name)
+	}
+	if len(known) == 0 {
+		return nil, fault.New(fault.Conflict, "environment.none", "The platform has no environments yet.").
+			Do("Somebody of the Center of Excellence makes one: flywheel environment create staging --class staging.")
+	}
+	if len(wanted) == 0 {
+		return known, nil
+	}
+	for _, w := range wanted {
+		if !slices.Contains(known, w) {
+			return nil, fault.New(fault.Invalid, "environment.unknown", "The platform has no environment %q.", w).Do("Choose among %s.", strings.Join(known, ", "))
+		}
+	}
+	return wanted, nil
+}
+
+// fill writes the app's own words into the skeleton's flywheel.yaml. A skeleton marks them with
+// {{name}}, {{team}}, {{pattern}}, {{version}} and {{environments}}.
+func fill(files map[string][]byte, in Create) {
+	lines := ""
+	for _, e := range in.Environments {
+		lines += "    " + e + ": {}\n"
+	}
+	r := strings.NewReplacer("{{name}}", in.Name, "{{team}}", in.Team, "{{pattern}}", in.Pattern, "{{version}}", in.Version, "{{environments}}", strings.TrimRight(lines, "\n"))
+	for name, content := range files {
+		if name == "flywheel.yaml" || name == "README.md" || name == "go.mod" {
+			files[name] = []byte(r.Replace(string(content)))
+		}
+	}
+}
+
+// Detail is an app with where it runs.
+type Detail struct {
+	App
+	Repository   string        `json:"repository" doc:"URL to clone"`
+	Instances    []Instance    `json:"instances"`
+	Environments []Environment `json:"environments" doc:"Those the app selects, in the order a change reaches them"`
+	Recommended  string        `json:"recommended,omitempty" doc:"A newer recommended version of its pattern"`
+}
+
+// Get returns an app with its instances.
+func (s *Service) Get(ctx context.Context, name string) (d Detail, err error) {
+	err = s.DB.Read(ctx, func(tx *db.Tx) error {
+		if d.App, err = s.visible(ctx, tx, name, account.ViewApp); err != nil {
+			return err
+		}
+		if d.Instances, err = Instances(tx, name); err != nil {
+			return err
+		}
+		all, err := Environments(tx)
+		if err != nil {
+			return err
+		}
+		d.Environments = slices.DeleteFunc(all, func(e Environment) bool {
+			_, selected := d.Description.Environments[e.Name]
+			return !selected
+		})
+		d.Repository = s.BaseURL + git.App(name).Path()
+		if r, err := s.Patterns.Recommended(tx, d.Pin.Pattern); err == nil && r.Version != d.Pin.Version {
+			d.Recommended = r.Version
+		}
+		return nil
+	})
+	return d, err
+}
+
+func (s *Service) visible(ctx context.Context, tx *db.Tx, name string, p account.Permission) (App, error) {
+	a, err := Find(tx, name)
+	if err != nil {
+		return a, err
+	}
+	err = account.From(ctx).Require(p, a.Team)
+	if f := fault.From(err); f != nil && f.Kind == fault.NotFound {
+		return App{}, fault.Missing("app", name)
+	}
+	return a, err
+}
+
+// List returns the apps the actor may see, by name, after a cursor, with their instances.
+func (s *Service) List(ctx context.Context, after string, limit int) (found []Detail, err error) {
+	err = s.DB.Read(ctx, func(tx *db.Tx) error {
+		found = []Detail{}
+		actor := account.From(ctx)
+		for len(found) < limit {
+			page, err := All(tx, after, limit)
+			if err != nil {
+				return err
+			}
+			for _, a := range page {
+				after = a.Name
+				if !actor.Sees(a.Team) || len(found) == limit {
+					continue
+				}
+				d := Detail{App: a, Environments: []Environment{}, Repository: s.BaseURL + git.App(a.Name).Path()}
+				if d.Instances, err = Instances(tx, a.Name); err != nil {
+					return err
+				}
+				found = append(found, d)
+			}
+			if len(page) < limit {
+				return nil
+			}
+		}
+		return nil
+	})
+	return found, err
+}
+
+// Team returns the team of an app, for packages that stand above this one.
+func Team(tx *db.Tx, name string) (string, error) {
+	a, err := Find(tx, name)
+	return a.Team, err
+}
+
+// SaveEnvironment makes or changes an environment. A value the Center of Excellence sets there counts
+// for every instance from its next deployment on.
+func (s *Service) SaveEnvironment(ctx context.Context, e Environment, create bool) (Environment, error) {
+	if err := account.From(ctx).Require(account.ManageEnvironments, ""); err != nil {
+		return e, err
+	}
+	if err := CheckName("environment", e.Name); err != nil {
+		return e, err
+	}
+	if !slices.Contains([]string{"development", "staging", "production"}, e.Class) {
+		return e, fault.New(fault.Invalid, "environment.class_unknown", "%q is not a class of environments.", e.Class).Do("Use development, staging or production.").At("class", "unknown")
+	}
+	if e.Target == "" {
+		e.Target = "local"
+	}
+	if e.OnNewer == "" {
+		e.OnNewer = Queue
+	}
+	if e.OnNewer != Queue && e.OnNewer != ReplacePending {
+		return e, fault.New(fault.Invalid, "environment.policy_unknown", "%q is not a policy for waiting deployments.", e.OnNewer).Do("Use queue or replace-pending.").At("onNewer", "unknown")
+	}
+	if e.Values == nil {
+		e.Values = map[string]any{}
+	}
+	err := s.DB.Write(ctx, func(tx *db.Tx) error {
+		all, err := Environments(tx)
+		if err != nil {
+			return err
+		}
+		at := slices.IndexFunc(all, func(o Environment) bool { return o.Name == e.Name })
+		switch {
+		case at >= 0 && create:
+			return fault.New(fault.Conflict, "environment.name_taken", "There is already an environment %q.", e.Name).Do("Change it with `flywheel environment update %s`.", e.Name)
+		case at < 0 && !create:
+			return fault.Missing("environment", e.Name)
+		case at < 0:
+			all = append(all, e)
+		default:
+			all[at] = e
+		}
+		if err := arrange(all); err != nil {
+			return err
+		}
+		for _, one := range all {
+			if one.Name == e.Name {
+				e = one
+				e.UpdatedAt = tx.Now()
+			}
+			if err := saveEnvironment(tx, one); err != nil {
+				return err
+			}
+		}
+		if err := event.Append(tx, event.Event{Type: event.Own("environment", "saved"), Subject: e.Name, Data: map[string]any{"environment": e.Name}}); err != nil {
+			return err
+		}
+		return account.Audit(tx, account.Entry{Action: "environment.save", Subject: e.Name, Decision: "allowed", Reason: db.JSON(e)})
+	})
+	return e, err
+}
+
+// ListEnvironments returns all environments, in the order a change reaches them.
+func (s *Service) ListEnvironments(ctx context.Context) (list []Environment, err error) {
+	if account.From(ctx).Nobody() {
+		return nil, account.From(ctx).Require(account.ViewPattern, "")
+	}
+	err = s.DB.Read(ctx, func(tx *db.Tx) (err error) { list, err = Environments(tx); return err })
+	return list, err
+}

@@ -1,0 +1,165 @@
+package app
+
+import (
+	"errors"
+	"slices"
+
+	"flywheel.dev/flywheel/internal/account"
+	"flywheel.dev/flywheel/internal/db"
+	"flywheel.dev/flywheel/internal/fault"
+)
+
+const appColumns = `id, name, title, team, state, pin, description, created_by, created_at`
+
+func scanApp(r db.Row) (App, error) {
+	var a App
+	err := r.Scan(&a.ID, &a.Name, &a.Title, &a.Team, &a.State, db.Into(&a.Pin), db.Into(&a.Description), &a.CreatedBy, &a.CreatedAt)
+	return a, err
+}
+
+// Find returns the app with this name, or a fault that it is missing. Removed apps are not there.
+func Find(tx *db.Tx, name string) (App, error) {
+	a, err := scanApp(tx.QueryRow(`select `+appColumns+` from app where name = $1 and state <> 'removed'`, name))
+	if errors.Is(err, db.ErrNoRows) {
+		return App{}, fault.Missing("app", name)
+	}
+	return a, err
+}
+
+func insertApp(tx *db.Tx, a App) error {
+	_, err := tx.Exec(`insert into app (`+appColumns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9)`,
+		a.ID, a.Name, a.Title, a.Team, a.State, db.JSON(a.Pin), db.JSON(a.Description), a.CreatedBy, a.CreatedAt)
+	if db.IsUnique(err) {
+		return fault.New(fault.Conflict, "app.name_taken", "There is already an app named %q.", a.Name).Do("Choose another name.").At("name", "taken")
+	}
+	return err
+}
+
+// SetDescription records what main describes now, with its pin.
+func SetDescription(tx *db.Tx, name string, d Description) error {
+	_, err := tx.Exec(`update app set description = $2, pin = $3 where name = $1`, name, db.JSON(d), db.JSON(d.Pin))
+	return err
+}
+
+// SetState moves the app to a state.
+func SetState(tx *db.Tx, name string, s State) error {
+	_, err := tx.Exec(`update app set state = $2 where name = $1`, name, s)
+	return err
+}
+
+// All returns every app that is not removed, by name, after a cursor.
+func All(tx *db.Tx, after string, limit int) ([]App, error) {
+	return db.Collect(tx, scanApp, `select `+appColumns+` from app where state <> 'removed' and name > $1 order by name limit $2`, after, limit)
+}
+
+const environmentColumns = `name, class, position, after_name, target, on_newer, coe_values, updated_at`
+
+func scanEnvironment(r db.Row) (Environment, error) {
+	var e Environment
+	err := r.Scan(&e.Name, &e.Class, &e.Order, &e.After, &e.Target, &e.OnNewer, db.Into(&e.Values), &e.UpdatedAt)
+	return e, err
+}
+
+// Environments returns all environments in the order a change reaches them.
+func Environments(tx *db.Tx) ([]Environment, error) {
+	return db.Collect(tx, scanEnvironment, `select `+environmentColumns+` from environment order by position, name`)
+}
+
+func saveEnvironment(tx *db.Tx, e Environment) error {
+	_, err := tx.Exec(`insert into environment (`+environmentColumns+`, created_at) values ($1,$2,$3,$4,$5,$6,$7,$8,$8)
+		on conflict (name) do update set class = excluded.class, position = excluded.position, after_name = excluded.after_name, target = excluded.target,
+			on_newer = excluded.on_newer, coe_values = excluded.coe_values, updated_at = excluded.updated_at`,
+		e.Name, e.Class, e.Order, e.After, e.Target, e.OnNewer, db.JSON(e.Values), tx.Now())
+	return err
+}
+
+// FindEnvironment returns one environment, or a fault that it is missing.
+func FindEnvironment(tx *db.Tx, name string) (Environment, error) {
+	e, err := scanEnvironment(tx.QueryRow(`select `+environmentColumns+` from environment where name = $1`, name))
+	if errors.Is(err, db.ErrNoRows) {
+		return Environment{}, fault.Missing("environment", name)
+	}
+	return e, err
+}
+
+const instanceColumns = `id, app, environment, state, reason, deployed, url, running, fence, pinned_by, updated_at`
+
+func scanInstance(r db.Row) (Instance, error) {
+	var i Instance
+	err := r.Scan(&i.ID, &i.App, &i.Environment, &i.State, &i.Reason, db.Into(&i.Deployed), &i.URL, &i.Running, &i.Fence, &i.PinnedBy, &i.UpdatedAt)
+	return i, err
+}
+
+// FindInstance returns the app's instance in the environment, or a fault that it is missing.
+func FindInstance(tx *db.Tx, app, environment string) (Instance, error) {
+	i, err := scanInstance(tx.QueryRow(`select `+instanceColumns+` from instance where app = $1 and environment = $2`, app, environment))
+	if errors.Is(err, db.ErrNoRows) {
+		return Instance{}, fault.Missing("instance", app+"/"+environment)
+	}
+	return i, err
+}
+
+// EnsureInstance returns the app's instance in the environment and makes it on first use.
+func EnsureInstance(tx *db.Tx, app, environment string) (Instance, error) {
+	_, err := tx.Exec(`insert into instance (id, app, environment, state, deployed, updated_at) values ($1,$2,$3,$4,$5,$6)
+		on conflict (app, environment) do nothing`, db.NewID("ins"), app, environment, New, db.JSON(Desired{}), tx.Now())
+	if err != nil {
+		return Instance{}, err
+	}
+	return FindInstance(tx, app, environment)
+}
+
+// Instances returns an app's instances in the order of their environments.
+func Instances(tx *db.Tx, app string) ([]Instance, error) {
+	return db.Collect(tx, scanInstance, `select i.id, i.app, i.environment, i.state, i.reason, i.deployed, i.url, i.running, i.fence, i.pinned_by, i.updated_at
+		from instance i join environment e on e.name = i.environment where i.app = $1 and i.state <> 'removed' order by e.position`, app)
+}
+
+// InstancesOf returns every live instance whose app runs on the pattern.
+func InstancesOf(tx *db.Tx, pattern string) ([]Instance, error) {
+	all, err := AllInstances(tx)
+	return slices.DeleteFunc(all, func(i Instance) bool { return i.Deployed.Pattern != pattern }), err
+}
+
+// AllInstances returns every live instance of every app.
+func AllInstances(tx *db.Tx) ([]Instance, error) {
+	return db.Collect(tx, scanInstance, `select `+instanceColumns+` from instance where state <> 'removed' order by app, environment`)
+}
+
+// SaveInstance writes everything about an instance that a deployment may change.
+func SaveInstance(tx *db.Tx, i Instance) error {
+	_, err := tx.Exec(`update instance set state = $2, reason = $3, deployed = $4, url = $5, running = $6, fence = $7, pinned_by = $8, updated_at = $9 where id = $1`,
+		i.ID, i.State, i.Reason, db.JSON(i.Deployed), i.URL, i.Running, i.Fence, i.PinnedBy, tx.Now())
+	return err
+}
+
+// Visible returns a test of whether the actor may see an app, for lists over many apps.
+func Visible(tx *db.Tx, actor account.Actor) (func(app string) bool, error) {
+	if actor.SeesAll() {
+		return func(string) bool { return true }, nil
+	}
+	all, err := All(tx, "", 1_000_000)
+	if err != nil {
+		return nil, err
+	}
+	seen := map[string]bool{}
+	for _, a := range all {
+		seen[a.Name] = actor.Sees(a.Team)
+	}
+	return func(app string) bool { return seen[app] }, nil
+}
+
+// Artifact returns the digest of the artifact built from a source, or "" if none was built yet.
+func Artifact(tx *db.Tx, source string) (digest string, err error) {
+	err = tx.QueryRow(`select digest from artifact where source = $1`, source).Scan(&digest)
+	if errors.Is(err, db.ErrNoRows) {
+		return "", nil
+	}
+	return digest, err
+}
+
+func saveArtifact(tx *db.Tx, source, app, digest string, size int64) error {
+	_, err := tx.Exec(`insert into artifact (source, app, digest, size, built_at) values ($1,$2,$3,$4,$5)
+		on conflict (source) do nothing`, source, app, digest, size, tx.Now())
+	return err
+}

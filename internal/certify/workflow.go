@@ -1,0 +1,415 @@
+package certify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"flywheel.dev/flywheel/internal/account"
+	"flywheel.dev/flywheel/internal/app"
+	"flywheel.dev/flywheel/internal/change"
+	"flywheel.dev/flywheel/internal/db"
+	"flywheel.dev/flywheel/internal/durable"
+	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/manifest"
+	"flywheel.dev/flywheel/internal/pattern"
+	"flywheel.dev/flywheel/internal/tofu"
+)
+
+var errOutdated = errors.New("a newer revision is being certified")
+
+// certify looks at one revision of a pattern change: gate → validate → test → interface → effect on
+// every live instance → review. It ends where people decide.
+func (s *Service) certify(flow durable.Flow, workflow string) (string, error) {
+	id, rest, _ := strings.Cut(workflow, ".")
+	revision, _ := strconv.Atoi(rest)
+	ctx := account.System(context.WithoutCancel(flow), "certify")
+	tree, err := durable.Step(flow, "merge", func(context.Context) (string, error) { return s.mergeTree(ctx, id, revision) })
+	if err != nil || tree == "" {
+		return "", quiet(err)
+	}
+	for _, check := range []struct {
+		name string
+		do   func(ctx context.Context, c change.Change, dir string, log io.Writer) (summary string, detail any, err error)
+	}{{"gate", s.gate}, {"validate", s.validate}, {"test", s.test}, {"interface", s.interfaceOf}, {"effect", s.effect}} {
+		passed, err := durable.Step(flow, check.name, func(context.Context) (bool, error) {
+			return s.check(ctx, id, revision, tree, check.name, check.do)
+		})
+		if err != nil || !passed {
+			return check.name, quiet(err)
+		}
+	}
+	_, err = durable.Transaction(s.Durable, flow, "review", func(tx *db.Tx) (string, error) {
+		c, err := s.current(tx, id, revision)
+		if err != nil {
+			return "", err
+		}
+		found, err := Find(tx, id, revision)
+		if err != nil {
+			return "", err
+		}
+		c.State, c.Lane, c.Why = change.Review, change.Pattern, "waits for the approval of "+strings.Join(found.Missing(), ", ")
+		c.Remedy = "`flywheel change approve " + c.ID + " --discipline … --digest " + found.Digest + "`"
+		c.Reasons = []change.Reason{{Text: "the pattern itself changes: " + c.Subject + " " + found.Version + " (" + found.Bump + ")"}}
+		for _, r := range found.Reasons {
+			c.Reasons = append(c.Reasons, change.Reason{Text: r})
+		}
+		if len(found.Missing()) == 0 { // a pattern that asks for no approval at all
+			c.State, c.Why, c.Remedy = change.Merging, "", ""
+			tx.AfterCommit(func() { _ = s.Start(c) }) // the sweeper starts it otherwise
+		}
+		return "", change.Save(tx, c)
+	})
+	return "review", quiet(err)
+}
+
+func quiet(err error) error {
+	if err != nil && strings.Contains(err.Error(), errOutdated.Error()) {
+		return nil
+	}
+	return err
+}
+
+func (s *Service) current(tx *db.Tx, id string, revision int) (change.Change, error) {
+	c, err := change.Find(tx, id)
+	if err == nil && c.Revision != revision {
+		err = errOutdated
+	}
+	return c, err
+}
+
+// mergeTree returns the tree of the change merged into main as it is now, or "" after it recorded a
+// conflict.
+func (s *Service) mergeTree(ctx context.Context, id string, revision int) (string, error) {
+	var c change.Change
+	if err := s.DB.Read(ctx, func(tx *db.Tx) (err error) { c, err = s.current(tx, id, revision); return err }); err != nil {
+		return "", err
+	}
+	main, err := s.Git.Resolve(ctx, c.Repo(), "refs/heads/main")
+	if err != nil {
+		return "", err
+	}
+	tree, conflicts, err := s.Git.MergeTree(ctx, c.Repo(), main, c.Head)
+	if err != nil {
+		return "", err
+	}
+	return tree, s.DB.Write(ctx, func(tx *db.Tx) error {
+		if c, err = s.current(tx, id, revision); err != nil {
+			return err
+		}
+		c.Main = main
+		if len(conflicts) > 0 {
+			c.State, c.Why = change.Blocked, "it conflicts with main in "+strings.Join(conflicts, ", ")
+			c.Remedy = "Merge main into your branch, resolve the conflict and push again."
+		}
+		return change.Save(tx, c)
+	})
+}
+
+// check runs one check on the exported pattern and records how it went. A fault is a failed check.
+func (s *Service) check(ctx context.Context, id string, revision int, tree, name string,
+	do func(context.Context, change.Change, string, io.Writer) (string, any, error)) (bool, error) {
+	var c change.Change
+	logName := fmt.Sprintf("%s.%d.%s", id, revision, name)
+	err := s.DB.Write(ctx, func(tx *db.Tx) (err error) {
+		if c, err = s.current(tx, id, revision); err != nil {
+			return err
+		}
+		return change.SetCheck(tx, c, change.Check{Name: name, State: change.CheckRunning, Summary: "running", Log: logName})
+	})
+	if err != nil {
+		return false, err
+	}
+	dir := filepath.Join(s.Dir, strings.ReplaceAll(logName, ".", "-"))
+	if err := os.RemoveAll(dir); err != nil {
+		return false, err
+	}
+	defer os.RemoveAll(dir)
+	if err := s.Git.Export(ctx, c.Repo(), tree, dir); err != nil {
+		return false, err
+	}
+	log, err := s.Logs.Open(logName)
+	if err != nil {
+		return false, err
+	}
+	defer log.Close()
+	summary, detail, checkErr := do(ctx, c, dir, log)
+	if checkErr != nil && fault.From(checkErr).Kind == fault.Internal {
+		return false, checkErr
+	}
+	passed := checkErr == nil
+	return passed, s.DB.Write(ctx, func(tx *db.Tx) error {
+		if c, err = s.current(tx, id, revision); err != nil {
+			return err
+		}
+		k := change.Check{Name: name, State: change.CheckPassed, Summary: summary, Detail: detail}
+		if !passed {
+			f := fault.From(checkErr)
+			k.State, k.Summary = change.CheckFailed, f.Message
+			if len(f.Fields) > 0 {
+				k.Detail = f.Fields
+			}
+			c.State, c.Why, c.Remedy = change.Failed, fmt.Sprintf("the check %s failed: %s", name, f.Message), f.Remedy
+			if len(f.Fields) > 0 {
+				c.Why += fmt.Sprintf(" (%s: %s)", f.Fields[0].Path, f.Fields[0].Message)
+			}
+			if err := change.Save(tx, c); err != nil {
+				return err
+			}
+		}
+		return change.SetCheck(tx, c, k)
+	})
+}
+
+// gate reads the pattern without running it and refuses what no plan may meet.
+func (s *Service) gate(_ context.Context, c change.Change, dir string, log io.Writer) (string, any, error) {
+	m, err := readManifest(dir)
+	if err != nil {
+		return "", nil, err
+	}
+	if m.Metadata.Name != c.Subject {
+		return "", nil, fault.New(fault.Invalid, "manifest.name_differs", "pattern.yaml describes %q, but this is the repository of %q.", m.Metadata.Name, c.Subject)
+	}
+	problems, err := tofu.Gate(dir, s.Allowed)
+	if err != nil {
+		return "", nil, err
+	}
+	if err := refuse("gate.refused", "The pattern uses what no pattern may use", problems, log); err != nil {
+		return "", nil, err
+	}
+	return "only allowed providers, modules and functions", nil, nil
+}
+
+func readManifest(dir string) (*manifest.Pattern, error) {
+	content, err := os.ReadFile(filepath.Join(dir, "pattern.yaml"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fault.New(fault.Invalid, "manifest.missing", "The pattern has no pattern.yaml at its root.")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return manifest.ParsePattern("pattern.yaml", content)
+}
+
+func refuse(code, sentence string, problems []tofu.Problem, log io.Writer) error {
+	if len(problems) == 0 {
+		return nil
+	}
+	f := fault.New(fault.Invalid, code, "%s.", sentence).Do("Correct it and push again.")
+	for _, p := range problems {
+		at := fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
+		f.At(at, "%s", p.Message)
+		fmt.Fprintf(log, "%s: %s\n", at, p.Message)
+	}
+	return f
+}
+
+func (s *Service) validate(ctx context.Context, _ change.Change, dir string, log io.Writer) (string, any, error) {
+	problems, err := s.Engine.Validate(ctx, dir)
+	if err != nil {
+		return "", nil, err
+	}
+	if err := refuse("pattern.invalid", "The pattern does not validate", problems, log); err != nil {
+		return "", nil, err
+	}
+	return "valid", nil, nil
+}
+
+func (s *Service) test(ctx context.Context, _ change.Change, dir string, log io.Writer) (string, any, error) {
+	report, err := s.Engine.Test(ctx, dir, log)
+	if err != nil {
+		return "", nil, err
+	}
+	if report.Failed > 0 {
+		return "", nil, fault.New(fault.Invalid, "pattern.test_failed", "%d of %d test runs of the pattern failed.", report.Failed, report.Failed+report.Passed).Do("Its output is in the check's log.")
+	}
+	if report.Passed == 0 {
+		return "no tests: a pattern should bring tests/*.tftest.hcl", nil, nil
+	}
+	return fmt.Sprintf("%d test runs passed", report.Passed), nil, nil
+}
+
+// interfaceOf compares the interface with the newest certified version and proposes the next version.
+func (s *Service) interfaceOf(ctx context.Context, c change.Change, dir string, _ io.Writer) (string, any, error) {
+	m, err := readManifest(dir)
+	if err != nil {
+		return "", nil, err
+	}
+	next, err := s.Patterns.Propose(ctx, c.Subject, dir)
+	if err != nil {
+		return "", nil, err
+	}
+	found := Certification{Change: c.ID, Revision: c.Revision, Version: next.Version, Bump: next.Bump, Reasons: next.Reasons, Pattern: next.Digest, Needed: m.Approvals(), Instances: []Effect{}}
+	found.Digest = found.digest()
+	err = s.DB.Write(ctx, func(tx *db.Tx) error { return save(tx, found) })
+	return fmt.Sprintf("%s, a %s version", next.Version, next.Bump), next.Reasons, err
+}
+
+// effect plans every live instance of the pattern as it would be on the new version, before anybody
+// decides: what it would do, and which variables the new bounds exclude.
+func (s *Service) effect(ctx context.Context, c change.Change, dir string, log io.Writer) (string, any, error) {
+	m, err := readManifest(dir)
+	if err != nil {
+		return "", nil, err
+	}
+	var instances []app.Instance
+	var environments []app.Environment
+	var found Certification
+	err = s.DB.Read(ctx, func(tx *db.Tx) (err error) {
+		if found, err = Find(tx, c.ID, c.Revision); err != nil {
+			return err
+		}
+		if environments, err = app.Environments(tx); err != nil {
+			return err
+		}
+		instances, err = app.InstancesOf(tx, c.Subject)
+		return err
+	})
+	if err != nil {
+		return "", nil, err
+	}
+	breaking := 0
+	for i, instance := range instances {
+		e := Effect{App: instance.App, Environment: instance.Environment, Version: instance.Deployed.Version}
+		for _, environment := range environments {
+			if environment.Name == instance.Environment {
+				own := withoutValues(instance.Deployed.Variables, environment.Values)
+				for _, v := range manifest.CheckBounds(m, environment.Class, own) {
+					e.OutOfBounds = append(e.OutOfBounds, v.Variable+": "+v.Message)
+				}
+			}
+		}
+		desired := instance.Deployed
+		desired.Digest, desired.Version = found.Pattern, found.Version
+		planned, err := s.Plan(ctx, fmt.Sprintf("%s-%d-%d", c.ID, c.Revision, i), instance, desired, dir, m.Spec.Stateful)
+		if err != nil {
+			e.Error = fault.From(err).Message
+			fmt.Fprintf(log, "%s/%s: %v\n", e.App, e.Environment, err)
+		} else {
+			e.Summary, e.PlanDigest, e.Plan, e.Destructive = planned.Summary, planned.Digest, planned.Tree, planned.Destructive
+			fmt.Fprintf(log, "%s/%s: %s\n", e.App, e.Environment, e.Summary)
+		}
+		e.Breaking = e.Error != "" || len(e.Destructive) > 0 || len(e.OutOfBounds) > 0
+		if e.Breaking {
+			breaking++
+		}
+		found.Instances = append(found.Instances, e)
+	}
+	found.Digest = found.digest()
+	if err := s.DB.Write(ctx, func(tx *db.Tx) error { return save(tx, found) }); err != nil {
+		return "", nil, err
+	}
+	switch {
+	case len(instances) == 0:
+		return "no instance runs on this pattern yet", nil, nil
+	case breaking > 0:
+		return fmt.Sprintf("%d of %d live instances would break", breaking, len(instances)), nil, nil
+	}
+	return fmt.Sprintf("%d live instances can move to it", len(instances)), nil, nil
+}
+
+func withoutValues(variables, values map[string]any) map[string]any {
+	own := map[string]any{}
+	for k, v := range variables {
+		if _, coe := values[k]; !coe {
+			own[k] = v
+		}
+	}
+	return own
+}
+
+// publish merges an approved pattern change and publishes its version.
+func (s *Service) publish(flow durable.Flow, workflow string) (string, error) {
+	parts := strings.Split(workflow, ".")
+	id := parts[0]
+	revision, _ := strconv.Atoi(parts[1])
+	ctx := account.System(context.WithoutCancel(flow), "certify")
+	commit, err := durable.Step(flow, "merge", func(context.Context) (string, error) {
+		var c change.Change
+		if err := s.DB.Read(ctx, func(tx *db.Tx) (err error) { c, err = s.current(tx, id, revision); return err }); err != nil {
+			return "", err
+		}
+		return s.Changes.MergeToMain(ctx, c)
+	})
+	if err != nil {
+		return "", quiet(err)
+	}
+	if commit == "" { // main moved: what was approved is not what would be merged
+		_, err = durable.Transaction(s.Durable, flow, "again", func(tx *db.Tx) (string, error) {
+			c, err := s.current(tx, id, revision)
+			if err != nil {
+				return "", err
+			}
+			return "", s.Changes.Again(tx, c)
+		})
+		return "again", quiet(err)
+	}
+	version, err := durable.Step(flow, "publish", func(context.Context) (pattern.Version, error) {
+		return s.publishVersion(ctx, id, revision, commit)
+	})
+	if err != nil {
+		return "", quiet(err)
+	}
+	_, err = durable.Transaction(s.Durable, flow, "certified", func(tx *db.Tx) (string, error) {
+		c, err := s.current(tx, id, revision)
+		if err != nil {
+			return "", err
+		}
+		if err := s.Patterns.Certify(tx, version, c.ID); err != nil {
+			return "", err
+		}
+		c.State, c.Merged, c.Why, c.Remedy = change.Merged, commit, "published as "+c.Subject+" "+version.Version, ""
+		if err := change.Save(tx, c); err != nil {
+			return "", err
+		}
+		others, err := change.OpenOf(tx, change.OfPattern, c.Subject)
+		if err != nil {
+			return "", err
+		}
+		for _, other := range others {
+			if other.ID != c.ID && other.State != change.Failed {
+				if err := s.Changes.Again(tx, other); err != nil {
+					return "", err
+				}
+			}
+		}
+		return "", s.Changes.Wake(tx)
+	})
+	return "certified", quiet(err)
+}
+
+func (s *Service) publishVersion(ctx context.Context, id string, revision int, commit string) (pattern.Version, error) {
+	var c change.Change
+	var found Certification
+	err := s.DB.Read(ctx, func(tx *db.Tx) (err error) {
+		if c, err = s.current(tx, id, revision); err != nil {
+			return err
+		}
+		found, err = Find(tx, id, revision)
+		return err
+	})
+	if err != nil {
+		return pattern.Version{}, err
+	}
+	dir, err := os.MkdirTemp(s.Dir, "publish-")
+	if err != nil {
+		return pattern.Version{}, err
+	}
+	defer os.RemoveAll(dir)
+	if err := s.Git.Export(ctx, c.Repo(), commit, dir); err != nil {
+		return pattern.Version{}, err
+	}
+	v, err := s.Patterns.Add(ctx, c.Subject, found.Version, dir, commit)
+	if err != nil {
+		return v, err
+	}
+	if v.Digest != found.Pattern {
+		return v, fault.New(fault.Conflict, "pattern.content_differs", "What was merged is not what was approved.")
+	}
+	return v, s.Git.Tag(ctx, c.Repo(), "v"+found.Version, commit)
+}

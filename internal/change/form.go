@@ -1,0 +1,287 @@
+package change
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/rs/xid"
+
+	"flywheel.dev/flywheel/internal/account"
+	"flywheel.dev/flywheel/internal/app"
+	"flywheel.dev/flywheel/internal/db"
+	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/git"
+	"flywheel.dev/flywheel/internal/manifest"
+	"flywheel.dev/flywheel/internal/pattern"
+)
+
+// Form is a change made without a clone: variables of environments, or another range of versions. It
+// becomes a commit on a branch, and from there a change like any other.
+type Form struct {
+	Title        string                    `json:"title,omitempty" maxLength:"200"`
+	Environments map[string]map[string]any `json:"environments,omitempty" doc:"Variables to set, by environment; null takes one back to its default"`
+	Version      string                    `json:"version,omitempty" doc:"Range of pattern versions, for example ~1.5"`
+	Story        string                    `json:"story,omitempty"`
+}
+
+// Preview is the lane a form would take, or why it would be refused.
+type Preview struct {
+	Verdict
+	Refused string        `json:"refused,omitempty"`
+	Remedy  string        `json:"remedy,omitempty"`
+	Fields  []fault.Field `json:"fields,omitempty"`
+}
+
+// Fields are the variables of one environment that a team may set, as JSON Schema.
+type Fields struct {
+	Name   string         `json:"name"`
+	Class  string         `json:"class"`
+	Schema map[string]any `json:"schema"`
+	Values map[string]any `json:"values"`
+}
+
+// Create makes a change from a form.
+func (s *Service) Create(ctx context.Context, name string, in Form) (c Change, err error) {
+	a, main, content, err := s.edit(ctx, name, account.ChangeVariables, func(m *manifest.File) error { return apply(m, in) })
+	if err != nil {
+		return c, err
+	}
+	if in.Title == "" {
+		in.Title = "Change variables of " + a.Name
+	}
+	message := in.Title
+	if in.Story != "" {
+		message += "\n\nStory: " + in.Story + "\n"
+	}
+	return s.commit(ctx, a, "form-"+xid.New().String(), main, content, message)
+}
+
+// Preview says which lane a form would take, without making the change.
+func (s *Service) Preview(ctx context.Context, name string, in Form) (p Preview, err error) {
+	a, _, content, err := s.edit(ctx, name, account.ViewApp, func(m *manifest.File) error { return apply(m, in) })
+	if err != nil {
+		return refusal(err)
+	}
+	m, err := manifest.ParseApp("flywheel.yaml", content)
+	if err != nil {
+		return refusal(err)
+	}
+	var environments []app.Environment
+	var version pattern.Version
+	err = s.DB.Read(ctx, func(tx *db.Tx) (err error) {
+		if environments, err = app.Environments(tx); err != nil {
+			return err
+		}
+		if m.Pattern.Version == a.Pin.Range {
+			version, err = s.Patterns.ByDigest(tx, a.Pin.Digest)
+		} else {
+			version, err = s.Patterns.Resolve(tx, m.Pattern.Name, m.Pattern.Version)
+		}
+		return err
+	})
+	if err != nil {
+		return refusal(err)
+	}
+	d := app.Description{Pin: app.Pin{Pattern: m.Pattern.Name, Range: m.Pattern.Version, Version: version.Version, Digest: version.Digest}, Source: a.Description.Source, Environments: variablesOf(m)}
+	if err := checkBounds(version.Manifest, environments, d); err != nil {
+		return refusal(err)
+	}
+	p.Verdict = Classify(a.Description, d, environments, func(e, v string) string { return version.Manifest.Explain(classOf(environments, e), v) })
+	return p, nil
+}
+
+// refusal shows a fault as the answer of a preview; other errors stay errors.
+func refusal(err error) (Preview, error) {
+	f := fault.From(err)
+	if f.Kind == fault.Internal || f.Kind == fault.NotFound || f.Kind == fault.Forbidden || f.Kind == fault.Unauthenticated {
+		return Preview{}, err
+	}
+	return Preview{Verdict: Verdict{Reasons: []Reason{}, Effects: []Effect{}}, Refused: f.Message, Remedy: f.Remedy, Fields: f.Fields}, nil
+}
+
+func apply(m *manifest.File, in Form) error {
+	for _, e := range slices.Sorted(maps.Keys(in.Environments)) {
+		for _, v := range slices.Sorted(maps.Keys(in.Environments[e])) {
+			if err := m.SetVariable(e, v, in.Environments[e][v]); err != nil {
+				return err
+			}
+		}
+	}
+	if in.Version != "" {
+		return m.SetVersion(in.Version)
+	}
+	return nil
+}
+
+// Remove makes the change that removes an app from one environment, or from all of them if environment
+// is empty. An operator releases it with its destroy plans.
+func (s *Service) Remove(ctx context.Context, name, environment string) (c Change, err error) {
+	title := "Remove " + name
+	if environment != "" {
+		title += " from " + environment
+	}
+	a, main, content, err := s.edit(ctx, name, account.RemoveApp, func(m *manifest.File) error {
+		if environment == "" {
+			return m.RemoveEnvironments()
+		}
+		return m.RemoveEnvironment(environment)
+	})
+	if err != nil {
+		return c, err
+	}
+	return s.commit(ctx, a, "remove-"+xid.New().String(), main, content, title)
+}
+
+// edit applies an edit to flywheel.yaml as it is on main and returns the new content.
+func (s *Service) edit(ctx context.Context, name string, p account.Permission, edit func(*manifest.File) error) (a app.App, main string, content []byte, err error) {
+	err = s.DB.Read(ctx, func(tx *db.Tx) error {
+		if a, err = app.Find(tx, name); err != nil {
+			return err
+		}
+		err := account.From(ctx).Require(p, a.Team)
+		if f := fault.From(err); f != nil && f.Kind == fault.NotFound {
+			return fault.Missing("app", name)
+		}
+		return err
+	})
+	if err != nil {
+		return a, "", nil, err
+	}
+	if main, err = s.Git.Resolve(ctx, git.App(name), "refs/heads/main"); err != nil {
+		return a, "", nil, err
+	}
+	old, err := s.Git.ReadFile(ctx, git.App(name), main, "flywheel.yaml")
+	if err != nil {
+		return a, "", nil, fault.New(fault.Conflict, "app.not_begun", "%s has no flywheel.yaml on main yet.", name).Do("Wait until its first change is merged.").Because(err)
+	}
+	file, err := manifest.Open("flywheel.yaml", old)
+	if err != nil {
+		return a, "", nil, err
+	}
+	if err := edit(file); err != nil {
+		return a, "", nil, err
+	}
+	return a, main, file.Bytes(), nil
+}
+
+func (s *Service) commit(ctx context.Context, a app.App, branch, main string, content []byte, message string) (c Change, err error) {
+	actor := account.From(ctx)
+	author := git.Identity{Name: actor.Name, Email: actor.Name + "@users.flywheel.invalid"}
+	head, err := s.Git.CommitFiles(ctx, git.App(a.Name), branch, main, map[string][]byte{"flywheel.yaml": content}, message, author)
+	if err != nil {
+		return c, err
+	}
+	id, err := s.Opened(ctx, git.App(a.Name), branch, head)
+	if err != nil {
+		return c, err
+	}
+	return c, s.DB.Read(ctx, func(tx *db.Tx) error { c, err = Find(tx, id); return err })
+}
+
+// Opened makes a change of a branch that the platform itself committed, and returns its id.
+func (s *Service) Opened(ctx context.Context, repo git.Repo, branch, head string) (string, error) {
+	if _, err := s.push(ctx, repo, git.RefUpdate{Ref: "refs/heads/" + branch, New: head}); err != nil {
+		return "", err
+	}
+	var id string
+	err := s.DB.Read(ctx, func(tx *db.Tx) error {
+		// It may be merged already, so it is found by its head and not among the open ones.
+		err := tx.QueryRow(`select id from change where subject = $1 and branch = $2 and head = $3 order by opened_at desc limit 1`, repo.Name, branch, head).Scan(&id)
+		return err
+	})
+	return id, err
+}
+
+// Form returns the variables a team may set, environment by environment, with their bounds.
+func (s *Service) Form(ctx context.Context, name string) (fields []Fields, err error) {
+	err = s.DB.Read(ctx, func(tx *db.Tx) error {
+		a, err := app.Find(tx, name)
+		if err != nil {
+			return err
+		}
+		if account.From(ctx).Require(account.ViewApp, a.Team) != nil {
+			return fault.Missing("app", name)
+		}
+		environments, err := app.Environments(tx)
+		if err != nil {
+			return err
+		}
+		v, err := s.Patterns.ByDigest(tx, a.Pin.Digest)
+		if err != nil {
+			return err
+		}
+		fields = []Fields{}
+		for _, e := range environments {
+			values, selected := a.Description.Environments[e.Name]
+			if !selected {
+				continue
+			}
+			fields = append(fields, Fields{Name: e.Name, Class: e.Class, Schema: schemaOf(v, e.Class), Values: values})
+		}
+		return nil
+	})
+	return fields, err
+}
+
+// schemaOf returns the JSON Schema of what a team may set in a class of environments.
+func schemaOf(v pattern.Version, class string) map[string]any {
+	properties := map[string]any{}
+	for _, variable := range v.Interface.Variables {
+		g, ok := v.Manifest.Spec.Variables[variable.Name]
+		if !ok || g.Control != "team" {
+			continue
+		}
+		p := g.BoundsFor(class)
+		p["description"] = variable.Description
+		p["default"] = variable.Default
+		switch variable.Type {
+		case "number":
+			p["type"] = "number"
+		case "bool":
+			p["type"] = "boolean"
+		case "string":
+			p["type"] = "string"
+		}
+		properties[variable.Name] = p
+	}
+	return map[string]any{"type": "object", "properties": properties, "additionalProperties": false}
+}
+
+// PostResult records what an outer CI says about the head of a change. A failed one fails the change
+// like a failed check of the platform.
+func (s *Service) PostResult(ctx context.Context, id string, r Result) (c Change, err error) {
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		if c, err = s.visible(ctx, tx, id); err != nil {
+			return err
+		}
+		if err := account.From(ctx).Require(account.PostResult, c.Team); err != nil {
+			return err
+		}
+		if !c.State.Open() {
+			return notOpen(c)
+		}
+		if r.Head != c.Head {
+			return fault.New(fault.Stale, "change.result_stale", "The result is about %.10s, but the change is at %.10s.", r.Head, c.Head).Do("Run the check again on the new head.")
+		}
+		if strings.ContainsAny(r.Name, "\n\r") || slices.Contains([]string{"lane", "tests", "policy"}, r.Name) || strings.HasPrefix(r.Name, "plan") {
+			return fault.New(fault.Invalid, "change.result_name", "%q is the name of a check that Flywheel runs itself.", r.Name).At("name", "choose another")
+		}
+		state := CheckPassed
+		if !r.Passed {
+			state = CheckFailed
+			c.State, c.Why, c.Remedy = Failed, fmt.Sprintf("the outer check %s failed: %s", r.Name, r.Summary), "Push a correction."
+			c.Revision++
+			if err := Save(tx, c); err != nil {
+				return err
+			}
+		}
+		if err := SetCheck(tx, c, Check{Name: r.Name, State: state, Summary: r.Summary}); err != nil {
+			return err
+		}
+		return account.Audit(tx, account.Entry{Action: "change.result", Subject: id, Decision: "allowed", Reason: r.Name + " " + string(state)})
+	})
+	return c, err
+}

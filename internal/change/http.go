@@ -1,0 +1,190 @@
+package change
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"flywheel.dev/flywheel/internal/git"
+	"flywheel.dev/flywheel/internal/web"
+)
+
+// Routes registers the operations of changes. The answer to "one change" with everything needed to
+// decide is composed in package server, from this package and those below it.
+func (s *Service) Routes(api *web.API) {
+	huma.Register(api, huma.Operation{OperationID: "list-changes", Method: http.MethodGet, Path: "/api/v1/changes", Tags: []string{"changes"},
+		Summary: "List changes, newest first"}, s.listHTTP)
+	huma.Register(api, huma.Operation{OperationID: "get-change-diff", Method: http.MethodGet, Path: "/api/v1/changes/{change}/diff", Tags: []string{"changes"},
+		Summary: "Files a change alters"}, s.diffHTTP)
+	huma.Register(api, huma.Operation{OperationID: "merge-change", Method: http.MethodPost, Path: "/api/v1/changes/{change}/merge", Tags: []string{"changes"},
+		Summary: "Merge a green change whose app says `merge: manual`"}, s.mergeHTTP)
+	huma.Register(api, huma.Operation{OperationID: "release-change", Method: http.MethodPost, Path: "/api/v1/changes/{change}/release", Tags: []string{"changes"},
+		Summary: "Let a held change go on"}, s.releaseHTTP)
+	huma.Register(api, huma.Operation{OperationID: "close-change", Method: http.MethodPost, Path: "/api/v1/changes/{change}/close", Tags: []string{"changes"},
+		Summary: "Close a change without merging it"}, s.closeHTTP)
+	huma.Register(api, huma.Operation{OperationID: "fix-change", Method: http.MethodPost, Path: "/api/v1/changes/{change}/fix", Tags: []string{"changes"},
+		Summary: "Declare that a change mends one that was rolled back"}, s.fixHTTP)
+	huma.Register(api, huma.Operation{OperationID: "post-change-result", Method: http.MethodPost, Path: "/api/v1/changes/{change}/results", Tags: []string{"changes"},
+		Summary: "Post the result of a check that an outer CI ran"}, s.resultHTTP)
+	huma.Register(api, huma.Operation{OperationID: "create-change", Method: http.MethodPost, Path: "/api/v1/apps/{app}/changes", Tags: []string{"changes"},
+		Summary: "Change an app's variables or pattern version by a form", DefaultStatus: http.StatusCreated}, s.createHTTP)
+	huma.Register(api, huma.Operation{OperationID: "preview-change", Method: http.MethodPost, Path: "/api/v1/apps/{app}/changes/preview", Tags: []string{"changes"},
+		Summary: "The lane a change by form would take, without making it"}, s.previewHTTP)
+	huma.Register(api, huma.Operation{OperationID: "get-app-form", Method: http.MethodGet, Path: "/api/v1/apps/{app}/form", Tags: []string{"changes"},
+		Summary: "Variables of each environment with their bounds, as JSON Schema"}, s.formHTTP)
+	huma.Register(api, huma.Operation{OperationID: "delete-app", Method: http.MethodDelete, Path: "/api/v1/apps/{app}", Tags: []string{"apps"},
+		Summary: "Ask for an app to be removed; an operator releases the destroy plans", DefaultStatus: http.StatusAccepted}, s.deleteAppHTTP)
+	huma.Register(api, huma.Operation{OperationID: "remove-app-environment", Method: http.MethodDelete, Path: "/api/v1/apps/{app}/environments/{environment}", Tags: []string{"apps"},
+		Summary: "Ask for an app to be removed from an environment", DefaultStatus: http.StatusAccepted}, s.removeEnvironmentHTTP)
+}
+
+type one struct {
+	Body Change
+}
+
+type byID struct {
+	Change string `path:"change" example:"chg_d0c5ghq23akk2s3lvr9g"`
+}
+
+type listInput struct {
+	web.Paging
+	Kind    string `query:"kind" enum:"app,pattern"`
+	Subject string `query:"subject" doc:"Name of an app or a pattern"`
+	State   string `query:"state"`
+	Story   string `query:"story"`
+}
+
+func (s *Service) listHTTP(ctx context.Context, in *listInput) (*web.Page[Change], error) {
+	f := Filter{Kind: Kind(in.Kind), Subject: in.Subject, State: State(in.State), Story: in.Story, Limit: in.Limit + 1}
+	if _, err := in.After(&f.Before); err != nil {
+		return nil, err
+	}
+	found, err := s.List(ctx, f)
+	return web.Paged(found, in.Limit, func(c Change) any { return c.ID }), err
+}
+
+type diffOutput struct {
+	Body struct {
+		Files []git.FileDiff `json:"files"`
+	}
+}
+
+func (s *Service) diffHTTP(ctx context.Context, in *byID) (*diffOutput, error) {
+	out := &diffOutput{}
+	var err error
+	out.Body.Files, err = s.Diff(ctx, in.Change)
+	return out, err
+}
+
+func (s *Service) mergeHTTP(ctx context.Context, in *byID) (*one, error) {
+	c, err := s.Merge(ctx, in.Change)
+	return &one{c}, err
+}
+
+type releaseInput struct {
+	byID
+	Body struct {
+		Digest string `json:"digest" doc:"The heldDigest that was shown with the change"`
+	}
+}
+
+func (s *Service) releaseHTTP(ctx context.Context, in *releaseInput) (*one, error) {
+	c, err := s.ReleaseHeld(ctx, in.Change, in.Body.Digest)
+	return &one{c}, err
+}
+
+type closeInput struct {
+	byID
+	Body struct {
+		Reason string `json:"reason,omitempty" maxLength:"2000"`
+	}
+}
+
+func (s *Service) closeHTTP(ctx context.Context, in *closeInput) (*one, error) {
+	c, err := s.Close(ctx, in.Change, in.Body.Reason)
+	return &one{c}, err
+}
+
+type fixInput struct {
+	byID
+	Body struct {
+		Fixes string `json:"fixes" doc:"The change that was rolled back"`
+	}
+}
+
+func (s *Service) fixHTTP(ctx context.Context, in *fixInput) (*one, error) {
+	c, err := s.DeclareFix(ctx, in.Change, in.Body.Fixes)
+	return &one{c}, err
+}
+
+// Result is what an outer CI says about a change's head.
+type Result struct {
+	Head    string    `json:"head" doc:"The commit that was checked; a result for another one is refused"`
+	Name    string    `json:"name" doc:"Name of the check" example:"integration" maxLength:"60" minLength:"1"`
+	Passed  bool      `json:"passed"`
+	Summary string    `json:"summary,omitempty" maxLength:"2000"`
+	At      time.Time `json:"at,omitempty"`
+}
+
+type resultInput struct {
+	byID
+	Body Result
+}
+
+func (s *Service) resultHTTP(ctx context.Context, in *resultInput) (*one, error) {
+	c, err := s.PostResult(ctx, in.Change, in.Body)
+	return &one{c}, err
+}
+
+type createInput struct {
+	App  string `path:"app"`
+	Body Form
+}
+
+func (s *Service) createHTTP(ctx context.Context, in *createInput) (*one, error) {
+	c, err := s.Create(ctx, in.App, in.Body)
+	return &one{c}, err
+}
+
+type previewOutput struct {
+	Body Preview
+}
+
+func (s *Service) previewHTTP(ctx context.Context, in *createInput) (*previewOutput, error) {
+	p, err := s.Preview(ctx, in.App, in.Body)
+	return &previewOutput{p}, err
+}
+
+type formInput struct {
+	App string `path:"app"`
+}
+
+type formOutput struct {
+	Body struct {
+		Environments []Fields `json:"environments"`
+	}
+}
+
+func (s *Service) formHTTP(ctx context.Context, in *formInput) (*formOutput, error) {
+	out := &formOutput{}
+	var err error
+	out.Body.Environments, err = s.Form(ctx, in.App)
+	return out, err
+}
+
+func (s *Service) deleteAppHTTP(ctx context.Context, in *formInput) (*one, error) {
+	c, err := s.Remove(ctx, in.App, "")
+	return &one{c}, err
+}
+
+type removeInput struct {
+	App         string `path:"app"`
+	Environment string `path:"environment"`
+}
+
+func (s *Service) removeEnvironmentHTTP(ctx context.Context, in *removeInput) (*one, error) {
+	c, err := s.Remove(ctx, in.App, in.Environment)
+	return &one{c}, err
+}

@@ -1,0 +1,137 @@
+package change
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"flywheel.dev/flywheel/internal/app"
+)
+
+// Lane is how much governance a change needs.
+type Lane string
+
+const (
+	Software Lane = "software" // only the app's own code
+	Variable Lane = "variable" // a variable inside its bounds, or another certified version
+	Pattern  Lane = "pattern"  // the pattern itself
+)
+
+// Reason is one observation that led to the lane. Every reason is kept and shown.
+type Reason struct {
+	Environment string `json:"environment,omitempty"`
+	Variable    string `json:"variable,omitempty"`
+	Text        string `json:"text"`
+}
+
+// Effect is what a change does to one environment.
+type Effect struct {
+	Environment string `json:"environment"`
+	Action      string `json:"action" enum:"deploy,remove"`
+	Plan        bool   `json:"plan" doc:"Whether an infrastructure plan is needed to confirm the lane"`
+}
+
+// Verdict is what the comparison of two descriptions finds.
+type Verdict struct {
+	Lane    Lane     `json:"lane"`
+	Reasons []Reason `json:"reasons"`
+	Effects []Effect `json:"effects"` // in the order of the environments; empty: nothing to deploy
+	Held    bool     `json:"held"`    // an operator must release it, whatever the plan says
+}
+
+// Classify compares what main describes with what the change, merged into main as it is now, would
+// describe, environment by environment (rule of change 1). explain says, for a variable of an
+// environment, who controls it and which bounds it has; it may be nil.
+//
+// The verdict is the candidate lane: the plan of each effect confirms it or holds the change.
+func Classify(main, merged app.Description, environments []app.Environment, explain func(environment, variable string) string) Verdict {
+	v := Verdict{Lane: Software, Reasons: []Reason{}, Effects: []Effect{}}
+	raise := func(lane Lane, environment, variable, format string, args ...any) {
+		if lane == Variable {
+			v.Lane = Variable
+		}
+		v.Reasons = append(v.Reasons, Reason{environment, variable, fmt.Sprintf(format, args...)})
+	}
+	first := main.Pin.Pattern == ""
+	moved := !first && main.Pin.Pattern != merged.Pin.Pattern
+	upgraded := !first && !moved && main.Pin.Digest != merged.Pin.Digest
+	code := main.Source != merged.Source
+
+	switch {
+	case moved:
+		v.Held = true
+		raise(Variable, "", "", "the app moves from pattern %s to %s: its infrastructure is replaced, so an operator releases it", main.Pin.Pattern, merged.Pin.Pattern)
+	case upgraded:
+		raise(Variable, "", "", "pattern %s %s → %s, both certified", main.Pin.Pattern, main.Pin.Version, merged.Pin.Version)
+	}
+	if code && !first {
+		raise(Software, "", "", "the app's own code differs: a new artifact")
+	}
+
+	for _, e := range app.InOrder(environments) {
+		old, had := main.Environments[e.Name]
+		new, has := merged.Environments[e.Name]
+		switch {
+		case !had && !has:
+			continue
+		case !has:
+			v.Held = true
+			raise(Variable, e.Name, "", "%s is removed: an operator releases its destroy plan", e.Name)
+			v.Effects = append(v.Effects, Effect{e.Name, "remove", true})
+			continue
+		case !had:
+			raise(Variable, e.Name, "", "%s: first deployment", e.Name)
+			v.Effects = append(v.Effects, Effect{e.Name, "deploy", true})
+			continue
+		}
+		infrastructure := moved || upgraded
+		for _, name := range names(old, new) {
+			if app.SameValue(old[name], new[name]) {
+				continue
+			}
+			infrastructure = true
+			why := ""
+			if explain != nil {
+				why = explain(e.Name, name)
+			}
+			if why != "" {
+				why = ": " + why
+			}
+			raise(Variable, e.Name, name, "%s.%s %s → %s%s", e.Name, name, show(old, name), show(new, name), why)
+		}
+		if infrastructure || code {
+			v.Effects = append(v.Effects, Effect{e.Name, "deploy", infrastructure})
+		}
+	}
+	if len(v.Reasons) == 0 {
+		v.Reasons = append(v.Reasons, Reason{Text: "nothing that runs differs: merging deploys nothing"})
+	} else if v.Lane == Software {
+		v.Reasons = append(v.Reasons, Reason{Text: "variables and pattern are as on main: no infrastructure run"})
+	}
+	return v
+}
+
+func names(a, b map[string]any) []string {
+	all := map[string]bool{}
+	for k := range maps.Keys(a) {
+		all[k] = true
+	}
+	for k := range maps.Keys(b) {
+		all[k] = true
+	}
+	return slices.Sorted(maps.Keys(all))
+}
+
+func show(values map[string]any, name string) string {
+	v, set := values[name]
+	if !set {
+		return "(default)"
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Sprint(v)
+	}
+	return strings.Trim(string(b), `"`)
+}

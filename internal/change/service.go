@@ -1,0 +1,591 @@
+package change
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"flywheel.dev/flywheel/internal/account"
+	"flywheel.dev/flywheel/internal/app"
+	"flywheel.dev/flywheel/internal/db"
+	"flywheel.dev/flywheel/internal/durable"
+	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/git"
+	"flywheel.dev/flywheel/internal/pattern"
+)
+
+// Service opens, processes, merges and shows changes. The func fields are feedback against the import
+// order, filled in package server.
+type Service struct {
+	DB       *db.DB
+	Durable  *durable.Engine
+	Git      *git.Host
+	Patterns *pattern.Service
+	Builder  *app.Builder
+	Log      *slog.Logger
+	BaseURL  string // of the pages, for the answer on the pusher's terminal
+
+	// Plan plans what a change would do to one instance, without doing it.
+	Plan func(ctx context.Context, c Change, environment string, desired app.Desired) (Planned, error)
+	// Rollout hands a merged change's targets to package deploy, in the merging transaction.
+	Rollout func(tx *db.Tx, c Change, targets []Target) error
+	// Certify starts the certification of a pattern change's revision.
+	Certify func(c Change) error
+
+	stop    context.CancelFunc
+	stopped sync.WaitGroup
+}
+
+// Planned is what the plan of an instance says, as far as a decision needs it.
+type Planned struct {
+	Summary     string   // "1 to create, 2 to update"
+	Digest      string   // of the plan, which an approval binds to
+	Destructive []string // addresses of stateful resources that it would destroy or replace
+	Tree        any      // the resources, for the page
+	Refused     []string // messages of policies that forbid it
+	Warnings    []string // messages of policies that only warn
+}
+
+// Register makes the workflow known to the engine. Call it before the engine launches.
+func (s *Service) Register() { s.Durable.Register("change/v1", s.process) }
+
+// Start begins to sweep: what should be processed and is not, because the process died between a
+// commit and the start of the workflow, is started; branches whose push was not noticed are noticed.
+func (s *Service) Start() {
+	ctx, cancel := context.WithCancel(account.System(context.Background(), "change"))
+	s.stop = cancel
+	s.stopped.Go(func() {
+		tick := time.NewTicker(10 * time.Second)
+		defer tick.Stop()
+		for first := true; ; first = false {
+			if err := s.Sweep(ctx, first); err != nil && ctx.Err() == nil {
+				s.Log.Warn("changes could not be swept", "error", err)
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+		}
+	})
+}
+
+// Stop ends the sweeper.
+func (s *Service) Stop() {
+	if s.stop != nil {
+		s.stop()
+		s.stopped.Wait()
+	}
+}
+
+// Sweep starts the workflow of every change that is being checked or merged, and, when branches is
+// set, compares every repository's branches with the changes.
+func (s *Service) Sweep(ctx context.Context, branches bool) error {
+	var busy []Change
+	err := s.DB.Read(ctx, func(tx *db.Tx) (err error) {
+		for _, state := range []State{Checking, Merging} {
+			more, err := InState(tx, state)
+			if err != nil {
+				return err
+			}
+			busy = append(busy, more...)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, c := range busy {
+		if err := s.start(c); err != nil {
+			return err
+		}
+	}
+	if branches {
+		return s.reconcile(ctx)
+	}
+	return nil
+}
+
+// reconcile opens changes for branches that were pushed while nobody could notice.
+func (s *Service) reconcile(ctx context.Context) error {
+	repos, err := s.Git.List()
+	if err != nil {
+		return err
+	}
+	for _, repo := range repos {
+		heads, err := s.Git.Heads(ctx, repo)
+		if err != nil {
+			return err
+		}
+		for branch, sha := range heads {
+			if branch == git.Main {
+				continue
+			}
+			var known bool
+			err := s.DB.Read(ctx, func(tx *db.Tx) error {
+				var n int
+				err := tx.QueryRow(`select count(*) from change where subject = $1 and kind = $2 and branch = $3 and head = $4`,
+					repo.Name, kindOf(repo), branch, sha).Scan(&n)
+				known = n > 0
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			if !known {
+				s.Log.Info("a branch was pushed while the server was away", "repository", repo.String(), "branch", branch)
+				if _, err := s.push(ctx, repo, git.RefUpdate{Ref: "refs/heads/" + branch, New: sha}); err != nil {
+					s.Log.Warn("a branch could not become a change", "repository", repo.String(), "branch", branch, "error", err)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func kindOf(repo git.Repo) Kind {
+	if repo.Kind == git.Patterns {
+		return OfPattern
+	}
+	return OfApp
+}
+
+// Repo returns the repository the change is a branch of.
+func (c Change) Repo() git.Repo {
+	if c.Kind == OfPattern {
+		return git.Pattern(c.Subject)
+	}
+	return git.App(c.Subject)
+}
+
+// Pushed opens, updates or closes a change for each branch of a push, and returns the lines that the
+// pusher reads on the terminal.
+func (s *Service) Pushed(ctx context.Context, push git.Push) []string {
+	lines := []string{}
+	for _, u := range push.Updates {
+		answer, err := s.push(ctx, push.Repo, u)
+		if err != nil {
+			f := fault.From(err)
+			if f.Kind == fault.Internal {
+				s.Log.Error("a push could not become a change", "repository", push.Repo.String(), "branch", u.Branch(), "error", err)
+			}
+			answer = []string{fmt.Sprintf("%s: %s %s", u.Branch(), f.Message, f.Remedy)}
+		}
+		lines = append(lines, answer...)
+	}
+	return lines
+}
+
+func (s *Service) push(ctx context.Context, repo git.Repo, u git.RefUpdate) ([]string, error) {
+	branch, kind := u.Branch(), kindOf(repo)
+	if u.New == "" {
+		return s.closeBranch(ctx, kind, repo.Name, branch)
+	}
+	main, err := s.Git.Resolve(ctx, repo, "refs/heads/main")
+	if err != nil {
+		return nil, err
+	}
+	commits, err := s.Git.Log(ctx, repo, main, u.New, 500)
+	if err != nil {
+		return nil, err
+	}
+	if len(commits) == 0 {
+		return []string{fmt.Sprintf("%s has no commits that main lacks: no change.", branch)}, nil
+	}
+	pushers, err := s.Git.Pushers(ctx, repo, branch, u.New)
+	if err != nil {
+		return nil, err
+	}
+	actor := account.From(ctx)
+	var c Change
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		old, exists, err := OpenOn(tx, kind, repo.Name, branch)
+		if err != nil {
+			return err
+		}
+		c = old
+		if !exists {
+			c = Change{ID: db.NewID("chg"), Kind: kind, Subject: repo.Name, Branch: branch, Opener: actor.ID, OpenedAt: tx.Now()}
+			if kind == OfApp {
+				a, err := app.Find(tx, repo.Name)
+				if err != nil {
+					return err
+				}
+				c.Team = a.Team
+			}
+		}
+		c.Head, c.State, c.Why, c.Remedy, c.MergeRequested, c.Released, c.UpdatedAt = u.New, Checking, "", "", false, "", tx.Now()
+		c.Revision++
+		describeCommits(&c, commits)
+		if reverted, ok := strings.CutPrefix(branch, revertPrefix); ok {
+			c.Reverts = "chg_" + reverted
+		}
+		c.Authors = slices.Compact(slices.Sorted(slices.Values(append(pushers, c.Opener, actor.ID))))
+		if c.Reasons == nil {
+			c.Reasons, c.Effects = []Reason{}, []Effect{}
+		}
+		if !exists {
+			if err := insert(tx, c); err != nil {
+				return err
+			}
+			if err := announce(tx, c, "dev.cdevents.change.created"); err != nil {
+				return err
+			}
+		} else if err := Save(tx, c); err != nil {
+			return err
+		}
+		tx.AfterCommit(func() { s.startLogged(c) })
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.answer(ctx, c), nil
+}
+
+// describeCommits takes title, body and trailers from the commits of a branch, the newest first. The
+// newest trailer of a kind wins.
+func describeCommits(c *Change, commits []git.Commit) {
+	first := commits[len(commits)-1]
+	c.Title, c.Body = first.Subject, first.Body
+	c.Story, c.Needs, c.Fix = "", "", ""
+	for _, commit := range commits {
+		for target, values := range map[*string][]string{&c.Story: commit.Stories, &c.Needs: commit.Needs, &c.Fix: commit.Fixes} {
+			if *target == "" && len(values) > 0 {
+				*target = values[len(values)-1]
+			}
+		}
+	}
+}
+
+// answer waits a moment for the lane, which takes tens of milliseconds, and says what happens next.
+func (s *Service) answer(ctx context.Context, c Change) []string {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	for c.Kind == OfApp && c.Lane == "" && c.State == Checking && ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-time.After(25 * time.Millisecond):
+		}
+		now := c
+		if err := s.DB.Read(ctx, func(tx *db.Tx) (err error) { now, err = Find(tx, c.ID); return err }); err != nil {
+			break
+		}
+		c = now
+	}
+	lines := []string{fmt.Sprintf("Change %s: %s", c.ID, c.Title)}
+	if c.Lane != "" {
+		lines = append(lines, "Lane: "+string(c.Lane))
+		for _, r := range c.Reasons {
+			lines = append(lines, "  - "+r.Text)
+		}
+	}
+	if c.Why != "" {
+		lines = append(lines, fmt.Sprintf("%s: %s", c.State, c.Why))
+	}
+	if c.Remedy != "" {
+		lines = append(lines, c.Remedy)
+	}
+	return append(lines, s.BaseURL+"/changes/"+c.ID)
+}
+
+func (s *Service) closeBranch(ctx context.Context, kind Kind, subject, branch string) ([]string, error) {
+	var lines []string
+	err := s.DB.Write(ctx, func(tx *db.Tx) error {
+		c, open, err := OpenOn(tx, kind, subject, branch)
+		if err != nil || !open {
+			return err
+		}
+		c.State, c.Why = Closed, "its branch was deleted"
+		c.Revision++
+		lines = []string{fmt.Sprintf("Change %s is closed: its branch is gone.", c.ID)}
+		return Save(tx, c)
+	})
+	return lines, err
+}
+
+// Again starts the next revision of a change: its inputs may have changed. It is part of the
+// transaction that changed them.
+func (s *Service) Again(tx *db.Tx, c Change) error {
+	c.Revision++
+	c.State, c.Why, c.Remedy = Checking, "", ""
+	if err := Save(tx, c); err != nil {
+		return err
+	}
+	tx.AfterCommit(func() { s.startLogged(c) })
+	return nil
+}
+
+func (s *Service) startLogged(c Change) {
+	if err := s.start(c); err != nil {
+		s.Log.Warn("a change will be processed by the sweeper", "change", c.ID, "error", err)
+	}
+}
+
+func (s *Service) start(c Change) error {
+	if c.Kind == OfPattern {
+		return s.Certify(c)
+	}
+	return s.Durable.Start(s.process, c.Workflow())
+}
+
+// Workflow returns the id under which this revision of the change is processed.
+func (c Change) Workflow() string { return fmt.Sprintf("%s.%d", c.ID, c.Revision) }
+
+// Wake looks again at every change that waits for a pattern version, because one was certified or
+// rejected. It is part of the transaction that did so.
+func (s *Service) Wake(tx *db.Tx) error {
+	for _, state := range []State{Waiting, Blocked} {
+		list, err := InState(tx, state)
+		if err != nil {
+			return err
+		}
+		for _, c := range list {
+			if c.Kind != OfApp {
+				continue
+			}
+			if err := s.Again(tx, c); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Get returns a change with the checks of its current revision.
+func (s *Service) Get(ctx context.Context, id string) (c Change, checks []Check, err error) {
+	err = s.DB.Read(ctx, func(tx *db.Tx) error {
+		if c, err = s.visible(ctx, tx, id); err != nil {
+			return err
+		}
+		checks, err = Checks(tx, id, c.Revision)
+		return err
+	})
+	return c, checks, err
+}
+
+func (s *Service) visible(ctx context.Context, tx *db.Tx, id string) (Change, error) {
+	c, err := Find(tx, id)
+	if err != nil {
+		return c, err
+	}
+	if c.Kind == OfApp {
+		if account.From(ctx).Require(account.ViewApp, c.Team) != nil {
+			return c, fault.Missing("change", id)
+		}
+	}
+	return c, nil
+}
+
+// List returns the changes that match and that the actor may see, newest first.
+func (s *Service) List(ctx context.Context, f Filter) (found []Change, err error) {
+	err = s.DB.Read(ctx, func(tx *db.Tx) error {
+		all, err := list(tx, f)
+		if err != nil {
+			return err
+		}
+		actor := account.From(ctx)
+		found = slices.DeleteFunc(all, func(c Change) bool {
+			return c.Kind == OfApp && actor.Require(account.ViewApp, c.Team) != nil
+		})
+		return nil
+	})
+	return found, err
+}
+
+// Diff returns the files a change alters, against the main it was found against.
+func (s *Service) Diff(ctx context.Context, id string) ([]git.FileDiff, error) {
+	c, _, err := s.Get(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	base := c.Main
+	if base == "" {
+		if base, err = s.Git.Resolve(ctx, c.Repo(), "refs/heads/main"); err != nil {
+			return nil, err
+		}
+	}
+	return s.Git.Diff(ctx, c.Repo(), base, c.Head)
+}
+
+// Merge asks for the merge of a change that is green and not merged by itself (`merge: manual`).
+func (s *Service) Merge(ctx context.Context, id string) (c Change, err error) {
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		if c, err = s.visible(ctx, tx, id); err != nil {
+			return err
+		}
+		if err := account.From(ctx).Require(account.Merge, c.Team); err != nil {
+			return err
+		}
+		if c.State != Ready {
+			return fault.New(fault.Conflict, "change.not_ready", "Change %s is %s, so it cannot be merged now.", c.ID, c.State).Do("%s", c.Why)
+		}
+		c.MergeRequested = true
+		if err := account.Audit(tx, account.Entry{Action: "change.merge", Subject: c.ID, Decision: "allowed"}); err != nil {
+			return err
+		}
+		return s.Again(tx, c)
+	})
+	return c, err
+}
+
+// ReleaseHeld lets a held change go on. digest is the one that was shown: an operator releases what
+// they have seen, and nothing else (rule of change 10).
+func (s *Service) ReleaseHeld(ctx context.Context, id, digest string) (c Change, err error) {
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		if c, err = s.visible(ctx, tx, id); err != nil {
+			return err
+		}
+		if err := account.From(ctx).Require(account.HoldRelease, c.Team); err != nil {
+			return err
+		}
+		if c.State != Held {
+			return fault.New(fault.Conflict, "change.not_held", "Change %s is %s, not held.", c.ID, c.State)
+		}
+		if shown := c.HeldDigest(); digest != shown {
+			return fault.New(fault.Stale, "change.plan_changed", "What change %s would do is not what you looked at.", c.ID).Do("Look again, then release it with the digest %s.", shown)
+		}
+		c.Released = digest
+		if err := account.Audit(tx, account.Entry{Action: "change.release", Subject: c.ID, Decision: "allowed", Reason: digest}); err != nil {
+			return err
+		}
+		return s.Again(tx, c)
+	})
+	return c, err
+}
+
+// Close ends a change without merging it. Its branch stays.
+func (s *Service) Close(ctx context.Context, id, reason string) (c Change, err error) {
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		if c, err = s.visible(ctx, tx, id); err != nil {
+			return err
+		}
+		if c.Kind == OfApp {
+			err = account.From(ctx).Require(account.PushApp, c.Team)
+		} else {
+			err = account.From(ctx).Require(account.DevelopPattern, "")
+		}
+		if err != nil {
+			return err
+		}
+		if !c.State.Open() {
+			return notOpen(c)
+		}
+		c.State, c.Why = Closed, "closed by "+account.From(ctx).Name+": "+reason
+		c.Revision++
+		if err := account.Audit(tx, account.Entry{Action: "change.close", Subject: c.ID, Decision: "allowed", Reason: reason}); err != nil {
+			return err
+		}
+		return Save(tx, c)
+	})
+	return c, err
+}
+
+// DeclareFix says that an open change mends what another change broke, so that it may pass the
+// instances that were rolled back.
+func (s *Service) DeclareFix(ctx context.Context, id, fixes string) (c Change, err error) {
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		if c, err = s.visible(ctx, tx, id); err != nil {
+			return err
+		}
+		if err := account.From(ctx).Require(account.Deploy, c.Team); err != nil {
+			return err
+		}
+		if broken, err := Find(tx, fixes); err != nil || broken.Subject != c.Subject {
+			return fault.New(fault.Invalid, "change.fix_unknown", "%q is not a change of %s.", fixes, c.Subject)
+		}
+		c.Fix = fixes
+		if err := account.Audit(tx, account.Entry{Action: "change.fix_forward", Subject: c.ID, Decision: "allowed", Reason: fixes}); err != nil {
+			return err
+		}
+		return Save(tx, c)
+	})
+	return c, err
+}
+
+// Mends reports whether the change takes back, or declares to fix, what the broken one did.
+func Mends(tx *db.Tx, id, broken string) (bool, error) {
+	c, err := Find(tx, id)
+	return err == nil && (c.Reverts == broken || c.Fix == broken), err
+}
+
+// MarkDeployed says that the change is verified in the last environment of its order.
+func MarkDeployed(tx *db.Tx, c Change) error {
+	if c.State != Merged {
+		return nil
+	}
+	c.State, c.Why = Deployed, ""
+	return Save(tx, c)
+}
+
+// MarkRolledBack says that an environment went back to what ran before the change.
+func MarkRolledBack(tx *db.Tx, id, why string) error {
+	c, err := Find(tx, id)
+	if err != nil {
+		return err
+	}
+	c.State, c.Why, c.Remedy = RolledBack, why, "Merge its revert, or push a correction with the trailer `Fixes: "+c.ID+"`."
+	return Save(tx, c)
+}
+
+// MarkStuck says why a merged change does not reach its last environment.
+func MarkStuck(tx *db.Tx, id, why string) error {
+	c, err := Find(tx, id)
+	if err != nil {
+		return err
+	}
+	c.Why, c.Remedy = why, "`flywheel deployment redeploy` tries again once the cause is gone."
+	return Save(tx, c)
+}
+
+// revertPrefix begins the branch that takes a change back; the rest is the change's id. A person may
+// push such a branch as well, with a better revert.
+const revertPrefix = "revert-"
+
+// OpenRevert opens the change that takes another one back, as a branch with the reverting commit.
+// Calling it again does nothing.
+func (s *Service) OpenRevert(ctx context.Context, id string) error {
+	var c Change
+	if err := s.DB.Read(ctx, func(tx *db.Tx) (err error) { c, err = Find(tx, id); return err }); err != nil {
+		return err
+	}
+	if c.Revert != "" || c.Merged == "" {
+		return nil
+	}
+	branch := revertPrefix + strings.TrimPrefix(c.ID, "chg_")
+	main, err := s.Git.Resolve(ctx, c.Repo(), "refs/heads/main")
+	if err != nil {
+		return err
+	}
+	head, err := s.Git.RevertCommit(ctx, c.Repo(), main, c.Merged, branch, git.Platform)
+	if fault.Is(err, "git.revert_conflict") {
+		return s.DB.Write(ctx, func(tx *db.Tx) error {
+			if c, err = Find(tx, id); err != nil {
+				return err
+			}
+			c.Remedy = "Its revert conflicts with later changes: revert it by hand, or push a correction with the trailer `Fixes: " + c.ID + "`."
+			return Save(tx, c)
+		})
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := s.push(ctx, c.Repo(), git.RefUpdate{Ref: "refs/heads/" + branch, New: head}); err != nil {
+		return err
+	}
+	return s.DB.Write(ctx, func(tx *db.Tx) error {
+		revert, open, err := OpenOn(tx, c.Kind, c.Subject, branch)
+		if err != nil || !open {
+			return err
+		}
+		if c, err = Find(tx, id); err != nil {
+			return err
+		}
+		c.Revert = revert.ID
+		return Save(tx, c)
+	})
+}

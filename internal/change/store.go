@@ -1,0 +1,141 @@
+package change
+
+import (
+	"encoding/json"
+	"errors"
+
+	"flywheel.dev/flywheel/internal/db"
+	"flywheel.dev/flywheel/internal/event"
+	"flywheel.dev/flywheel/internal/fault"
+)
+
+const columns = `id, kind, subject, team, branch, title, body, state, why, remedy, lane, reasons, effects, revision, head, main, merged,
+	story, needs, reverts, revert, fix, opener, authors, merge_requested, released, proposal, opened_at, updated_at`
+
+func scan(r db.Row) (Change, error) {
+	var c Change
+	err := r.Scan(&c.ID, &c.Kind, &c.Subject, &c.Team, &c.Branch, &c.Title, &c.Body, &c.State, &c.Why, &c.Remedy, &c.Lane,
+		db.Into(&c.Reasons), db.Into(&c.Effects), &c.Revision, &c.Head, &c.Main, &c.Merged, &c.Story, &c.Needs, &c.Reverts, &c.Revert, &c.Fix,
+		&c.Opener, db.Into(&c.Authors), &c.MergeRequested, &c.Released, db.Into(&c.Proposal), &c.OpenedAt, &c.UpdatedAt)
+	return c, err
+}
+
+// Find returns the change with this id, or a fault that it is missing.
+func Find(tx *db.Tx, id string) (Change, error) {
+	c, err := scan(tx.QueryRow(`select `+columns+` from change where id = $1`, id))
+	if errors.Is(err, db.ErrNoRows) {
+		return Change{}, fault.Missing("change", id)
+	}
+	return c, err
+}
+
+// OpenOn returns the open change of a branch, and false if there is none.
+func OpenOn(tx *db.Tx, kind Kind, subject, branch string) (Change, bool, error) {
+	c, err := scan(tx.QueryRow(`select `+columns+` from change where kind = $1 and subject = $2 and branch = $3
+		and state not in ('merged','deployed','rolled_back','closed','rejected') order by opened_at desc limit 1`, kind, subject, branch))
+	if errors.Is(err, db.ErrNoRows) {
+		return Change{}, false, nil
+	}
+	return c, err == nil, err
+}
+
+// OpenOf returns all open changes of an app or a pattern, oldest first.
+func OpenOf(tx *db.Tx, kind Kind, subject string) ([]Change, error) {
+	return db.Collect(tx, scan, `select `+columns+` from change where kind = $1 and subject = $2
+		and state not in ('merged','deployed','rolled_back','closed','rejected') order by opened_at`, kind, subject)
+}
+
+// InState returns the changes in one of the open states, oldest first.
+func InState(tx *db.Tx, s State) ([]Change, error) {
+	return db.Collect(tx, scan, `select `+columns+` from change where state = $1 order by opened_at`, s)
+}
+
+// Filter of a list of changes. Empty fields match everything.
+type Filter struct {
+	Kind    Kind
+	Subject string
+	State   State
+	Story   string
+	Before  string // cursor: the id of the last change of the page before
+	Limit   int
+}
+
+func list(tx *db.Tx, f Filter) ([]Change, error) {
+	return db.Collect(tx, scan, `select `+columns+` from change where ($1 = '' or kind = $1) and ($2 = '' or subject = $2)
+		and ($3 = '' or state = $3) and ($4 = '' or story = $4) and ($5 = '' or id < $5) order by id desc limit $6`,
+		string(f.Kind), f.Subject, string(f.State), f.Story, f.Before, f.Limit)
+}
+
+func insert(tx *db.Tx, c Change) error {
+	_, err := tx.Exec(`insert into change (`+columns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29)`,
+		c.ID, c.Kind, c.Subject, c.Team, c.Branch, c.Title, c.Body, c.State, c.Why, c.Remedy, c.Lane, db.JSON(c.Reasons), db.JSON(c.Effects),
+		c.Revision, c.Head, c.Main, c.Merged, c.Story, c.Needs, c.Reverts, c.Revert, c.Fix, c.Opener, db.JSON(c.Authors), c.MergeRequested,
+		c.Released, db.JSON(c.Proposal), c.OpenedAt, c.UpdatedAt)
+	return err
+}
+
+// Save writes a change and tells everybody who watches it.
+func Save(tx *db.Tx, c Change) error {
+	_, err := tx.Exec(`update change set title=$2, body=$3, state=$4, why=$5, remedy=$6, lane=$7, reasons=$8, effects=$9, revision=$10, head=$11, main=$12,
+		merged=$13, story=$14, needs=$15, reverts=$16, revert=$17, fix=$18, authors=$19, merge_requested=$20, released=$21, proposal=$22, updated_at=$23 where id = $1`,
+		c.ID, c.Title, c.Body, c.State, c.Why, c.Remedy, c.Lane, db.JSON(c.Reasons), db.JSON(c.Effects), c.Revision, c.Head, c.Main, c.Merged,
+		c.Story, c.Needs, c.Reverts, c.Revert, c.Fix, db.JSON(c.Authors), c.MergeRequested, c.Released, db.JSON(c.Proposal), tx.Now())
+	if err != nil {
+		return err
+	}
+	return announce(tx, c, eventType(c.State))
+}
+
+func announce(tx *db.Tx, c Change, kind string) error {
+	e := event.Event{Type: kind, Subject: c.ID, Data: map[string]any{
+		"change": c.ID, "kind": c.Kind, "subject": c.Subject, "state": c.State, "lane": c.Lane, "revision": c.Revision, "why": c.Why, "story": c.Story,
+	}}
+	if c.Kind == OfApp {
+		e.App = c.Subject
+	}
+	return event.Append(tx, e)
+}
+
+// eventType names what happened in the words of CDEvents where it has one.
+func eventType(s State) string {
+	switch s {
+	case Merged:
+		return "dev.cdevents.change.merged"
+	case Closed, Rejected:
+		return "dev.cdevents.change.abandoned"
+	}
+	return "dev.cdevents.change.updated"
+}
+
+// SetCheck writes how a check of a revision stands, and tells everybody who watches the change.
+func SetCheck(tx *db.Tx, c Change, k Check) error {
+	var finished any
+	if k.State != CheckRunning {
+		finished = tx.Now()
+	}
+	_, err := tx.Exec(`insert into change_check (id, change, revision, name, state, summary, detail, log, started_at, finished_at)
+		values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10)
+		on conflict (change, revision, name) do update set state = excluded.state, summary = excluded.summary, detail = excluded.detail,
+			log = case when excluded.log = '' then change_check.log else excluded.log end, finished_at = excluded.finished_at`,
+		db.NewID("chk"), c.ID, c.Revision, k.Name, k.State, k.Summary, db.JSON(k.Detail), k.Log, tx.Now(), finished)
+	if err != nil {
+		return err
+	}
+	return announce(tx, c, "dev.cdeventsx.flywheel-change.checked")
+}
+
+// Checks returns the checks of a revision in the order they began.
+func Checks(tx *db.Tx, change string, revision int) ([]Check, error) {
+	return db.Collect(tx, scanCheck, `select id, change, revision, name, state, summary, detail, log, started_at, finished_at
+		from change_check where change = $1 and revision = $2 order by started_at, id`, change, revision)
+}
+
+func scanCheck(r db.Row) (Check, error) {
+	var k Check
+	var detail json.RawMessage
+	err := r.Scan(&k.ID, &k.Change, &k.Revision, &k.Name, &k.State, &k.Summary, db.Into(&detail), &k.Log, &k.StartedAt, &k.FinishedAt)
+	if string(detail) != "null" {
+		k.Detail = detail
+	}
+	return k, err
+}

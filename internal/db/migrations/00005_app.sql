@@ -1,0 +1,49 @@
+-- +goose Up
+create table environment (
+  name       text      primary key,
+  class      text      not null,
+  position   bigint    not null,
+  after_name text      not null,
+  target     text      not null,
+  on_newer   text      not null,
+  coe_values text      not null,
+  created_at timestamp not null,
+  updated_at timestamp not null
+);
+
+create table app (
+  id          text      primary key,
+  name        text      not null unique,
+  title       text      not null,
+  team        text      not null,
+  state       text      not null,
+  pin         text      not null,
+  description text      not null,
+  created_by  text      not null,
+  created_at  timestamp not null
+);
+create index app_by_team on app (team, name);
+
+create table instance (
+  id          text      primary key,
+  app         text      not null,
+  environment text      not null,
+  state       text      not null,
+  reason      text      not null default '',
+  deployed    text      not null,
+  url         text      not null default '',
+  running     text      not null default '',
+  fence       bigint    not null default 0,
+  pinned_by   text      not null default '',
+  updated_at  timestamp not null,
+  unique (app, environment)
+);
+create index instance_by_pattern on instance (environment, app);
+
+create table artifact (
+  source   text      primary key,
+  app      text      not null,
+  digest   text      not null,
+  size     bigint    not null,
+  built_at timestamp not null
+);

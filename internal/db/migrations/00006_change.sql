@@ -1,0 +1,59 @@
+-- +goose Up
+create table change (
+  id              text      primary key,
+  kind            text      not null,
+  subject         text      not null,
+  team            text      not null,
+  branch          text      not null,
+  title           text      not null,
+  body            text      not null,
+  state           text      not null,
+  why             text      not null,
+  remedy          text      not null,
+  lane            text      not null,
+  reasons         text      not null,
+  effects         text      not null,
+  revision        bigint    not null,
+  head            text      not null,
+  main            text      not null,
+  merged          text      not null,
+  story           text      not null,
+  needs           text      not null,
+  reverts         text      not null,
+  revert          text      not null,
+  fix             text      not null,
+  opener          text      not null,
+  authors         text      not null,
+  merge_requested boolean   not null,
+  released        text      not null,
+  proposal        text      not null,
+  opened_at       timestamp not null,
+  updated_at      timestamp not null
+);
+create index change_by_subject on change (kind, subject, state);
+create index change_by_state on change (state, updated_at);
+create index change_by_needs on change (needs);
+
+create table change_check (
+  id          text      primary key,
+  change      text      not null,
+  revision    bigint    not null,
+  name        text      not null,
+  state       text      not null,
+  summary     text      not null,
+  detail      text      not null,
+  log         text      not null,
+  started_at  timestamp not null,
+  finished_at timestamp,
+  unique (change, revision, name)
+);
+
+create table story (
+  id         text      primary key,
+  number     bigint    not null unique,
+  title      text      not null,
+  team       text      not null,
+  state      text      not null,
+  created_by text      not null,
+  created_at timestamp not null
+);

@@ -1,0 +1,51 @@
+-- +goose Up
+create table deployment (
+  id               text      primary key,
+  app              text      not null,
+  environment      text      not null,
+  instance         text      not null,
+  number           bigint    not null,
+  change           text      not null,
+  trigger_kind     text      not null,
+  kind             text      not null,
+  state            text      not null,
+  reason           text      not null,
+  desired          text      not null,
+  previous         text      not null,
+  fence            bigint    not null,
+  plan             text      not null,
+  plan_digest      text      not null,
+  released         text      not null,
+  cancel_requested boolean   not null,
+  evidence         text      not null,
+  created_by       text      not null,
+  created_at       timestamp not null,
+  started_at       timestamp,
+  finished_at      timestamp,
+  unique (instance, number)
+);
+create index deployment_waiting on deployment (instance, state, number);
+create index deployment_by_change on deployment (change, number);
+create index deployment_by_state on deployment (state, created_at);
+
+create table deployment_step (
+  deployment  text      not null,
+  position    bigint    not null,
+  name        text      not null,
+  state       text      not null,
+  detail      text      not null,
+  started_at  timestamp not null,
+  finished_at timestamp,
+  primary key (deployment, position)
+);
+
+create table rollout (
+  change      text      not null,
+  position    bigint    not null,
+  app         text      not null,
+  environment text      not null,
+  desired     text      not null,
+  deployment  text      not null,
+  state       text      not null,
+  primary key (change, position)
+);

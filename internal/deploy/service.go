@@ -1,0 +1,486 @@
+package deploy
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"flywheel.dev/flywheel/internal/account"
+	"flywheel.dev/flywheel/internal/app"
+	"flywheel.dev/flywheel/internal/change"
+	"flywheel.dev/flywheel/internal/db"
+	"flywheel.dev/flywheel/internal/durable"
+	"flywheel.dev/flywheel/internal/fault"
+)
+
+// Service admits, runs and shows deployments.
+type Service struct {
+	DB       *db.DB
+	Durable  *durable.Engine
+	Changes  *change.Service
+	Drivers  map[string]Driver // how a release rolls out, by the name a pattern uses
+	Runs     *Runs             // infrastructure runs
+	Logs     *runlog.Store
+	Log      *slog.Logger
+	Interval time.Duration // of the sweeper; 0 means 5 s
+
+	stop    context.CancelFunc
+	stopped sync.WaitGroup
+}
+
+// Register makes the workflow known to the engine. Call it before the engine launches.
+func (s *Service) Register() { s.Durable.Register("deploy/v1", s.run) }
+
+// Start begins to sweep: what was admitted but not started, because the process died in between, is
+// started, and deployments that waited for something that has passed go on.
+func (s *Service) Start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	s.stop = cancel
+	interval := s.Interval
+	if interval == 0 {
+		interval = 5 * time.Second
+	}
+	s.stopped.Go(func() {
+		tick := time.NewTicker(interval)
+		defer tick.Stop()
+		for {
+			if err := s.Sweep(ctx); err != nil && ctx.Err() == nil {
+				s.Log.Warn("deployments could not be swept", "error", err)
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+		}
+	})
+}
+
+// Stop ends the sweeper.
+func (s *Service) Stop() {
+	if s.stop != nil {
+		s.stop()
+		s.stopped.Wait()
+	}
+}
+
+// Sweep starts every deployment that is admitted. Starting one that runs already does nothing.
+func (s *Service) Sweep(ctx context.Context) error {
+	var running []Deployment
+	err := s.DB.Read(ctx, func(tx *db.Tx) (err error) {
+		running, err = inState(tx, Running)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, d := range running {
+		if err := s.Durable.Start(s.run, d.workflow()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// workflow returns the id of the run: the deployment's own, and a new one after each release of a
+// held plan.
+func (d Deployment) workflow() string {
+	if d.released == "" {
+		return d.ID
+	}
+	return d.ID + "." + strings.TrimPrefix(d.released, "sha256:")[:12]
+}
+
+// Rollout hands over what a merged change brings, environment by environment in their order, and
+// admits the first. It is part of the transaction that marks the change merged.
+func (s *Service) Rollout(tx *db.Tx, c change.Change, targets []change.Target) error {
+	for i, t := range targets {
+		if err := saveLeg(tx, c.ID, leg{Position: i, App: c.Subject, Environment: t.Environment, Desired: t.Desired, State: "waiting"}); err != nil {
+			return err
+		}
+	}
+	return s.advance(tx, c)
+}
+
+// advance admits the next environment of a change, or marks the change deployed after the last.
+func (s *Service) advance(tx *db.Tx, c change.Change) error {
+	all, err := legs(tx, c.ID)
+	if err != nil {
+		return err
+	}
+	for _, l := range all {
+		switch l.State {
+		case "succeeded", "skipped":
+			continue
+		case "waiting":
+			d, err := s.admit(tx, Deployment{App: l.App, Environment: l.Environment, Change: c.ID, Trigger: ByChange, Desired: l.Desired, CreatedBy: c.Opener})
+			if err != nil {
+				return err
+			}
+			l.Deployment, l.State = d.ID, "running"
+			return saveLeg(tx, c.ID, l)
+		}
+		return nil // one is running, or has failed and ends the way
+	}
+	return change.MarkDeployed(tx, c)
+}
+
+// admit puts a deployment into the order of its instance and starts it if it is its turn.
+func (s *Service) admit(tx *db.Tx, d Deployment) (Deployment, error) {
+	instance, err := app.EnsureInstance(tx, d.App, d.Environment)
+	if err != nil {
+		return d, err
+	}
+	environment, err := app.FindEnvironment(tx, d.Environment)
+	if err != nil {
+		return d, err
+	}
+	d.ID, d.Instance, d.State, d.CreatedAt = db.NewID("dpl"), instance.ID, Waiting, tx.Now()
+	d.Kind, d.Previous, d.Evidence = KindOf(instance.Deployed, d.Desired), instance.Deployed, []Probe{}
+	if d.Number, err = nextNumber(tx, instance.ID); err != nil {
+		return d, err
+	}
+	if environment.OnNewer == app.ReplacePending && d.Trigger == ByChange {
+		if err := s.supersede(tx, instance.ID, d.ID); err != nil {
+			return d, err
+		}
+	}
+	if instance.Running != "" {
+		d.Reason = "waits for " + instance.Running + ", which runs on this instance"
+	}
+	if err := insert(tx, d); err != nil {
+		return d, err
+	}
+	if err := announce(tx, d, ""); err != nil {
+		return d, err
+	}
+	return d, s.next(tx, instance)
+}
+
+// supersede marks the waiting deployments of an instance as replaced by a newer one, which contains
+// what they would have brought. Nothing is dropped silently: each says by what.
+func (s *Service) supersede(tx *db.Tx, instance, by string) error {
+	old, err := waiting(tx, instance, 10_000)
+	if err != nil {
+		return err
+	}
+	for _, d := range old {
+		if d.Trigger != ByChange {
+			continue
+		}
+		now := tx.Now()
+		d.State, d.Reason, d.FinishedAt = Superseded, "replaced by "+by+", as the environment's policy replace-pending says", &now
+		if err := save(tx, d); err != nil {
+			return err
+		}
+		if err := s.skipLeg(tx, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// skipLeg lets a superseded deployment's change go on to its next environment.
+func (s *Service) skipLeg(tx *db.Tx, d Deployment) error {
+	if err := s.endLeg(tx, d, "skipped"); err != nil {
+		return err
+	}
+	c, err := change.Find(tx, d.Change)
+	if err != nil {
+		return err
+	}
+	return s.advance(tx, c)
+}
+
+func (s *Service) endLeg(tx *db.Tx, d Deployment, state string) error {
+	if d.Change == "" || d.Trigger != ByChange {
+		return nil
+	}
+	_, err := tx.Exec(`update rollout set state = $3 where change = $1 and deployment = $2`, d.Change, d.ID, state)
+	return err
+}
+
+// next starts the first deployment of an instance that may run now, if none is running. The fence it
+// raises makes every older run of the instance powerless.
+func (s *Service) next(tx *db.Tx, instance app.Instance) error {
+	if instance.Running != "" {
+		return nil
+	}
+	// A pinned instance lets only its rollback and the change that mends it pass; looking a hundred
+	// places ahead finds those without reading a long queue.
+	limit := 1
+	if instance.PinnedBy != "" {
+		limit = 100
+	}
+	queue, err := waiting(tx, instance.ID, limit)
+	if err != nil {
+		return err
+	}
+	for _, d := range queue {
+		if instance.PinnedBy != "" && d.Trigger == ByChange {
+			mends, err := change.Mends(tx, d.Change, instance.PinnedBy)
+			if err != nil {
+				return err
+			}
+			if !mends {
+				reason := fmt.Sprintf("%s was rolled back here: waits until its revert is merged, or a fix is declared", instance.PinnedBy)
+				if d.Reason != reason {
+					d.Reason = reason
+					if err := save(tx, d); err != nil {
+						return err
+					}
+				}
+				continue
+			}
+		}
+		return s.begin(tx, instance, d)
+	}
+	return nil
+}
+
+// begin gives an instance to a deployment and starts its workflow after the commit.
+func (s *Service) begin(tx *db.Tx, instance app.Instance, d Deployment) error {
+	now := tx.Now()
+	instance.Running, instance.Fence, instance.State = d.ID, instance.Fence+1, app.Deploying
+	d.State, d.Reason, d.fence, d.StartedAt = Running, "", instance.Fence, &now
+	d.Previous, d.Kind = instance.Deployed, KindOf(instance.Deployed, d.Desired)
+	if err := app.SaveInstance(tx, instance); err != nil {
+		return err
+	}
+	if err := save(tx, d); err != nil {
+		return err
+	}
+	s.startAfter(tx, d)
+	return nil
+}
+
+func (s *Service) startAfter(tx *db.Tx, d Deployment) {
+	tx.AfterCommit(func() {
+		if err := s.Durable.Start(s.run, d.workflow()); err != nil {
+			s.Log.Warn("a deployment is admitted and will be started by the sweeper", "deployment", d.ID, "error", err)
+		}
+	})
+}
+
+// release gives the instance free and starts the next deployment in its order.
+func (s *Service) release(tx *db.Tx, instance app.Instance) error {
+	instance.Running = ""
+	if err := app.SaveInstance(tx, instance); err != nil {
+		return err
+	}
+	return s.next(tx, instance)
+}
+
+// visible loads a deployment for a person who may see its app.
+func (s *Service) visible(ctx context.Context, tx *db.Tx, id string, perm account.Permission) (Deployment, app.App, error) {
+	d, err := Find(tx, id)
+	if err != nil {
+		return d, app.App{}, err
+	}
+	a, err := app.Find(tx, d.App)
+	if err != nil {
+		return d, a, fault.Missing("deployment", id)
+	}
+	return d, a, account.From(ctx).Require(perm, a.Team)
+}
+
+// Get returns a deployment with its steps.
+func (s *Service) Get(ctx context.Context, id string) (d Deployment, err error) {
+	err = s.DB.Read(ctx, func(tx *db.Tx) error {
+		if d, _, err = s.visible(ctx, tx, id, account.ViewApp); err != nil {
+			return err
+		}
+		d.Steps, err = Steps(tx, id)
+		return err
+	})
+	return d, err
+}
+
+// List returns the deployments that match, newest first, of apps the actor may see.
+func (s *Service) List(ctx context.Context, f Filter) (found []Deployment, err error) {
+	err = s.DB.Read(ctx, func(tx *db.Tx) error {
+		all, err := list(tx, f)
+		if err != nil {
+			return err
+		}
+		may, err := app.Visible(tx, account.From(ctx))
+		if err != nil {
+			return err
+		}
+		found = []Deployment{}
+		for _, d := range all {
+			if may(d.App) {
+				found = append(found, d)
+			}
+		}
+		return nil
+	})
+	return found, err
+}
+
+// Cancel asks a deployment to stop. One that waits ends at once; one that runs is interrupted at the
+// next safe point, and an apply that has finished by then stays.
+func (s *Service) Cancel(ctx context.Context, id string) (d Deployment, err error) {
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		if d, _, err = s.visible(ctx, tx, id, account.Deploy); err != nil {
+			return err
+		}
+		switch d.State {
+		case Waiting:
+			now := tx.Now()
+			d.State, d.Reason, d.FinishedAt = Cancelled, "cancelled by "+account.From(ctx).Name+" before it started", &now
+			if err := s.endLeg(tx, d, "failed"); err != nil {
+				return err
+			}
+		case Running:
+			d.cancel, d.Reason = true, "cancelling, as "+account.From(ctx).Name+" asked"
+		case Held:
+			return s.dropHeld(ctx, tx, &d)
+		default:
+			return fault.New(fault.Conflict, "deployment.over", "Deployment %s has already %s.", d.ID, d.State)
+		}
+		if err := save(tx, d); err != nil {
+			return err
+		}
+		return account.Audit(tx, account.Entry{Action: "deployment.cancel", Subject: d.ID, Decision: "allowed", Reason: d.Reason})
+	})
+	return d, err
+}
+
+func (s *Service) dropHeld(ctx context.Context, tx *db.Tx, d *Deployment) error {
+	now := tx.Now()
+	d.State, d.Reason, d.FinishedAt = Cancelled, "cancelled by "+account.From(ctx).Name+" while its plan was held", &now
+	if err := save(tx, *d); err != nil {
+		return err
+	}
+	if err := s.endLeg(tx, *d, "failed"); err != nil {
+		return err
+	}
+	if err := account.Audit(tx, account.Entry{Action: "deployment.cancel", Subject: d.ID, Decision: "allowed", Reason: d.Reason}); err != nil {
+		return err
+	}
+	instance, err := app.FindInstance(tx, d.App, d.Environment)
+	if err != nil {
+		return err
+	}
+	if instance.State = app.Healthy; instance.Deployed.IsZero() {
+		instance.State = app.New
+	}
+	return s.release(tx, instance)
+}
+
+// Proceed lets a held deployment go on. It binds to the plan that was shown: planDigest must be its
+// digest, so that nobody releases what they have not seen (rule of change 10).
+func (s *Service) Proceed(ctx context.Context, id, planDigest string) (d Deployment, err error) {
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		if d, _, err = s.visible(ctx, tx, id, account.HoldRelease); err != nil {
+			return err
+		}
+		if d.State != Held {
+			return fault.New(fault.Conflict, "deployment.not_held", "Deployment %s is %s, not held.", d.ID, d.State)
+		}
+		if planDigest != d.PlanDigest {
+			return fault.New(fault.Stale, "deployment.plan_changed", "The plan of deployment %s is not the one you looked at.", d.ID).
+				Do("Look at the plan again and release it with its digest %s.", d.PlanDigest)
+		}
+		d.State, d.Reason, d.released = Running, "released by "+account.From(ctx).Name, planDigest
+		if err := save(tx, d); err != nil {
+			return err
+		}
+		s.startAfter(tx, d)
+		return account.Audit(tx, account.Entry{Action: "deployment.release", Subject: d.ID, Decision: "allowed", Reason: planDigest})
+	})
+	return d, err
+}
+
+// RollBack deploys what an earlier deployment of the instance brought, and pins the instance there:
+// later changes stop before it until a fix is declared. to is the deployment to go back to; empty
+// means the one before the current.
+func (s *Service) RollBack(ctx context.Context, name, environment, to string) (d Deployment, err error) {
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		a, err := app.Find(tx, name)
+		if err != nil {
+			return err
+		}
+		if err := account.From(ctx).Require(account.Rollback, a.Team); err != nil {
+			return err
+		}
+		instance, err := app.FindInstance(tx, name, environment)
+		if err != nil {
+			return err
+		}
+		target, blamed, err := s.earlier(tx, instance, to)
+		if err != nil {
+			return err
+		}
+		instance.PinnedBy = blamed
+		if err := app.SaveInstance(tx, instance); err != nil {
+			return err
+		}
+		d, err = s.admit(tx, Deployment{App: name, Environment: environment, Change: blamed, Trigger: ByRollback, Desired: target.Desired, CreatedBy: account.From(ctx).ID})
+		if err != nil {
+			return err
+		}
+		if blamed != "" {
+			if err := change.MarkRolledBack(tx, blamed, fmt.Sprintf("%s rolled %s back to deployment %s", account.From(ctx).Name, environment, target.ID)); err != nil {
+				return err
+			}
+		}
+		return account.Audit(tx, account.Entry{Action: "deployment.rollback", Subject: d.ID, Decision: "allowed", Reason: "to " + target.ID})
+	})
+	return d, err
+}
+
+// earlier finds the successful deployment to go back to, and the change that brought the current one.
+func (s *Service) earlier(tx *db.Tx, instance app.Instance, to string) (target Deployment, blamed string, err error) {
+	done, err := db.Collect(tx, scan, `select `+columns+` from deployment where instance = $1 and state = 'succeeded' order by number desc limit 50`, instance.ID)
+	if err != nil {
+		return target, "", err
+	}
+	for i, d := range done {
+		if i == 0 {
+			blamed = d.Change
+			continue
+		}
+		if to == d.ID || (to == "" && d.Desired.Hash() != instance.Deployed.Hash()) {
+			return d, blamed, nil
+		}
+	}
+	return target, "", fault.New(fault.Conflict, "deployment.nothing_earlier", "There is no earlier successful deployment of %s in %s to go back to.", instance.App, instance.Environment).
+		Do("`flywheel deployment list --app %s` shows what there is.", instance.App)
+}
+
+// Redeploy brings an instance to the state its main branch describes again, for example after drift
+// or a failure whose cause is gone.
+func (s *Service) Redeploy(ctx context.Context, name, environment string) (d Deployment, err error) {
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		a, err := app.Find(tx, name)
+		if err != nil {
+			return err
+		}
+		if err := account.From(ctx).Require(account.Deploy, a.Team); err != nil {
+			return err
+		}
+		e, err := app.FindEnvironment(tx, environment)
+		if err != nil {
+			return err
+		}
+		artifact, err := app.Artifact(tx, a.Description.Source)
+		if err != nil {
+			return err
+		}
+		desired := a.Description.Desired(e, artifact)
+		if desired.IsZero() {
+			return fault.New(fault.Conflict, "deployment.not_selected", "%s does not select the environment %s.", name, environment).Do("Add it under `environments` in flywheel.yaml.")
+		}
+		d, err = s.admit(tx, Deployment{App: name, Environment: environment, Trigger: ByRedeploy, Desired: desired, CreatedBy: account.From(ctx).ID})
+		if err != nil {
+			return err
+		}
+		return account.Audit(tx, account.Entry{Action: "deployment.redeploy", Subject: d.ID, Decision: "allowed"})
+	})
+	return d, err
+}

@@ -1,0 +1,156 @@
+package deploy
+
+import (
+	"encoding/json"
+	"errors"
+
+	"flywheel.dev/flywheel/internal/app"
+	"flywheel.dev/flywheel/internal/db"
+	"flywheel.dev/flywheel/internal/event"
+	"flywheel.dev/flywheel/internal/fault"
+)
+
+const columns = `id, app, environment, instance, number, change, trigger_kind, kind, state, reason, desired, previous, fence, plan, plan_digest,
+	released, cancel_requested, evidence, created_by, created_at, started_at, finished_at`
+
+func scan(r db.Row) (Deployment, error) {
+	var d Deployment
+	var plan json.RawMessage
+	err := r.Scan(&d.ID, &d.App, &d.Environment, &d.Instance, &d.Number, &d.Change, &d.Trigger, &d.Kind, &d.State, &d.Reason,
+		db.Into(&d.Desired), db.Into(&d.Previous), &d.fence, db.Into(&plan), &d.PlanDigest, &d.released, &d.cancel, db.Into(&d.Evidence),
+		&d.CreatedBy, &d.CreatedAt, &d.StartedAt, &d.FinishedAt)
+	if string(plan) != "null" {
+		d.Plan = plan
+	}
+	return d, err
+}
+
+// Find returns the deployment with this id, or a fault that it is missing.
+func Find(tx *db.Tx, id string) (Deployment, error) {
+	d, err := scan(tx.QueryRow(`select `+columns+` from deployment where id = $1`, id))
+	if errors.Is(err, db.ErrNoRows) {
+		return Deployment{}, fault.Missing("deployment", id)
+	}
+	return d, err
+}
+
+func insert(tx *db.Tx, d Deployment) error {
+	_, err := tx.Exec(`insert into deployment (`+columns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22)`,
+		d.ID, d.App, d.Environment, d.Instance, d.Number, d.Change, d.Trigger, d.Kind, d.State, d.Reason, db.JSON(d.Desired), db.JSON(d.Previous),
+		d.fence, db.JSON(d.Plan), d.PlanDigest, d.released, d.cancel, db.JSON(d.Evidence), d.CreatedBy, d.CreatedAt, d.StartedAt, d.FinishedAt)
+	return err
+}
+
+// save writes what may change about a deployment, and tells everybody who watches it.
+func save(tx *db.Tx, d Deployment) error {
+	_, err := tx.Exec(`update deployment set kind=$2, state=$3, reason=$4, previous=$5, fence=$6, plan=$7, plan_digest=$8, released=$9,
+		cancel_requested=$10, evidence=$11, started_at=$12, finished_at=$13 where id = $1`,
+		d.ID, d.Kind, d.State, d.Reason, db.JSON(d.Previous), d.fence, db.JSON(d.Plan), d.PlanDigest, d.released, d.cancel, db.JSON(d.Evidence),
+		d.StartedAt, d.FinishedAt)
+	if err != nil {
+		return err
+	}
+	return announce(tx, d, "")
+}
+
+// announce appends the event of a deployment's state, in the words of CDEvents where it has one.
+func announce(tx *db.Tx, d Deployment, step string) error {
+	kind := "dev.cdevents.pipelinerun.started"
+	outcome := ""
+	switch {
+	case step != "":
+		kind = "dev.cdeventsx.flywheel-deployment.step"
+	case d.State == Waiting:
+		kind = "dev.cdevents.pipelinerun.queued"
+	case d.State == Held:
+		kind = "dev.cdeventsx.flywheel-deployment.held"
+	case d.State == Succeeded && d.Kind == Destroy:
+		kind = "dev.cdevents.service.removed"
+	case d.State == Succeeded && d.Trigger == ByRollback:
+		kind = "dev.cdevents.service.rolledback"
+	case d.State == Succeeded && d.Previous.IsZero():
+		kind = "dev.cdevents.service.deployed"
+	case d.State == Succeeded:
+		kind = "dev.cdevents.service.upgraded"
+	case d.State.Over():
+		kind, outcome = "dev.cdevents.pipelinerun.finished", "failure"
+	}
+	return event.Append(tx, event.Event{Type: kind, Subject: d.ID, App: d.App, Data: map[string]any{
+		"deployment": d.ID, "app": d.App, "environment": d.Environment, "change": d.Change, "state": d.State, "kind": d.Kind,
+		"step": step, "reason": d.Reason, "outcome": outcome, "artifact": d.Desired.Artifact, "patternVersion": d.Desired.Version,
+	}})
+}
+
+// waiting returns the deployments of an instance that wait for their turn, in order.
+func waiting(tx *db.Tx, instance string, limit int) ([]Deployment, error) {
+	return db.Collect(tx, scan, `select `+columns+` from deployment where instance = $1 and state = 'waiting' order by number limit $2`, instance, limit)
+}
+
+func nextNumber(tx *db.Tx, instance string) (n int64, err error) {
+	err = tx.QueryRow(`select coalesce(max(number), 0) + 1 from deployment where instance = $1`, instance).Scan(&n)
+	return n, err
+}
+
+// Filter of a list of deployments. Empty fields match everything.
+type Filter struct {
+	App, Environment, Change string
+	State                    State
+	Before                   string // cursor: the id of the last one of the page before
+	Limit                    int
+}
+
+func list(tx *db.Tx, f Filter) ([]Deployment, error) {
+	return db.Collect(tx, scan, `select `+columns+` from deployment where ($1 = '' or app = $1) and ($2 = '' or environment = $2)
+		and ($3 = '' or change = $3) and ($4 = '' or state = $4) and ($5 = '' or id < $5) order by id desc limit $6`,
+		f.App, f.Environment, f.Change, string(f.State), f.Before, f.Limit)
+}
+
+func inState(tx *db.Tx, s State) ([]Deployment, error) {
+	return db.Collect(tx, scan, `select `+columns+` from deployment where state = $1 order by created_at`, s)
+}
+
+// setStep writes how a step stands.
+func setStep(tx *db.Tx, d Deployment, s Step) error {
+	var finished any
+	if s.State != "running" {
+		finished = tx.Now()
+	}
+	_, err := tx.Exec(`insert into deployment_step (deployment, position, name, state, detail, started_at, finished_at) values ($1,$2,$3,$4,$5,$6,$7)
+		on conflict (deployment, position) do update set name = excluded.name, state = excluded.state, detail = excluded.detail, finished_at = excluded.finished_at`,
+		d.ID, s.Position, s.Name, s.State, s.Detail, tx.Now(), finished)
+	return err
+}
+
+// Steps returns the steps of a deployment in their order.
+func Steps(tx *db.Tx, id string) ([]Step, error) {
+	return db.Collect(tx, func(r db.Row) (s Step, err error) {
+		err = r.Scan(&s.Position, &s.Name, &s.State, &s.Detail, &s.StartedAt, &s.FinishedAt)
+		return s, err
+	}, `select position, name, state, detail, started_at, finished_at from deployment_step where deployment = $1 order by position`, id)
+}
+
+// leg is one environment of a change's way to the last one.
+type leg struct {
+	Position    int
+	App         string
+	Environment string
+	Desired     app.Desired
+	Deployment  string
+	State       string // waiting, running, succeeded, failed, skipped
+}
+
+func scanLeg(r db.Row) (l leg, err error) {
+	err = r.Scan(&l.Position, &l.App, &l.Environment, db.Into(&l.Desired), &l.Deployment, &l.State)
+	return l, err
+}
+
+func legs(tx *db.Tx, change string) ([]leg, error) {
+	return db.Collect(tx, scanLeg, `select position, app, environment, desired, deployment, state from rollout where change = $1 order by position`, change)
+}
+
+func saveLeg(tx *db.Tx, change string, l leg) error {
+	_, err := tx.Exec(`insert into rollout (change, position, app, environment, desired, deployment, state) values ($1,$2,$3,$4,$5,$6,$7)
+		on conflict (change, position) do update set deployment = excluded.deployment, state = excluded.state`,
+		change, l.Position, l.App, l.Environment, db.JSON(l.Desired), l.Deployment, l.State)
+	return err
+}

@@ -1,0 +1,359 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"flywheel.dev/flywheel/internal/account"
+	"flywheel.dev/flywheel/internal/app"
+	"flywheel.dev/flywheel/internal/change"
+	"flywheel.dev/flywheel/internal/db"
+	"flywheel.dev/flywheel/internal/durable"
+	"flywheel.dev/flywheel/internal/fault"
+)
+
+// outcome is what a step remembers of its effect. A failed effect is an answer of the step, not an
+// error of the workflow: the workflow goes on to record it.
+type outcome struct {
+	Detail      string   `json:"detail,omitempty"`
+	Failed      string   `json:"failed,omitempty"` // the sentence
+	Code        string   `json:"code,omitempty"`
+	Held        bool     `json:"held,omitempty"`
+	Interrupted bool     `json:"interrupted,omitempty"`
+	URL         string   `json:"url,omitempty"`
+	Probes      []Probe  `json:"probes,omitempty"`
+	Addresses   []string `json:"addresses,omitempty"`
+}
+
+func (o outcome) ok() bool { return o.Failed == "" && !o.Held }
+
+// errLost says that a newer deployment owns the instance, so this run may no longer act.
+var errLost = fault.New(fault.Conflict, "deployment.fenced", "A newer deployment owns this instance.")
+
+// run is the deployment workflow: prepare → plan → policy → apply, or release → verify → record.
+// The id is the deployment's; after the release of a held plan it has a suffix.
+func (s *Service) run(flow durable.Flow, workflow string) (string, error) {
+	id, _, _ := strings.Cut(workflow, ".")
+	d, err := durable.Step(flow, "load", func(ctx context.Context) (d Deployment, err error) {
+		err = s.DB.Read(ctx, func(tx *db.Tx) error { d, err = Find(tx, id); return err })
+		return d, err
+	})
+	if err != nil {
+		return "", err
+	}
+	// What the steps below need and JSON does not carry is read fresh: it never changes in a run.
+	err = s.DB.Read(flow, func(tx *db.Tx) error {
+		now, err := Find(tx, id)
+		d.fence, d.released = now.fence, now.released
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+
+	out := outcome{}
+	steps := s.plan(d)
+	for i, step := range steps {
+		if out, err = s.step(flow, d, i, step, steps); err != nil {
+			return "", err
+		}
+		if !out.ok() {
+			break
+		}
+	}
+	if out.Held {
+		return "held", s.hold(flow, d)
+	}
+	if !out.ok() {
+		return "failed", s.fail(flow, d, out)
+	}
+	return "succeeded", s.record(flow, d, out, len(steps))
+}
+
+// step is one named effect of a deployment.
+type step struct {
+	name string
+	do   func(ctx context.Context, d Deployment) outcome
+}
+
+// plan returns the steps of this kind of run, in order. The last one answers with the URL and the
+// probes.
+func (s *Service) plan(d Deployment) []step {
+	switch d.Kind {
+	case Release:
+		return []step{{"release", s.releaseArtifact}, {"verify", s.verify}}
+	case Destroy:
+		return []step{{"prepare", s.Runs.prepare}, {"plan", s.planRun}, {"destroy", s.Runs.apply}}
+	}
+	return []step{{"prepare", s.Runs.prepare}, {"plan", s.planRun}, {"policy", s.Runs.policy}, {"apply", s.Runs.apply}, {"verify", s.verify}}
+}
+
+// step runs one effect. The transaction before it writes the intent, closes the step before, and looks
+// again at what may have changed since admission: the fence, and a wish to cancel.
+func (s *Service) step(flow durable.Flow, d Deployment, position int, st step, all []step) (outcome, error) {
+	return durable.Step(flow, st.name, func(ctx context.Context) (outcome, error) {
+		// A stopping server must not turn a running effect into a failed one: it is resumed at the next
+		// start, so the step does not see the stop. It ends by its own time-outs.
+		ctx = account.System(context.WithoutCancel(ctx), "deploy")
+		cancelled, err := s.intend(ctx, d, position, st.name, all)
+		if err != nil {
+			return outcome{}, err
+		}
+		if cancelled {
+			return outcome{Failed: "It was cancelled before the step " + st.name + ".", Code: "deployment.cancelled"}, nil
+		}
+		return st.do(ctx, d), nil
+	})
+}
+
+func (s *Service) intend(ctx context.Context, d Deployment, position int, name string, all []step) (cancelled bool, err error) {
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		instance, err := app.FindInstance(tx, d.App, d.Environment)
+		if err != nil {
+			return err
+		}
+		if instance.Fence != d.fence || instance.Running != d.ID {
+			return errLost
+		}
+		now, err := Find(tx, d.ID)
+		if err != nil {
+			return err
+		}
+		cancelled = now.cancel
+		if position > 0 {
+			if err := closeStep(tx, d, position-1, "succeeded", ""); err != nil {
+				return err
+			}
+		}
+		if cancelled {
+			return nil
+		}
+		if err := setStep(tx, d, Step{Position: position, Name: name, State: "running"}); err != nil {
+			return err
+		}
+		return announce(tx, d, name)
+	})
+	return cancelled, err
+}
+
+func closeStep(tx *db.Tx, d Deployment, position int, state, detail string) error {
+	_, err := tx.Exec(`update deployment_step set state = $3, finished_at = $4, detail = case when $5 = '' then detail else $5 end
+		where deployment = $1 and position = $2 and state = 'running'`, d.ID, position, state, tx.Now(), detail)
+	return err
+}
+
+// closeRunning ends whatever step is running, in the state that the deployment ends in.
+func closeRunning(tx *db.Tx, d Deployment, state, detail string) error {
+	_, err := tx.Exec(`update deployment_step set state = $2, finished_at = $3, detail = $4 where deployment = $1 and state = 'running'`,
+		d.ID, state, tx.Now(), detail)
+	return err
+}
+
+// record writes that the instance is in its desired state, admits the next deployment of the instance,
+// and lets the change go on to its next environment. All in one transaction.
+func (s *Service) record(flow durable.Flow, d Deployment, out outcome, steps int) error {
+	_, err := durable.Transaction(s.Durable, flow, "record", func(tx *db.Tx) (string, error) {
+		now, err := Find(tx, d.ID)
+		if err != nil {
+			return "", err
+		}
+		instance, err := app.FindInstance(tx, d.App, d.Environment)
+		if err != nil {
+			return "", err
+		}
+		if instance.Fence != now.fence || now.State != Running {
+			return "", errLost
+		}
+		if err := closeRunning(tx, d, "succeeded", out.Detail); err != nil {
+			return "", err
+		}
+		at := tx.Now()
+		now.State, now.Reason, now.FinishedAt = Succeeded, "", &at
+		if now.Evidence = out.Probes; now.Evidence == nil {
+			now.Evidence = []Probe{}
+		}
+		instance.State, instance.Reason, instance.Deployed, instance.URL = app.Healthy, "", d.Desired, out.URL
+		if d.Kind == Destroy {
+			instance.State, instance.Deployed, instance.URL = app.Gone, app.Desired{}, ""
+		}
+		if d.Trigger == ByRollback {
+			instance.Reason = "rolled back by " + d.ID
+		}
+		if d.Trigger == ByChange && instance.PinnedBy != "" {
+			instance.PinnedBy = "" // only what mends it gets here
+		}
+		if err := save(tx, now); err != nil {
+			return "", err
+		}
+		if err := s.release(tx, instance); err != nil {
+			return "", err
+		}
+		if d.Trigger != ByChange {
+			return "", nil
+		}
+		if err := s.endLeg(tx, d, "succeeded"); err != nil {
+			return "", err
+		}
+		c, err := change.Find(tx, d.Change)
+		if err != nil {
+			return "", err
+		}
+		return "", s.advance(tx, c)
+	})
+	return lost(err)
+}
+
+// hold leaves the deployment as a row that waits for an operator. The instance stays its own.
+func (s *Service) hold(flow durable.Flow, d Deployment) error {
+	_, err := durable.Transaction(s.Durable, flow, "hold", func(tx *db.Tx) (string, error) {
+		now, err := Find(tx, d.ID)
+		if err != nil {
+			return "", err
+		}
+		if err := closeRunning(tx, d, "held", now.Reason); err != nil {
+			return "", err
+		}
+		now.State = Held
+		if err := save(tx, now); err != nil {
+			return "", err
+		}
+		instance, err := app.FindInstance(tx, d.App, d.Environment)
+		if err != nil {
+			return "", err
+		}
+		if d.Trigger == ByRollback {
+			instance.State = app.Degraded
+		}
+		instance.Reason = d.ID + " is held for an operator: " + now.Reason
+		return "", app.SaveInstance(tx, instance)
+	})
+	return lost(err)
+}
+
+// fail records a failed deployment and, where there is something to go back to, admits the rollback
+// (rule of change 8). The change that caused it is marked and its revert is opened.
+func (s *Service) fail(flow durable.Flow, d Deployment, out outcome) error {
+	back, err := durable.Transaction(s.Durable, flow, "fail", func(tx *db.Tx) (bool, error) {
+		now, err := Find(tx, d.ID)
+		if err != nil {
+			return false, err
+		}
+		instance, err := app.FindInstance(tx, d.App, d.Environment)
+		if err != nil {
+			return false, err
+		}
+		if instance.Fence != now.fence || now.State != Running {
+			return false, errLost
+		}
+		if err := closeRunning(tx, d, "failed", out.Failed); err != nil {
+			return false, err
+		}
+		at := tx.Now()
+		now.State, now.Reason, now.FinishedAt = Failed, out.Failed, &at
+		if out.Probes != nil {
+			now.Evidence = out.Probes
+		}
+		if out.Code == "deployment.cancelled" {
+			now.State = Cancelled
+		}
+		if out.Interrupted {
+			now.State = Interrupted
+		}
+		if err := save(tx, now); err != nil {
+			return false, err
+		}
+		if err := s.endLeg(tx, d, "failed"); err != nil {
+			return false, err
+		}
+		instance.State, instance.Reason = app.Degraded, d.ID+": "+out.Failed
+		if d.Trigger == ByRollback || d.Previous.IsZero() || out.Interrupted || d.Kind == Destroy {
+			// Nothing to go back to, or going back is what failed: a person decides.
+			if d.Change != "" && d.Trigger == ByChange {
+				if err := change.MarkStuck(tx, d.Change, fmt.Sprintf("Its deployment %s in %s failed: %s", d.ID, d.Environment, out.Failed)); err != nil {
+					return false, err
+				}
+			}
+			return false, s.release(tx, instance)
+		}
+		if d.Trigger == ByChange {
+			instance.PinnedBy = d.Change
+			if err := change.MarkRolledBack(tx, d.Change, fmt.Sprintf("%s went back by itself, because %s failed: %s", d.Environment, d.ID, out.Failed)); err != nil {
+				return false, err
+			}
+		}
+		if err := app.SaveInstance(tx, instance); err != nil {
+			return false, err
+		}
+		if _, err := s.admit(tx, Deployment{App: d.App, Environment: d.Environment, Change: d.Change, Trigger: ByRollback, Desired: d.Previous, CreatedBy: "flywheel"}); err != nil {
+			return false, err
+		}
+		instance.Running = ""
+		fresh, err := app.FindInstance(tx, d.App, d.Environment)
+		if err != nil {
+			return false, err
+		}
+		return d.Trigger == ByChange, s.release(tx, fresh)
+	})
+	if err != nil || !back {
+		return lost(err)
+	}
+	_, err = durable.Step(flow, "revert", func(ctx context.Context) (string, error) {
+		return "", s.Changes.OpenRevert(account.System(context.WithoutCancel(ctx), "deploy"), d.Change)
+	})
+	return err
+}
+
+// lost turns "a newer deployment owns the instance" into a quiet end: that one tells the story.
+func lost(err error) error {
+	if errors.Is(err, errLost) || fault.Is(err, "deployment.fenced") {
+		return nil
+	}
+	return err
+}
+
+// planRun plans an infrastructure run and holds it where it would destroy or replace something
+// stateful that no operator has released.
+func (s *Service) planRun(ctx context.Context, d Deployment) outcome {
+	plan, out := s.Runs.plan(ctx, d)
+	if !out.ok() {
+		return out
+	}
+	destructive := plan.Destructive
+	reason := ""
+	switch {
+	case d.Kind == Destroy:
+		reason = fmt.Sprintf("it removes %s from %s: %s", d.App, d.Environment, plan.Summary)
+	case len(destructive) > 0:
+		reason = "it would destroy or replace " + strings.Join(destructive, ", ")
+	}
+	held := reason != "" && d.released != plan.Digest
+	err := s.DB.Write(ctx, func(tx *db.Tx) error {
+		now, err := Find(tx, d.ID)
+		if err != nil {
+			return err
+		}
+		now.Plan, now.PlanDigest = plan.Tree, plan.Digest
+		if held {
+			now.Reason = reason
+		}
+		return save(tx, now)
+	})
+	if err != nil {
+		return failed(err)
+	}
+	return outcome{Detail: plan.Summary, Held: held, Failed: "", Addresses: destructive}
+}
+
+func failed(err error) outcome {
+	f := fault.From(err)
+	if f.Kind == fault.Internal {
+		return outcome{Failed: err.Error(), Code: f.Code}
+	}
+	return outcome{Failed: strings.TrimSpace(f.Message + " " + f.Remedy), Code: f.Code}
+}
+
+// patience bounds an effect that has no bound of its own.
+const patience = 30 * time.Minute

@@ -1,0 +1,230 @@
+package manifest
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"golang.org/x/text/language"
+	"golang.org/x/text/message"
+)
+
+var printer = message.NewPrinter(language.English)
+
+var boundsKeys = []string{"control", "description", "classes", "enum", "const", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
+	"multipleOf", "minLength", "maxLength", "pattern", "minItems", "maxItems"}
+
+// Violation is a variable that a team may not set to this value.
+type Violation struct {
+	Variable string
+	Message  string // states the bound
+}
+
+// BoundsFor returns the bounds of a variable in a class of environments: the class's keywords over the
+// general ones.
+func (v Variable) BoundsFor(class string) map[string]any {
+	out := maps.Clone(v.Bounds)
+	if out == nil {
+		out = map[string]any{}
+	}
+	maps.Copy(out, v.Classes[class])
+	return out
+}
+
+// CheckBounds returns the variables that are outside the bounds the pattern sets for teams in this class
+// of environments (rule of change 3), by name.
+func CheckBounds(p *Pattern, class string, variables map[string]any) []Violation {
+	violations := []Violation{}
+	for _, name := range slices.Sorted(maps.Keys(variables)) {
+		v, known := p.Spec.Variables[name]
+		switch {
+		case !known:
+			violations = append(violations, Violation{name, fmt.Sprintf("the pattern %s does not let a team set it; a team sets %s%s.",
+				p.Metadata.Name, strings.Join(p.TeamVariables(), ", "), didYouMean(name, p.TeamVariables()))})
+			continue
+		case v.Control != "team":
+			violations = append(violations, Violation{name, "it is a value of the environment, which the Center of Excellence sets."})
+			continue
+		}
+		bounds := v.BoundsFor(class)
+		if err := validate(bounds, variables[name]); err != "" {
+			violations = append(violations, Violation{name, fmt.Sprintf("%s is outside its bounds: %s.", show(variables[name]), describe(bounds, class, v))})
+		}
+	}
+	return violations
+}
+
+// TeamVariables returns the names of the variables that a team controls, sorted.
+func (p *Pattern) TeamVariables() []string {
+	names := []string{}
+	for _, name := range slices.Sorted(maps.Keys(p.Spec.Variables)) {
+		if p.Spec.Variables[name].Control == "team" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Explain says who controls a variable and which values are allowed in a class of environments, for
+// example "team-controlled, allowed 15, 16".
+func (p *Pattern) Explain(class, variable string) string {
+	v, known := p.Spec.Variables[variable]
+	if !known {
+		return ""
+	}
+	if v.Control == "coe" {
+		return "controlled by the Center of Excellence"
+	}
+	if d := describe(v.BoundsFor(class), class, v); d != "" {
+		return "team-controlled, " + d
+	}
+	return "team-controlled"
+}
+
+func validate(bounds map[string]any, value any) string {
+	c := jsonschema.NewCompiler()
+	text, err := json.Marshal(map[string]any{"bounds": bounds, "value": value})
+	if err != nil {
+		return err.Error()
+	}
+	parsed, err := jsonschema.UnmarshalJSON(strings.NewReader(string(text)))
+	if err != nil {
+		return err.Error()
+	}
+	parts := parsed.(map[string]any)
+	if err := c.AddResource("bounds.json", withTypes(parts["bounds"].(map[string]any))); err != nil {
+		return err.Error()
+	}
+	schema, err := c.Compile("bounds.json")
+	if err != nil {
+		return err.Error()
+	}
+	if err := schema.Validate(parts["value"]); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// withTypes adds the type that numeric and text keywords mean: in JSON Schema "abc" satisfies
+// `minimum: 1`, which would let a wrong type through.
+func withTypes(bounds map[string]any) map[string]any {
+	out := maps.Clone(bounds)
+	if _, given := out["type"]; given {
+		return out
+	}
+	for key := range bounds {
+		switch {
+		case slices.Contains([]string{"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}, key):
+			out["type"] = "number"
+		case slices.Contains([]string{"minLength", "maxLength", "pattern"}, key):
+			out["type"] = "string"
+		case slices.Contains([]string{"minItems", "maxItems"}, key):
+			out["type"] = "array"
+		}
+	}
+	return out
+}
+
+// describe says bounds in words.
+func describe(bounds map[string]any, class string, v Variable) string {
+	words := []string{}
+	if enum, ok := bounds["enum"].([]any); ok {
+		words = append(words, "allowed "+list(enum))
+	}
+	low, high := bounds["minimum"], bounds["maximum"]
+	switch {
+	case low != nil && high != nil:
+		words = append(words, fmt.Sprintf("allowed %v to %v", low, high))
+	case low != nil:
+		words = append(words, fmt.Sprintf("at least %v", low))
+	case high != nil:
+		words = append(words, fmt.Sprintf("at most %v", high))
+	}
+	for _, key := range slices.Sorted(maps.Keys(bounds)) {
+		switch key {
+		case "enum", "minimum", "maximum", "type":
+		case "pattern":
+			words = append(words, fmt.Sprintf("must match %v", bounds[key]))
+		default:
+			words = append(words, fmt.Sprintf("%s %v", key, bounds[key]))
+		}
+	}
+	text := strings.Join(words, ", ")
+	if len(v.Classes[class]) > 0 && text != "" {
+		text += " in " + class
+	}
+	return text
+}
+
+func show(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Sprint(v)
+	}
+	return string(b)
+}
+
+// siblings returns the keys that are known where a validation error found an unknown one.
+func siblings(e *jsonschema.ValidationError) []string {
+	at := e.SchemaURL
+	var doc any
+	name, pointer, _ := strings.Cut(at, "#")
+	name = name[strings.LastIndex(name, "/")+1:]
+	if json.Unmarshal(Schemas()[name], &doc) != nil {
+		return nil
+	}
+	for part := range strings.SplitSeq(strings.TrimPrefix(pointer, "/"), "/") {
+		if part == "" {
+			continue
+		}
+		m, ok := doc.(map[string]any)
+		if !ok {
+			return nil
+		}
+		doc = m[part]
+	}
+	m, _ := doc.(map[string]any)
+	properties, _ := m["properties"].(map[string]any)
+	return slices.Sorted(maps.Keys(properties))
+}
+
+// didYouMean suggests the known name that is nearest to a wrong one.
+func didYouMean(wrong string, known []string) string {
+	best, distance := "", 3
+	for _, k := range known {
+		if d := edits(strings.ToLower(wrong), strings.ToLower(k)); d < distance {
+			best, distance = k, d
+		}
+	}
+	if best != "" {
+		return fmt.Sprintf("; did you mean %q?", best)
+	}
+	if len(known) > 0 {
+		return "; known are " + strings.Join(known, ", ")
+	}
+	return ""
+}
+
+// edits is the Levenshtein distance.
+func edits(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		previous := row[0]
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := previous
+			if a[i-1] != b[j-1] {
+				cost++
+			}
+			previous = row[j]
+			row[j] = min(row[j]+1, row[j-1]+1, cost)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,192 @@
+package pattern
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/manifest"
+	"flywheel.dev/flywheel/internal/web"
+)
+
+// Routes registers the operations of the catalogue.
+func (s *Service) Routes(api *web.API) {
+	huma.Register(api, huma.Operation{OperationID: "list-patterns", Method: http.MethodGet, Path: "/api/v1/patterns", Tags: []string{"patterns"},
+		Summary: "List patterns with their versions"}, s.listHTTP)
+	huma.Register(api, huma.Operation{OperationID: "create-pattern", Method: http.MethodPost, Path: "/api/v1/patterns", Tags: []string{"patterns"},
+		Summary: "Add a pattern to the catalogue, with its repository", DefaultStatus: http.StatusCreated}, s.createHTTP)
+	huma.Register(api, huma.Operation{OperationID: "get-pattern", Method: http.MethodGet, Path: "/api/v1/patterns/{pattern}", Tags: []string{"patterns"},
+		Summary: "One pattern with its versions"}, s.getHTTP)
+	huma.Register(api, huma.Operation{OperationID: "get-pattern-version", Method: http.MethodGet, Path: "/api/v1/patterns/{pattern}/versions/{version}", Tags: []string{"patterns"},
+		Summary: "One version: its interface, bounds and README"}, s.versionHTTP)
+	huma.Register(api, huma.Operation{OperationID: "move-pattern-version", Method: http.MethodPost, Path: "/api/v1/patterns/{pattern}/versions/{version}/state", Tags: []string{"patterns"},
+		Summary: "Deprecate or retire a version, or recommend it"}, s.moveHTTP)
+	huma.Register(api, huma.Operation{OperationID: "list-pattern-requests", Method: http.MethodGet, Path: "/api/v1/pattern-requests", Tags: []string{"patterns"},
+		Summary: "List requests for patterns"}, s.requestsHTTP)
+	huma.Register(api, huma.Operation{OperationID: "create-pattern-request", Method: http.MethodPost, Path: "/api/v1/pattern-requests", Tags: []string{"patterns"},
+		Summary: "Ask for a pattern, or a change to one, in words", DefaultStatus: http.StatusCreated}, s.askHTTP)
+	huma.Register(api, huma.Operation{OperationID: "answer-pattern-request", Method: http.MethodPost, Path: "/api/v1/pattern-requests/{request}/answer", Tags: []string{"patterns"},
+		Summary: "Accept, develop, finish or decline a request"}, s.answerHTTP)
+	huma.Register(api, huma.Operation{OperationID: "validate", Method: http.MethodPost, Path: "/api/v1/validate", Tags: []string{"patterns"},
+		Summary: "Check a pattern.yaml or a flywheel.yaml"}, s.validateHTTP)
+}
+
+type listOutput struct {
+	Body struct {
+		Items []Summary `json:"items"`
+	}
+}
+
+func (s *Service) listHTTP(ctx context.Context, _ *struct{}) (*listOutput, error) {
+	out := &listOutput{}
+	var err error
+	out.Body.Items, err = s.List(ctx)
+	return out, err
+}
+
+type createInput struct {
+	Body struct {
+		Name  string            `json:"name"`
+		Title string            `json:"title,omitempty"`
+		Files map[string]string `json:"files,omitempty" doc:"First content of the repository, by path"`
+	}
+}
+
+type createOutput struct {
+	Body struct {
+		Name   string `json:"name"`
+		Change string `json:"change,omitempty" doc:"The change that brings the first content, to be certified"`
+	}
+}
+
+func (s *Service) createHTTP(ctx context.Context, in *createInput) (*createOutput, error) {
+	files := map[string][]byte{}
+	for path, content := range in.Body.Files {
+		files[path] = []byte(content)
+	}
+	out := &createOutput{}
+	out.Body.Name = in.Body.Name
+	var err error
+	out.Body.Change, err = s.Create(ctx, in.Body.Name, in.Body.Title, files)
+	return out, err
+}
+
+type byName struct {
+	Pattern string `path:"pattern"`
+}
+
+type getOutput struct {
+	Body Summary
+}
+
+func (s *Service) getHTTP(ctx context.Context, in *byName) (*getOutput, error) {
+	p, err := s.Get(ctx, in.Pattern)
+	return &getOutput{p}, err
+}
+
+type byVersion struct {
+	Pattern string `path:"pattern"`
+	Version string `path:"version"`
+}
+
+type versionOutput struct {
+	Body Version
+}
+
+func (s *Service) versionHTTP(ctx context.Context, in *byVersion) (*versionOutput, error) {
+	v, err := s.GetVersion(ctx, in.Pattern, in.Version)
+	return &versionOutput{v}, err
+}
+
+type moveInput struct {
+	byVersion
+	Body struct {
+		State string `json:"state" enum:"recommended,certified,deprecated,retired"`
+	}
+}
+
+func (s *Service) moveHTTP(ctx context.Context, in *moveInput) (*versionOutput, error) {
+	if in.Body.State == "recommended" {
+		v, err := s.Recommend(ctx, in.Pattern, in.Version)
+		return &versionOutput{v}, err
+	}
+	v, err := s.Move(ctx, in.Pattern, in.Version, State(in.Body.State))
+	return &versionOutput{v}, err
+}
+
+type requestsInput struct {
+	State string `query:"state" enum:"open,accepted,developing,done,declined"`
+}
+
+type requestsOutput struct {
+	Body struct {
+		Items []Request `json:"items"`
+	}
+}
+
+func (s *Service) requestsHTTP(ctx context.Context, in *requestsInput) (*requestsOutput, error) {
+	out := &requestsOutput{}
+	var err error
+	out.Body.Items, err = s.Requests(ctx, in.State)
+	return out, err
+}
+
+type askInput struct {
+	Body struct {
+		Pattern    string `json:"pattern,omitempty" doc:"The pattern to change; empty for a new one"`
+		Title      string `json:"title" maxLength:"200"`
+		Body       string `json:"body,omitempty" maxLength:"20000"`
+		Story      string `json:"story,omitempty"`
+		Discipline string `json:"discipline,omitempty" enum:"security,operations,development"`
+	}
+}
+
+type requestOutput struct {
+	Body Request
+}
+
+func (s *Service) askHTTP(ctx context.Context, in *askInput) (*requestOutput, error) {
+	q, err := s.Ask(ctx, Request{Pattern: in.Body.Pattern, Title: in.Body.Title, Body: in.Body.Body, Story: in.Body.Story, Discipline: in.Body.Discipline})
+	return &requestOutput{q}, err
+}
+
+type answerInput struct {
+	Request string `path:"request"`
+	Body    struct {
+		State  string `json:"state" enum:"accepted,developing,done,declined"`
+		Reason string `json:"reason,omitempty" maxLength:"4000"`
+		Change string `json:"change,omitempty"`
+		Story  string `json:"story,omitempty"`
+	}
+}
+
+func (s *Service) answerHTTP(ctx context.Context, in *answerInput) (*requestOutput, error) {
+	q, err := s.Answer(ctx, in.Request, in.Body.State, in.Body.Reason, in.Body.Change, in.Body.Story)
+	return &requestOutput{q}, err
+}
+
+type validateInput struct {
+	Body struct {
+		File    string `json:"file" example:"flywheel.yaml"`
+		Content string `json:"content"`
+	}
+}
+
+type validateOutput struct {
+	Body struct {
+		Valid    bool          `json:"valid"`
+		Problems []fault.Field `json:"problems"`
+	}
+}
+
+func (s *Service) validateHTTP(_ context.Context, in *validateInput) (*validateOutput, error) {
+	out := &validateOutput{}
+	out.Body.Problems = []fault.Field{}
+	err := manifest.Check(in.Body.File, []byte(in.Body.Content))
+	if out.Body.Valid = err == nil; err != nil {
+		out.Body.Problems = append(out.Body.Problems, fault.From(err).Fields...)
+	}
+	return out, nil
+}

@@ -1,0 +1,470 @@
+package pattern
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing/fstest"
+	"time"
+
+	"gocloud.dev/blob"
+	"gocloud.dev/gcerrors"
+
+	"flywheel.dev/flywheel/internal/account"
+	"flywheel.dev/flywheel/internal/db"
+	"flywheel.dev/flywheel/internal/event"
+	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/git"
+	"flywheel.dev/flywheel/internal/local"
+	"flywheel.dev/flywheel/internal/manifest"
+)
+
+// Service keeps the catalogue.
+type Service struct {
+	DB    *db.DB
+	Git   *git.Host
+	Blobs *blob.Bucket
+	Dir   string // where versions are unpacked, one folder a digest
+
+	// Opened is feedback against the import order: package change tells the id of the change that a
+	// branch became.
+	Opened func(ctx context.Context, pattern, branch, head string) (change string, err error)
+}
+
+// Resolve returns the newest certified version in the range.
+func (s *Service) Resolve(tx *db.Tx, name, wanted string) (Version, error) {
+	if _, err := find(tx, name); err != nil {
+		return Version{}, err
+	}
+	list, err := versions(tx, name)
+	if err != nil {
+		return Version{}, err
+	}
+	return Newest(name, wanted, list)
+}
+
+// ByDigest returns the version with this content, whatever its state.
+func (s *Service) ByDigest(tx *db.Tx, digest string) (Version, error) { return byDigest(tx, digest) }
+
+// Recommended returns the version a new app gets: the recommended one, else the newest certified.
+func (s *Service) Recommended(tx *db.Tx, name string) (Version, error) {
+	if _, err := find(tx, name); err != nil {
+		return Version{}, err
+	}
+	list, err := versions(tx, name)
+	if err != nil {
+		return Version{}, err
+	}
+	for _, v := range list {
+		if v.Recommended && v.State == Certified {
+			return v, nil
+		}
+	}
+	return Newest(name, "*", list)
+}
+
+// Propose returns the version that the content of dir would be, compared with the newest certified one.
+func (s *Service) Propose(ctx context.Context, name, dir string) (p Proposal, err error) {
+	_, itself, err := read(dir)
+	if err != nil {
+		return p, err
+	}
+	if p.Digest, err = Digest(dir); err != nil {
+		return p, err
+	}
+	var old Version
+	err = s.DB.Read(ctx, func(tx *db.Tx) error {
+		list, err := versions(tx, name)
+		if err != nil {
+			return err
+		}
+		old, err = Newest(name, "*", list)
+		if fault.Is(err, "pattern.nothing_in_range") {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return p, err
+	}
+	if old.Version == "" {
+		p.Version, p.Bump, p.Reasons = "1.0.0", "major", []string{"the first version"}
+		return p, nil
+	}
+	p.Bump, p.Reasons = Compare(old.Interface, itself)
+	p.Version, err = NextVersion(old.Version, p.Bump)
+	return p, err
+}
+
+// read returns the manifest and the interface of the module in dir.
+func read(dir string) (*manifest.Pattern, Interface, error) {
+	content, err := os.ReadFile(filepath.Join(dir, "pattern.yaml"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, Interface{}, fault.New(fault.Invalid, "manifest.missing", "There is no pattern.yaml at the root of the pattern.")
+	}
+	if err != nil {
+		return nil, Interface{}, err
+	}
+	m, err := manifest.ParsePattern("pattern.yaml", content)
+	if err != nil {
+		return nil, Interface{}, err
+	}
+	i, err := ReadInterface(dir, m)
+	return m, i, err
+}
+
+// Add stores the content of dir as a draft version and returns it. Adding the same content again
+// returns the version that is there.
+func (s *Service) Add(ctx context.Context, name, number, dir, commit string) (v Version, err error) {
+	m, itself, err := read(dir)
+	if err != nil {
+		return v, err
+	}
+	digest, err := Digest(dir)
+	if err != nil {
+		return v, err
+	}
+	var packed bytes.Buffer
+	if _, err := local.PackDir(&packed, dir); err != nil {
+		return v, err
+	}
+	if err := s.Blobs.Upload(ctx, key(digest), &packed, &blob.WriterOptions{ContentType: "application/gzip"}); err != nil {
+		return v, err
+	}
+	readme, err := os.ReadFile(filepath.Join(dir, "README.md"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return v, err
+	}
+	v = Version{ID: db.NewID("ptv"), Pattern: name, Version: number, Digest: digest, State: Draft, Manifest: m, Interface: itself, Readme: string(readme), Commit: commit}
+	return v, s.DB.Write(ctx, func(tx *db.Tx) error { v, err = insertVersion(tx, v); return err })
+}
+
+func key(digest string) string { return "patterns/" + strings.TrimPrefix(digest, "sha256:") }
+
+// Certify makes a version certified and recommended, as the outcome of a pattern change.
+func (s *Service) Certify(tx *db.Tx, v Version, change string) error {
+	if err := setState(tx, v, Certified); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(`update pattern_version set change = $2 where id = $1`, v.ID, change); err != nil {
+		return err
+	}
+	if err := recommend(tx, v); err != nil {
+		return err
+	}
+	if err := event.Append(tx, event.Event{Type: event.Own("pattern", "certified"), Subject: v.Pattern, Data: map[string]any{"pattern": v.Pattern, "version": v.Version, "digest": v.Digest, "change": change}}); err != nil {
+		return err
+	}
+	return account.Audit(tx, account.Entry{Action: "pattern.certify", Subject: v.Pattern + " " + v.Version, Decision: "allowed", Reason: change})
+}
+
+// Unpack returns a folder with the content of the version with this digest. The folder is shared and
+// must not be written to.
+func (s *Service) Unpack(ctx context.Context, digest string) (string, error) {
+	dir := filepath.Join(s.Dir, strings.TrimPrefix(digest, "sha256:"))
+	if _, err := os.Stat(dir); err == nil {
+		return dir, nil
+	}
+	r, err := s.Blobs.NewReader(ctx, key(digest), nil)
+	if gcerrors.Code(err) == gcerrors.NotFound {
+		return "", fault.Missing("pattern version", digest)
+	}
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
+		return "", err
+	}
+	tmp, err := os.MkdirTemp(s.Dir, ".unpack-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(tmp)
+	if err := local.UnpackDir(tmp, r); err != nil {
+		return "", err
+	}
+	// Somebody else may have been faster with the same content.
+	if err := os.Rename(tmp, dir); err != nil {
+		if _, there := os.Stat(dir); there == nil {
+			return dir, nil
+		}
+		return "", err
+	}
+	return dir, nil
+}
+
+// Skeleton returns the starter files of a version, by their path in the new repository.
+func (s *Service) Skeleton(ctx context.Context, v Version) (map[string][]byte, error) {
+	dir, err := s.Unpack(ctx, v.Digest)
+	if err != nil {
+		return nil, err
+	}
+	root := filepath.Join(dir, filepath.Clean("/"+v.Manifest.Spec.Skeleton))
+	files := map[string][]byte{}
+	if v.Manifest.Spec.Skeleton == "" {
+		return nil, fault.New(fault.Conflict, "pattern.no_skeleton", "%s %s has no skeleton to begin an app with.", v.Pattern, v.Version)
+	}
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		rel, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		// go.mod would make the skeleton a module of the pattern's own repository; its name has a suffix there.
+		files[strings.TrimSuffix(filepath.ToSlash(rel), ".skeleton")], err = os.ReadFile(path)
+		return err
+	})
+	return files, err
+}
+
+// Create makes a pattern with its repository, and the change that brings its first content. The pattern
+// has no version until that change is certified.
+func (s *Service) Create(ctx context.Context, name, title string, files map[string][]byte) (change string, err error) {
+	if err := account.From(ctx).Require(account.CreatePattern, ""); err != nil {
+		return "", err
+	}
+	if err := git.Pattern(name).Check(); err != nil {
+		return "", err
+	}
+	if title == "" {
+		title = name
+	}
+	actor := account.From(ctx)
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := insertPattern(tx, Pattern{Name: name, Title: title, Owner: "coe"}, actor.ID); err != nil {
+			return err
+		}
+		if err := event.Append(tx, event.Event{Type: event.Own("pattern", "created"), Subject: name, Data: map[string]any{"pattern": name}}); err != nil {
+			return err
+		}
+		return account.Audit(tx, account.Entry{Action: "pattern.create", Subject: name, Decision: "allowed"})
+	})
+	if err != nil {
+		return "", err
+	}
+	undo := func() {
+		ctx := context.WithoutCancel(ctx)
+		s.Git.Delete(ctx, git.Pattern(name))
+		_ = s.DB.Write(ctx, func(tx *db.Tx) error { _, err := tx.Exec(`delete from pattern where name = $1`, name); return err })
+	}
+	author := git.Identity{Name: actor.Name, Email: actor.Name + "@users.flywheel.invalid"}
+	main, err := s.Git.Create(ctx, git.Pattern(name), author, start(title), "Begin "+name)
+	if err != nil {
+		undo()
+		return "", err
+	}
+	if len(files) == 0 {
+		return "", nil
+	}
+	head, err := s.Git.CommitFiles(ctx, git.Pattern(name), "create", main, files, "Add "+name, author)
+	if err == nil {
+		change, err = s.Opened(ctx, name, "create", head)
+	}
+	if err != nil {
+		undo()
+	}
+	return change, err
+}
+
+// Summary is a pattern with its newest versions, for lists.
+type Summary struct {
+	Pattern
+	Recommended string    `json:"recommended,omitempty"`
+	Versions    []Version `json:"versions"`
+	Repository  string    `json:"repository,omitempty"`
+}
+
+// List returns all patterns with their versions.
+func (s *Service) List(ctx context.Context) (list []Summary, err error) {
+	if err := account.From(ctx).Require(account.ViewPattern, ""); err != nil {
+		return nil, err
+	}
+	err = s.DB.Read(ctx, func(tx *db.Tx) error {
+		patterns, err := all(tx)
+		if err != nil {
+			return err
+		}
+		list = []Summary{}
+		for _, p := range patterns {
+			one := Summary{Pattern: p}
+			if one.Versions, err = versions(tx, p.Name); err != nil {
+				return err
+			}
+			slices.Reverse(one.Versions)
+			for i, v := range one.Versions {
+				if v.Recommended {
+					one.Recommended = v.Version
+				}
+				one.Versions[i].Readme = "" // long; the version itself has it
+			}
+			list = append(list, one)
+		}
+		return nil
+	})
+	return list, err
+}
+
+// Get returns a pattern with its versions.
+func (s *Service) Get(ctx context.Context, name string) (found Summary, err error) {
+	list, err := s.List(ctx)
+	if err != nil {
+		return found, err
+	}
+	for _, p := range list {
+		if p.Name == name {
+			return p, nil
+		}
+	}
+	return found, fault.Missing("pattern", name)
+}
+
+// GetVersion returns one version of a pattern.
+func (s *Service) GetVersion(ctx context.Context, name, number string) (v Version, err error) {
+	if err := account.From(ctx).Require(account.ViewPattern, ""); err != nil {
+		return v, err
+	}
+	err = s.DB.Read(ctx, func(tx *db.Tx) error { v, err = findVersion(tx, name, number); return err })
+	return v, err
+}
+
+// Move takes a version to another state: deprecate, retire, or certify a deprecated one again.
+func (s *Service) Move(ctx context.Context, name, number string, to State) (v Version, err error) {
+	if err := account.From(ctx).Require(account.CuratePattern, ""); err != nil {
+		return v, err
+	}
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		if v, err = findVersion(tx, name, number); err != nil {
+			return err
+		}
+		if !slices.Contains(next[v.State], to) || v.State == Draft || v.State == InReview {
+			return fault.New(fault.Conflict, "pattern.state", "%s %s is %s and cannot become %s.", name, number, v.State, to).Do("A version is certified by approving the change that brings it.")
+		}
+		if err := setState(tx, v, to); err != nil {
+			return err
+		}
+		v.State = to
+		if err := event.Append(tx, event.Event{Type: event.Own("pattern", string(to)), Subject: name, Data: map[string]any{"pattern": name, "version": number}}); err != nil {
+			return err
+		}
+		return account.Audit(tx, account.Entry{Action: "pattern." + string(to), Subject: name + " " + number, Decision: "allowed"})
+	})
+	return v, err
+}
+
+// Recommend makes a certified version the recommended one.
+func (s *Service) Recommend(ctx context.Context, name, number string) (v Version, err error) {
+	if err := account.From(ctx).Require(account.CuratePattern, ""); err != nil {
+		return v, err
+	}
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		if v, err = findVersion(tx, name, number); err != nil {
+			return err
+		}
+		if v.State != Certified {
+			return fault.New(fault.Conflict, "pattern.not_certified", "%s %s is %s; only a certified version can be recommended.", name, number, v.State)
+		}
+		if err := recommend(tx, v); err != nil {
+			return err
+		}
+		v.Recommended = true
+		return account.Audit(tx, account.Entry{Action: "pattern.recommend", Subject: name + " " + number, Decision: "allowed"})
+	})
+	return v, err
+}
+
+// Request is a wish, in words, for a pattern or for a change to one.
+type Request struct {
+	ID         string    `json:"id"`
+	Pattern    string    `json:"pattern,omitempty" doc:"The pattern to change; empty for a new one"`
+	Title      string    `json:"title"`
+	Body       string    `json:"body,omitempty"`
+	State      string    `json:"state" enum:"open,accepted,developing,done,declined"`
+	Reason     string    `json:"reason,omitempty"`
+	Change     string    `json:"change,omitempty" doc:"The pattern change that fulfils it"`
+	Story      string    `json:"story,omitempty"`
+	AskedBy    string    `json:"askedBy"`
+	Discipline string    `json:"discipline,omitempty" enum:"security,operations,development"`
+	CreatedAt  time.Time `json:"createdAt"`
+	UpdatedAt  time.Time `json:"updatedAt"`
+}
+
+// Ask records a request.
+func (s *Service) Ask(ctx context.Context, q Request) (Request, error) {
+	actor := account.From(ctx)
+	if err := actor.Require(account.RequestPattern, ""); err != nil {
+		return q, err
+	}
+	if strings.TrimSpace(q.Title) == "" {
+		return q, fault.New(fault.Invalid, "request.title_missing", "A request needs a title.").At("title", "missing")
+	}
+	q.ID, q.State, q.AskedBy = db.NewID("prq"), "open", actor.Name
+	err := s.DB.Write(ctx, func(tx *db.Tx) error {
+		if q.Pattern != "" {
+			if _, err := find(tx, q.Pattern); err != nil {
+				return err
+			}
+		}
+		q.CreatedAt, q.UpdatedAt = tx.Now(), tx.Now()
+		return s.saveRequest(tx, q, "created")
+	})
+	return q, err
+}
+
+func (s *Service) saveRequest(tx *db.Tx, q Request, what string) error {
+	if err := saveRequest(tx, q); err != nil {
+		return err
+	}
+	if err := event.Append(tx, event.Event{Type: event.Own("patternrequest", what), Subject: q.ID, Data: q}); err != nil {
+		return err
+	}
+	return account.Audit(tx, account.Entry{Action: "pattern_request." + what, Subject: q.ID, Decision: "allowed", Reason: q.Reason})
+}
+
+// Requests returns the requests in a state, or all of them, newest first.
+func (s *Service) Requests(ctx context.Context, state string) (list []Request, err error) {
+	if err := account.From(ctx).Require(account.ViewPattern, ""); err != nil {
+		return nil, err
+	}
+	err = s.DB.Read(ctx, func(tx *db.Tx) error { list, err = requests(tx, state); return err })
+	return list, err
+}
+
+// Answer moves a request: the Center of Excellence accepts, develops, finishes or declines it.
+func (s *Service) Answer(ctx context.Context, id, state, reason, change, story string) (q Request, err error) {
+	if err := account.From(ctx).Require(account.DecideRequest, ""); err != nil {
+		return q, err
+	}
+	if state == "declined" && strings.TrimSpace(reason) == "" {
+		return q, fault.New(fault.Invalid, "request.reason_missing", "Declining a request needs a reason.").At("reason", "missing")
+	}
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		if q, err = findRequest(tx, id); err != nil {
+			return err
+		}
+		if q.State == "done" || q.State == "declined" {
+			return fault.New(fault.Conflict, "request.over", "Request %s is already %s.", id, q.State)
+		}
+		q.State, q.Reason = state, reason
+		if change != "" {
+			q.Change = change
+		}
+		if story != "" {
+			q.Story = story
+		}
+		return s.saveRequest(tx, q, state)
+	})
+	return q, err
+}
+
+func start(title string) fs.FS {
+	return fstest.MapFS{"README.md": {Data: fmt.Appendf(nil, "# %s\n", title)}}
+}

@@ -1,0 +1,117 @@
+package pattern
+
+import (
+	"errors"
+
+	"flywheel.dev/flywheel/internal/db"
+	"flywheel.dev/flywheel/internal/fault"
+)
+
+func scanPattern(r db.Row) (p Pattern, err error) {
+	err = r.Scan(&p.Name, &p.Title, &p.Owner, &p.CreatedAt)
+	return p, err
+}
+
+func find(tx *db.Tx, name string) (Pattern, error) {
+	p, err := scanPattern(tx.QueryRow(`select name, title, owner, created_at from pattern where name = $1`, name))
+	if errors.Is(err, db.ErrNoRows) {
+		return p, fault.Missing("pattern", name)
+	}
+	return p, err
+}
+
+func all(tx *db.Tx) ([]Pattern, error) {
+	return db.Collect(tx, scanPattern, `select name, title, owner, created_at from pattern order by name`)
+}
+
+func insertPattern(tx *db.Tx, p Pattern, by string) error {
+	_, err := tx.Exec(`insert into pattern (name, title, owner, created_by, created_at) values ($1,$2,$3,$4,$5)`, p.Name, p.Title, p.Owner, by, tx.Now())
+	if db.IsUnique(err) {
+		return fault.New(fault.Conflict, "pattern.name_taken", "There is already a pattern named %q.", p.Name).Do("Choose another name, or change that pattern.").At("name", "taken")
+	}
+	return err
+}
+
+const versionColumns = `id, pattern, version, digest, state, recommended, manifest, interface, readme, commit_id, change, created_at`
+
+func scanVersion(r db.Row) (v Version, err error) {
+	err = r.Scan(&v.ID, &v.Pattern, &v.Version, &v.Digest, &v.State, &v.Recommended, db.Into(&v.Manifest), db.Into(&v.Interface), &v.Readme, &v.Commit, &v.Change, &v.CreatedAt)
+	return v, err
+}
+
+func versions(tx *db.Tx, name string) ([]Version, error) {
+	return db.Collect(tx, scanVersion, `select `+versionColumns+` from pattern_version where pattern = $1 order by created_at`, name)
+}
+
+func findVersion(tx *db.Tx, name, version string) (Version, error) {
+	v, err := scanVersion(tx.QueryRow(`select `+versionColumns+` from pattern_version where pattern = $1 and version = $2`, name, version))
+	if errors.Is(err, db.ErrNoRows) {
+		return v, fault.Missing("pattern version", name+" "+version)
+	}
+	return v, err
+}
+
+func byDigest(tx *db.Tx, digest string) (Version, error) {
+	v, err := scanVersion(tx.QueryRow(`select `+versionColumns+` from pattern_version where digest = $1 order by created_at desc limit 1`, digest))
+	if errors.Is(err, db.ErrNoRows) {
+		return v, fault.Missing("pattern version", digest)
+	}
+	return v, err
+}
+
+// insertVersion writes a version. The same content again is fine: a step that ran twice; other content
+// under the same number is refused, because a version is immutable.
+func insertVersion(tx *db.Tx, v Version) (Version, error) {
+	there, err := findVersion(tx, v.Pattern, v.Version)
+	if err == nil {
+		if there.Digest != v.Digest {
+			return there, fault.New(fault.Conflict, "pattern.version_taken", "%s %s exists with other content, and a version never changes.", v.Pattern, v.Version).Do("Publish it under another number.")
+		}
+		return there, nil
+	}
+	if fault.From(err).Kind != fault.NotFound {
+		return v, err
+	}
+	_, err = tx.Exec(`insert into pattern_version (`+versionColumns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12)`,
+		v.ID, v.Pattern, v.Version, v.Digest, v.State, v.Recommended, db.JSON(v.Manifest), db.JSON(v.Interface), v.Readme, v.Commit, v.Change, tx.Now())
+	return v, err
+}
+
+func setState(tx *db.Tx, v Version, s State) error {
+	_, err := tx.Exec(`update pattern_version set state = $2, recommended = case when $2 = 'certified' then recommended else $3 end where id = $1`, v.ID, s, false)
+	return err
+}
+
+func recommend(tx *db.Tx, v Version) error {
+	if _, err := tx.Exec(`update pattern_version set recommended = $2 where pattern = $1`, v.Pattern, false); err != nil {
+		return err
+	}
+	_, err := tx.Exec(`update pattern_version set recommended = $2 where id = $1`, v.ID, true)
+	return err
+}
+
+const requestColumns = `id, pattern, title, body, state, reason, change, story, asked_by, discipline, created_at, updated_at`
+
+func scanRequest(r db.Row) (q Request, err error) {
+	err = r.Scan(&q.ID, &q.Pattern, &q.Title, &q.Body, &q.State, &q.Reason, &q.Change, &q.Story, &q.AskedBy, &q.Discipline, &q.CreatedAt, &q.UpdatedAt)
+	return q, err
+}
+
+func findRequest(tx *db.Tx, id string) (Request, error) {
+	q, err := scanRequest(tx.QueryRow(`select `+requestColumns+` from pattern_request where id = $1`, id))
+	if errors.Is(err, db.ErrNoRows) {
+		return q, fault.Missing("pattern request", id)
+	}
+	return q, err
+}
+
+func requests(tx *db.Tx, state string) ([]Request, error) {
+	return db.Collect(tx, scanRequest, `select `+requestColumns+` from pattern_request where ($1 = '' or state = $1) order by created_at desc`, state)
+}
+
+func saveRequest(tx *db.Tx, q Request) error {
+	_, err := tx.Exec(`insert into pattern_request (`+requestColumns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12)
+		on conflict (id) do update set state = excluded.state, reason = excluded.reason, change = excluded.change, story = excluded.story, updated_at = excluded.updated_at`,
+		q.ID, q.Pattern, q.Title, q.Body, q.State, q.Reason, q.Change, q.Story, q.AskedBy, q.Discipline, q.CreatedAt, tx.Now())
+	return err
+}
