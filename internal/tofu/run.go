@@ -62,10 +62,12 @@ func (s *Service) Apply(ctx context.Context, r Run) (Result, error) {
 	if ctx.Err() != nil && result.Outcome == "" {
 		return result, failure
 	}
-	if result.Outcome != Succeeded {
-		if err := s.States.Recover(ctx, r); err != nil {
-			return result, errors.Join(failure, err)
-		}
+	tidy := s.States.Recover
+	if result.Outcome == Succeeded {
+		tidy = func(ctx context.Context, r Run) error { return s.States.Revoke(ctx, r.ID) }
+	}
+	if err := tidy(ctx, r); err != nil {
+		return result, errors.Join(failure, err)
 	}
 	if result.Outcome == Interrupted {
 		var err error
@@ -181,7 +183,7 @@ func (s *Service) launch(ctx context.Context, r Run, step string, writes bool, o
 	}
 	l := supervisor.Launch{
 		Engine: s.Engine.Path, Dir: r.work(), Commands: orders, Hide: append(r.hidden(), token), Remove: remove,
-		Grace: or(s.Grace, 5*time.Minute), Instance: r.Instance, Agent: s.Agent, Provider: r.Workspace.Own, Sandboxed: r.Untrusted,
+		Grace: or(s.Grace, 5*time.Minute), Instance: r.Instance, Agent: s.Agent, Provider: r.Workspace.Own, Sandboxed: r.Untrusted, Durable: writes,
 		Readable: append(dirOf(s.Mirror), r.Workspace.Dir), Writable: []string{r.work(), r.out()},
 	}
 	address, err := s.stateAddress(&l)
@@ -305,9 +307,6 @@ func (s *Service) await(ctx context.Context, r Run, step string) (Result, error)
 	log.copy()
 	if err != nil {
 		return Result{}, err
-	}
-	if err := s.States.Revoke(ctx, r.ID); err != nil {
-		return Result{Result: result}, err
 	}
 	return Result{Result: result}, failure(r, result)
 }

@@ -50,7 +50,8 @@ type grant struct {
 }
 
 // Issue returns a new token for one run on the state of one instance. A token that writes is checked
-// against the fence at every write. Revoke ends it.
+// against the fence at every write. Revoke ends it. Earlier tokens of the run stay: another server may
+// just be starting the same run, and only one of the two supervisors will get it.
 func (s *States) Issue(ctx context.Context, run, instance string, writes bool, fence int64) (string, error) {
 	token := rand.Text()
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {

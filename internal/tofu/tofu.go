@@ -134,15 +134,6 @@ type Result struct {
 // Diagnostic is one message of the engine.
 type Diagnostic = supervisor.Diagnostic
 
-// Problem is a place in a module that keeps it from being used.
-type Problem struct {
-	Code    string `json:"code"` // stable, for example "gate.provisioner"
-	Message string `json:"message"`
-	File    string `json:"file,omitempty"` // relative to the module
-	Line    int    `json:"line,omitempty"`
-	Column  int    `json:"column,omitempty"`
-}
-
 // Folders and files of a run. Only work and out are seen from inside the sandbox.
 const (
 	planStep  = "plan"

@@ -245,8 +245,8 @@ func usesOwnProvider(dir string) bool {
 		}
 		module, _ := tfconfig.LoadModule(path) // what it cannot read, init refuses
 		if module != nil {
-			for name, p := range module.RequiredProviders {
-				uses = uses || p.Source == ProviderAddress || p.Source == "" && name == "flywheel"
+			for _, p := range module.RequiredProviders {
+				uses = uses || p.Source == ProviderAddress
 			}
 		}
 		return nil

@@ -60,6 +60,7 @@ type Launch struct {
 	Hide     []string // values that must not reach the log
 	Remove   []string // files to delete after the last command
 	Grace    time.Duration
+	Durable  bool // its traces must survive a loss of power, because it must not run twice
 	// StateSocket is the Unix socket where the state is served, if the engine shall reach it on
 	// StatePort of the loopback.
 	StateSocket string
@@ -117,7 +118,7 @@ func run(folder string, hooks Hooks) error {
 	if err := json.Unmarshal(text, &launch); err != nil {
 		return fmt.Errorf("orders did not arrive whole: %w", err) // the server died while it wrote them
 	}
-	if err := claim(folder); err != nil {
+	if err := claim(folder, launch.Durable); err != nil {
 		return err
 	}
 	cancelled := make(chan os.Signal, 4)
@@ -139,16 +140,19 @@ func run(folder string, hooks Hooks) error {
 }
 
 // claim makes run.json, or fails if another supervisor has it. The file appears with its content.
-func claim(folder string) error {
+func claim(folder string, durable bool) error {
 	mine := filepath.Join(folder, fmt.Sprintf(".%s.%d", RunFile, os.Getpid()))
-	if err := writeJSON(mine, Self(), true); err != nil {
+	if err := writeJSON(mine, Self(), durable); err != nil {
 		return err
 	}
 	defer os.Remove(mine)
 	if err := os.Link(mine, filepath.Join(folder, RunFile)); err != nil {
 		return fmt.Errorf("the run has a supervisor: %w", err)
 	}
-	return syncDir(folder)
+	if durable {
+		return syncDir(folder)
+	}
+	return nil
 }
 
 type supervisor struct {
