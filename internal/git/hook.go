@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // The environment that the server gives to git, and git to the hooks.
@@ -139,9 +140,22 @@ func (h *Host) answerHook(conn net.Conn) {
 			a.Allowed, a.Lines = true, h.received(s, q.Updates)
 		}
 	}
+	for i, line := range a.Lines {
+		a.Lines[i] = printable(line)
+	}
 	if err := json.NewEncoder(conn).Encode(a); err != nil {
 		h.log().WarnContext(context.Background(), "git: hook went away", "error", err)
 	}
+}
+
+// printable keeps what a stranger wrote into a commit from steering the pusher's terminal.
+func printable(line string) string {
+	return strings.Map(func(c rune) rune {
+		if unicode.IsControl(c) {
+			return ' '
+		}
+		return c
+	}, display(line))
 }
 
 func secretKey() string { return rand.Text() }

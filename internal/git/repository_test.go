@@ -170,6 +170,8 @@ func TestAMergeIsMadeOnceAndOnlyOnTheMainThatWasChecked(t *testing.T) {
 	if _, err := f.ReadFile(ctx, storefront, second, "empty"); !fault.Is(err, "file.not_found") {
 		t.Errorf("the removed file: %v", err)
 	}
+	_, err = f.CommitMerge(ctx, storefront, second, left, "Merge left", ann)
+	isFault(t, err, "change.nothing_to_merge")
 	if ok := must[bool](t)(f.Contains(ctx, storefront, "main", left)); !ok {
 		t.Error("main does not contain left")
 	}

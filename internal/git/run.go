@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"flywheel.dev/flywheel/internal/fault"
 )
 
 const (
@@ -97,7 +99,8 @@ func (h *Host) run(ctx context.Context, env []string, stdin io.Reader, args ...s
 	out := &limited{max: outputLimit}
 	err := h.stream(ctx, env, stdin, out, args...)
 	if out.over {
-		return nil, fmt.Errorf("git %s: more than %d bytes of output", args[0], outputLimit)
+		return nil, fault.New(fault.TooLarge, "git.repository_too_large", "The repository has too many files or commits for this.").
+			Because(fmt.Errorf("git %s: more than %d bytes of output", args[0], outputLimit))
 	}
 	return out.Bytes(), err
 }

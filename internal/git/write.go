@@ -61,6 +61,12 @@ func (h *Host) CommitMerge(ctx context.Context, r Repo, main, head, message stri
 	if err := h.commits(ctx, r, &main, &head); err != nil {
 		return "", err
 	}
+	if merged, err := h.Contains(ctx, r, main, head); err != nil {
+		return "", err
+	} else if merged {
+		return "", fault.New(fault.Conflict, "change.nothing_to_merge", "%s has all commits of the change already.", Main).
+			Do("Push a commit to the branch, or close the change.")
+	}
 	tree, conflicts, err := h.MergeTree(ctx, r, main, head)
 	if err != nil {
 		return "", err
