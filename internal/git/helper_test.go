@@ -218,4 +218,3 @@ func must[T any](t *testing.T) func(v T, err error) T {
 		return v
 	}
 }
-

@@ -54,6 +54,7 @@ func (h *Host) config() [][2]string {
 		{"receive.autogc", "false"},
 		{"receive.fsckObjects", "true"}, // refuses trees with .git, .. and the like
 		{"uploadpack.allowFilter", "true"},
+		{"uploadpack.allowAnySHA1InWant", "true"}, // as protocol 2 does; partial clones over older ones need it
 		{"core.hooksPath", "/dev/null"},
 	}
 	if h.hooks != "" {
