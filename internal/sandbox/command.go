@@ -26,7 +26,9 @@ import (
 type Spec struct {
 	Args []string // a bare name is looked up in the PATH inside
 	Dir  string   // working folder inside, by default /
-	Env  []string // the whole environment; PATH, HOME and LANG are added where they are missing
+	// Env is the whole environment. HOME and LANG are added where they are missing. PATH may be there several
+	// times, so that toolchains add up; the folders of the base system come last.
+	Env []string
 	// Binds show files and folders of the host. A later bind covers an earlier one.
 	Binds    []Bind
 	Network  Network
@@ -196,10 +198,38 @@ func (c *Cmd) launch() (err error) {
 		c.outer = exec.Command(c.sandbox.bwrap, append(flags, "--", self, first.Name)...)
 	}
 	c.outer.ExtraFiles = inherited
-	c.outer.Stdin, c.outer.Stdout, c.outer.Stderr = c.spec.Stdin, c.spec.Stdout, &c.complaint
-	c.outer.WaitDelay = 2 * time.Second // a reader of input that never ends must not hold Wait
+	stdin, err := c.stdin()
+	if err != nil {
+		return err
+	}
+	if stdin != nil {
+		c.outer.Stdin = stdin
+		if stdin != c.spec.Stdin {
+			closing = append(closing, stdin)
+		}
+	}
+	c.outer.Stdout, c.outer.Stderr = c.spec.Stdout, &c.complaint
 	c.control = control
 	return c.outer.Start()
+}
+
+// stdin returns the file that the command reads, nil for none. A reader that never ends is not waited for.
+func (c *Cmd) stdin() (*os.File, error) {
+	if c.spec.Stdin == nil {
+		return nil, nil
+	}
+	if file, ok := c.spec.Stdin.(*os.File); ok {
+		return file, nil
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		defer w.Close()
+		io.Copy(w, c.spec.Stdin)
+	}()
+	return r, nil
 }
 
 // stderr returns the file that the command writes its errors to. Bubblewrap's own go elsewhere, so that
@@ -263,29 +293,40 @@ func (c *Cmd) prepare() (err error) {
 	return c.control.start(c.command(env))
 }
 
+// basePath are the folders of programs in the base system.
+const basePath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 func (c *Cmd) command(env []string) first.Command {
-	home := "/tmp"
-	if c.sandbox.off {
-		home = os.TempDir()
-	}
-	for _, v := range []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + home, "LANG=C.UTF-8"} {
-		name, _, _ := strings.Cut(v, "=")
-		if !slices.ContainsFunc(env, func(e string) bool { return strings.HasPrefix(e, name+"=") }) {
-			env = append(env, v)
-		}
-	}
 	inside := func(text string) string { return c.sandbox.hostPath(c.spec.Binds, text) }
 	command := first.Command{Dir: inside(c.spec.Dir), MergeStderr: c.merged()}
 	for _, arg := range c.spec.Args {
 		command.Args = append(command.Args, inside(arg))
 	}
+	var path []string
+	has := map[string]bool{}
 	for _, v := range env {
 		name, value, _ := strings.Cut(v, "=")
 		parts := strings.Split(value, ":")
 		for i := range parts {
 			parts[i] = inside(parts[i])
 		}
+		has[name] = true
+		if name == "PATH" {
+			path = append(path, parts...)
+			continue
+		}
 		command.Env = append(command.Env, name+"="+strings.Join(parts, ":"))
+	}
+	command.Env = append(command.Env, "PATH="+strings.Join(append(path, basePath), ":"))
+	home := "/tmp"
+	if c.sandbox.off {
+		home = os.TempDir()
+	}
+	if !has["HOME"] {
+		command.Env = append(command.Env, "HOME="+home)
+	}
+	if !has["LANG"] {
+		command.Env = append(command.Env, "LANG=C.UTF-8")
 	}
 	return command
 }
@@ -383,7 +424,7 @@ func (c *Cmd) collect() error {
 	return nil
 }
 
-// Signal sends a signal to the command and the processes of its group.
+// Signal sends a signal to the command, or SIGKILL to everything inside.
 func (c *Cmd) Signal(sig os.Signal) error {
 	n, ok := sig.(syscall.Signal)
 	if !ok {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"flywheel.dev/flywheel/internal/fault"
 )
@@ -108,10 +109,12 @@ func (l *limits) used() (memory, tasks bool) {
 	return memory, tasks
 }
 
-// close removes the groups, which are empty by then.
+// close removes the groups. The last process has ended, but may not yet have left them.
 func (l *limits) close() {
 	for _, dir := range l.groups {
-		os.Remove(dir)
+		for pause := time.Millisecond; pause < time.Second && os.Remove(dir) != nil; pause *= 2 {
+			time.Sleep(pause)
+		}
 	}
 }
 

@@ -24,6 +24,7 @@ package sandbox
 import (
 	"context"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -129,6 +130,27 @@ var stubs = []struct{ path, text string }{
 	{"/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"},
 }
 
+// coverProc returns the flags that take from /proc what belongs to the whole machine. Where the platform
+// runs as root, nobody inside is root outside, and the kernel lets that user write sysctls without any
+// capability: through /proc/sys/kernel/core_pattern it became root of the host. Bubblewrap looks only at
+// the mode of the folder and leaves it open, so everything that is not a process is made read-only, and
+// files that only root may read, or that anybody may write, are covered.
+func coverProc() (flags []string) {
+	entries, _ := os.ReadDir("/proc")
+	for _, entry := range entries {
+		info, err := entry.Info()
+		path := "/proc/" + entry.Name()
+		switch {
+		case err != nil || strings.Trim(entry.Name(), "0123456789") == "" || info.Mode().Type() == fs.ModeSymlink:
+		case info.IsDir():
+			flags = append(flags, "--ro-bind-try", path, path)
+		case info.Mode()&0o004 == 0 || info.Mode()&0o222 != 0:
+			flags = append(flags, "--ro-bind", "/dev/null", path)
+		}
+	}
+	return flags
+}
+
 // flags returns the arguments of bubblewrap for spec, up to the command, and the files it reads from
 // file descriptors that begin with firstFD.
 func (s *Sandbox) flags(spec Spec, firstFD int) (flags []string, files []*os.File, err error) {
@@ -142,7 +164,9 @@ func (s *Sandbox) flags(spec Spec, firstFD int) (flags []string, files []*os.Fil
 		tmp = itoa(spec.Memory)
 	}
 	flags = append(flags, s.base...)
-	flags = append(flags, "--proc", "/proc", "--dev", "/dev", "--size", tmp, "--tmpfs", "/dev/shm", "--remount-ro", "/dev",
+	flags = append(flags, "--proc", "/proc")
+	flags = append(flags, coverProc()...)
+	flags = append(flags, "--dev", "/dev", "--size", tmp, "--tmpfs", "/dev/shm", "--remount-ro", "/dev",
 		"--size", tmp, "--tmpfs", "/tmp")
 	for _, stub := range stubs {
 		if spec.Network == Host && stub.path == "/etc/hosts" {

@@ -20,8 +20,7 @@ const CacheDir = "/cache"
 type Toolchain struct {
 	Name  string
 	Binds []Bind   // read-only
-	Path  []string // folders inside that come first in PATH
-	Env   []string
+	Env   []string // with a PATH of its own, see Spec.Env
 	Hosts []string // what its packages are fetched from, for Proxy.Allow
 }
 
@@ -57,9 +56,9 @@ func goToolchain(ctx context.Context) (Toolchain, error) {
 		return Toolchain{}, err
 	}
 	return Toolchain{
-		Name: "go", Binds: outsideUsr(root), Path: []string{root + "/bin"},
+		Name: "go", Binds: outsideUsr(root),
 		Env: []string{
-			"GOROOT=" + root, "GOTOOLCHAIN=local", "GOENV=off", "GOTELEMETRY=off",
+			"PATH=" + root + "/bin", "GOROOT=" + root, "GOTOOLCHAIN=local", "GOENV=off", "GOTELEMETRY=off",
 			"GOCACHE=" + CacheDir + "/go-build", "GOMODCACHE=" + CacheDir + "/go-mod",
 		},
 		Hosts: []string{"proxy.golang.org", "sum.golang.org", "storage.googleapis.com"},
@@ -78,8 +77,8 @@ func nodeToolchain(context.Context) (Toolchain, error) {
 	bin := filepath.Dir(path)
 	modules := filepath.Join(bin, "../lib/node_modules")
 	return Toolchain{
-		Name: "node", Binds: append(outsideUsr(bin), outsideUsr(modules)...), Path: []string{bin},
-		Env:   []string{"npm_config_cache=" + CacheDir + "/npm", "npm_config_update_notifier=false", "NO_UPDATE_NOTIFIER=1"},
+		Name: "node", Binds: append(outsideUsr(bin), outsideUsr(modules)...),
+		Env:   []string{"PATH=" + bin, "npm_config_cache=" + CacheDir + "/npm", "npm_config_update_notifier=false", "NO_UPDATE_NOTIFIER=1"},
 		Hosts: []string{"registry.npmjs.org"},
 	}, nil
 }
@@ -90,23 +89,4 @@ func outsideUsr(dir string) []Bind {
 		return nil
 	}
 	return []Bind{{Source: dir, Target: dir}}
-}
-
-// Use adds toolchains to the spec. It has the spec's own PATH, where set, come last.
-func (s *Spec) Use(toolchains ...Toolchain) {
-	var path []string
-	for _, t := range toolchains {
-		s.Binds = append(s.Binds, t.Binds...)
-		s.Env = append(s.Env, t.Env...)
-		path = append(path, t.Path...)
-	}
-	own := "/usr/local/bin:/usr/bin:/bin"
-	s.Env = slices.DeleteFunc(s.Env, func(v string) bool {
-		value, found := strings.CutPrefix(v, "PATH=")
-		if found {
-			own = value
-		}
-		return found
-	})
-	s.Env = append(s.Env, "PATH="+strings.Join(append(path, own), ":"))
 }

@@ -147,7 +147,7 @@ func prepare() (child int, ok bool) {
 	}
 }
 
-// start runs the command in a process group of its own, so that a signal reaches all of the group.
+// start runs the command in a process group of its own: what it sends to its group is not for this process.
 func start(c Command) (int, error) {
 	path, err := lookPath(c)
 	if err != nil {
@@ -189,7 +189,8 @@ func lookPath(c Command) (string, error) {
 	return "", result
 }
 
-// obey serves the maker while the command runs.
+// obey serves the maker while the command runs. Signals go to the command only, which knows how its
+// children are to end: OpenTofu could not finish if its providers were ended beside it.
 func obey(child int) {
 	for {
 		kind, text, ok := receive()
@@ -200,7 +201,7 @@ func obey(child int) {
 			giveSocket()
 		case kind == Signal:
 			n, _ := strconv.Atoi(text)
-			syscall.Kill(-child, syscall.Signal(n))
+			syscall.Kill(child, syscall.Signal(n))
 		}
 	}
 }
@@ -210,7 +211,7 @@ func forward(child int) {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT)
 	for s := range signals {
-		syscall.Kill(-child, s.(syscall.Signal))
+		syscall.Kill(child, s.(syscall.Signal))
 	}
 }
 
