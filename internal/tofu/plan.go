@@ -353,6 +353,64 @@ func mask(value, unknown, sensitive any, hide *supervisor.Redactor) any {
 	return value
 }
 
+// sensitiveTexts collects the texts in a plan that are marked as sensitive, for what is made from the raw
+// plan. Texts of up to three characters are left out: hiding them would make everything else unreadable.
+func sensitiveTexts(planJSON []byte) []string {
+	var raw struct {
+		Resources []struct{ Change rawChange } `json:"resource_changes"`
+		Drift     []struct{ Change rawChange } `json:"resource_drift"`
+		Outputs   map[string]rawChange         `json:"output_changes"`
+	}
+	if json.Unmarshal(planJSON, &raw) != nil {
+		return nil
+	}
+	list := []string{}
+	add := func(c rawChange) {
+		collect(c.Before, c.BeforeSensitive, &list)
+		collect(c.After, c.AfterSensitive, &list)
+	}
+	for _, r := range append(raw.Resources, raw.Drift...) {
+		add(r.Change)
+	}
+	for _, o := range raw.Outputs {
+		add(o)
+	}
+	return list
+}
+
+type rawChange struct {
+	Before, After   any
+	BeforeSensitive any `json:"before_sensitive"`
+	AfterSensitive  any `json:"after_sensitive"`
+}
+
+func collect(value, sensitive any, list *[]string) {
+	switch v := value.(type) {
+	case string:
+		if sensitive == true && len(v) > 3 {
+			*list = append(*list, v)
+		}
+	case []any:
+		marks, _ := sensitive.([]any)
+		for i := range v {
+			collect(v[i], below(sensitive, at(marks, i)), list)
+		}
+	case map[string]any:
+		marks, _ := sensitive.(map[string]any)
+		for key := range v {
+			collect(v[key], below(sensitive, marks[key]), list)
+		}
+	}
+}
+
+// below returns the mark of a part: that of the whole if it covers everything.
+func below(whole, part any) any {
+	if whole == true {
+		return true
+	}
+	return part
+}
+
 func holdsTrue(mask any) bool {
 	switch m := mask.(type) {
 	case bool:

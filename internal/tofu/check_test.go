@@ -1,0 +1,138 @@
+package tofu_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"flywheel.dev/flywheel/internal/sandbox"
+	"flywheel.dev/flywheel/internal/tofu"
+)
+
+// withAndWithout runs a test outside the sandbox and, where one can be made, inside.
+func withAndWithout(t *testing.T, test func(t *testing.T, p *platform)) {
+	eachEngine(t, func(t *testing.T, engine tofu.Engine) {
+		t.Run("outside", func(t *testing.T) { test(t, start(t, engine)) })
+		t.Run("sandbox", func(t *testing.T) { test(t, sandboxed(t, engine)) })
+	})
+}
+
+func sandboxed(t *testing.T, engine tofu.Engine) *platform {
+	t.Helper()
+	box, err := sandbox.New(sandbox.Options{})
+	if err != nil {
+		t.Skipf("no sandbox here: %v", err)
+	}
+	p := start(t, engine)
+	p.Sandbox = box
+	return p
+}
+
+func TestValidateNamesFileLineAndColumn(t *testing.T) {
+	withAndWithout(t, func(t *testing.T, p *platform) {
+		for name, c := range map[string]struct{ text, where, says string }{
+			"sound":            {`resource "terraform_data" "x" { input = 1 }`, "", ""},
+			"unknown argument": {"resource \"terraform_data\" \"x\" {\n  inputt = 1\n}", "main.tf:2:3", "inputt"},
+			"syntax":           {"resource \"terraform_data\" \"x\" {\n", "main.tf:", ""},
+			"unknown variable": {"output \"x\" {\n  value = var.nope\n}", "main.tf:2:11", "nope"},
+		} {
+			t.Run(name, func(t *testing.T) {
+				problems, err := p.Validate(t.Context(), write(t, f("main.tf", c.text)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if (len(problems) == 0) != (c.where == "") {
+					t.Fatalf("problems: %v", problems)
+				}
+				if c.where != "" {
+					first := tofu.Diagnostic{File: problems[0].File, Line: problems[0].Line, Column: problems[0].Column}
+					if !strings.HasPrefix(first.Where(), c.where) || !strings.Contains(problems[0].Message, c.says) {
+						t.Errorf("problems: %v", problems)
+					}
+				}
+			})
+		}
+		t.Run("a provider that is nowhere", func(t *testing.T) {
+			problems, err := p.Validate(t.Context(), write(t, f("main.tf", `resource "random_pet" "x" {}`)))
+			if len(problems) == 0 && err == nil {
+				t.Error("it passed")
+			}
+		})
+	})
+}
+
+func TestTestsTellPassFromFailure(t *testing.T) {
+	withAndWithout(t, func(t *testing.T, p *platform) {
+		runs, err := p.Test(t.Context(), write(t, map[string]string{
+			"main.tf": "variable \"x\" { default = 1 }\nresource \"terraform_data\" \"x\" { input = var.x }",
+			"tests/x.tftest.hcl": `
+run "good" {
+  assert {
+    condition     = terraform_data.x.output == 1
+    error_message = "not one"
+  }
+}
+run "bad" {
+  command = plan
+  assert {
+    condition     = terraform_data.x.input == 2
+    error_message = "not two"
+  }
+}`}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(runs) != 2 || runs[0].Name != "good" || runs[0].Status != "pass" || runs[1].Status != "fail" ||
+			len(runs[1].Problems) != 1 || !strings.Contains(runs[1].Problems[0].Message, "not two") || runs[1].Problems[0].Line != 11 {
+			t.Errorf("runs: %+v", runs)
+		}
+	})
+}
+
+func TestATestFileThatCannotBeReadIsNoPass(t *testing.T) {
+	withAndWithout(t, func(t *testing.T, p *platform) {
+		runs, err := p.Test(t.Context(), write(t, map[string]string{"main.tf": "", "tests/x.tftest.hcl": `run "a" { nope = 1 }`}))
+		if err != nil {
+			return
+		}
+		for _, r := range runs {
+			if r.Status == "error" && len(r.Problems) > 0 {
+				return
+			}
+		}
+		t.Errorf("runs: %+v", runs)
+	})
+}
+
+func TestAnUncertifiedPatternIsPlannedInTheSandbox(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine tofu.Engine) {
+		p := sandboxed(t, engine)
+		secretFile := filepath.Join(p.runs, "key")
+		if err := os.WriteFile(secretFile, []byte("the key"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		module := map[string]string{"main.tf": `
+variable "password" { type = string }
+resource "terraform_data" "x" {
+  input = [fileexists("` + secretFile + `"), fileexists("/etc/shadow"), var.password]
+}`}
+		r := p.run(t, "ins_a", module)
+		r.Untrusted, r.Secrets = true, map[string]string{"password": "hunter2"}
+		result, err := p.Plan(t.Context(), r)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, logs(r))
+		}
+		after := result.Plan.Changes[0].After.(map[string]any)["input"].([]any)
+		if after[0] != false || after[1] != false {
+			t.Errorf("it sees files of the host: %v", after)
+		}
+		raw, err := p.PlanJSON(r)
+		if err != nil || strings.Contains(string(raw), "hunter2") {
+			t.Errorf("it was given a secret: %s, %v", raw, err)
+		}
+		if _, err := p.Apply(t.Context(), r); err == nil {
+			t.Error("what is not certified was applied")
+		}
+	})
+}
