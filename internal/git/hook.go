@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 	"unicode"
@@ -47,7 +48,11 @@ func RunHook(args []string) int {
 		a, err = ask(q)
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "Flywheel does not answer, so nothing is decided. Try again.")
+		if q.Hook == "post-receive" {
+			fmt.Fprintln(os.Stderr, "The branch is pushed, but Flywheel does not answer. It looks at the branch when it is back.")
+		} else {
+			fmt.Fprintln(os.Stderr, "Flywheel does not answer, so the push is refused. Try again.")
+		}
 		fmt.Fprintln(os.Stderr, "("+err.Error()+")")
 		return 1
 	}
@@ -133,12 +138,7 @@ func (h *Host) answerHook(conn net.Conn) {
 	}
 	a := answer{Lines: []string{"the server does not know this push: it is refused"}}
 	if s := h.pushes.find(q.Push); s != nil {
-		switch q.Hook {
-		case "update":
-			a.Allowed, a.Lines = h.decide(s, q.Ref, q.New)
-		case "post-receive":
-			a.Allowed, a.Lines = true, h.received(s, q.Updates)
-		}
+		a = h.answer(s, q)
 	}
 	for i, line := range a.Lines {
 		a.Lines[i] = printable(line)
@@ -146,6 +146,23 @@ func (h *Host) answerHook(conn net.Conn) {
 	if err := json.NewEncoder(conn).Encode(a); err != nil {
 		h.log().WarnContext(context.Background(), "git: hook went away", "error", err)
 	}
+}
+
+// answer never panics: a defect in what a push starts must not end the server.
+func (h *Host) answer(s *session, q question) (a answer) {
+	defer func() {
+		if defect := recover(); defect != nil {
+			err := fmt.Errorf("panic: %v\n%s", defect, debug.Stack())
+			a.Lines = append(a.Lines, h.explain(s.ctx, s.repo, err)...)
+		}
+	}()
+	switch q.Hook {
+	case "update":
+		a.Allowed, a.Lines = h.decide(s, q.Ref, q.New)
+	case "post-receive":
+		a.Allowed, a.Lines = true, h.received(s, q.Updates)
+	}
+	return a
 }
 
 // printable keeps what a stranger wrote into a commit from steering the pusher's terminal.

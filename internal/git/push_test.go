@@ -459,6 +459,35 @@ func TestPushedRunsToItsEndThoughThePusherLeft(t *testing.T) {
 	await(t, "the push is told", func() bool { return len(f.pushes()) == 1 })
 }
 
+func TestAPushWhoseConsequencesFailIsKept(t *testing.T) {
+	f := newForge(t)
+	f.create(storefront)
+	c := f.clone(storefront, "ann")
+	sha := c.commit("a", "1", "One")
+	found := func(branch string) {
+		t.Helper()
+		if heads := must[map[string]string](t)(f.Heads(t.Context(), storefront)); heads[branch] != sha {
+			t.Errorf("heads %v", heads)
+		}
+		f.authors(branch, "ann")
+	}
+	t.Run("when Pushed panics", func(t *testing.T) {
+		f.said = func(Push) []string { panic("a defect") }
+		contains(t, c.git("push", "origin", "HEAD:defect"), "remote: Something went wrong inside Flywheel.", "remote: Ask an operator to look for ")
+		found("defect")
+	})
+	t.Run("when the server goes away", func(t *testing.T) {
+		cmd := exec.Command(filepath.Join(f.hooks, "post-receive"))
+		cmd.Env = []string{envSelf + "=" + f.Self, envSocket + "=/nowhere", envPush + "=x"}
+		cmd.Stdin = strings.NewReader(zeroOID + " " + sha + " refs/heads/defect\n")
+		out, err := cmd.CombinedOutput()
+		if err == nil {
+			t.Error("nobody answered, and it did not say so")
+		}
+		contains(t, string(out), "The branch is pushed, but Flywheel does not answer. It looks at the branch when it is back.")
+	})
+}
+
 func FuzzACommandListOfAnyBytesIsReadOrRefused(fz *testing.F) {
 	id := strings.Repeat("1", 40)
 	fz.Add([]byte(pkt(id+" "+zeroOID+" refs/heads/x\x00report-status side-band-64k") + "0000PACK"))

@@ -87,7 +87,7 @@ func TestAHookWithoutItsServerRefuses(t *testing.T) {
 	}
 	contains(t, hook(), "this hook runs only under flywheel serve")
 	self := envSelf + "=" + f.Self
-	contains(t, hook(self), "Flywheel does not answer", "only for a push through the server")
+	contains(t, hook(self), "Flywheel does not answer, so the push is refused", "only for a push through the server")
 	contains(t, hook(self, envSocket+"=/nowhere", envPush+"=x"), "Flywheel does not answer")
 	contains(t, hook(self, envSocket+"="+f.socket, envPush+"=made-up"), "the server does not know this push")
 	for _, args := range [][]string{nil, {"update"}, {"pre-push"}} {
