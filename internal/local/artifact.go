@@ -302,3 +302,6 @@ func syncDisk(dir string) error {
 	defer file.Close()
 	return unix.Syncfs(int(file.Fd()))
 }
+
+// UnpackDir unpacks what PackDir wrote into dir, with the same care as for artifacts.
+func UnpackDir(dir string, r io.Reader) error { return unpack(r, dir) }

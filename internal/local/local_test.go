@@ -78,8 +78,11 @@ func startAgentIn(t *testing.T, dir string, flags ...string) *Client {
 			agent.Stop(ctx)
 			awaitEnd(t, health.Pid)
 		}
+		log, _ := os.ReadFile(filepath.Join(dir, "agent.log"))
+		if bytes.Contains(log, []byte("DATA RACE")) || bytes.Contains(log, []byte("panic")) {
+			t.Error("the agent raced or panicked")
+		}
 		if t.Failed() {
-			log, _ := os.ReadFile(filepath.Join(dir, "agent.log"))
 			t.Logf("agent.log:\n%s", log)
 		}
 		removeTree(dir)

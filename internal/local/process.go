@@ -202,8 +202,9 @@ func describeExit(err error) string {
 // watch waits until the process is healthy, then looks after its health until ctx ends. It returns an
 // error if the process does not become healthy in time.
 func (p *process) watch(ctx context.Context) error {
-	deadline := time.Now().Add(time.Duration(p.service.StartSec) * time.Second)
-	pause := 5 * time.Millisecond
+	began := time.Now()
+	deadline := began.Add(time.Duration(p.service.StartSec) * time.Second)
+	pause := 2 * time.Millisecond
 	for {
 		err := p.probe(ctx)
 		if err == nil {
@@ -217,7 +218,9 @@ func (p *process) watch(ctx context.Context) error {
 		if !sleep(ctx, pause) {
 			return nil
 		}
-		pause = min(pause*3/2, 250*time.Millisecond)
+		if time.Since(began) > 200*time.Millisecond { // at first the probe should cost a release nothing
+			pause = min(pause*3/2, 250*time.Millisecond)
+		}
 	}
 	for failures := 0; sleep(ctx, probeEvery); {
 		err := p.probe(ctx)

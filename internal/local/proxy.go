@@ -144,7 +144,7 @@ func serveFront(listener net.Listener, handler http.Handler, log *slog.Logger) *
 			ReadHeaderTimeout: 30 * time.Second,
 			// Long, because a client that sends at the moment its idle connection is closed sees a failure.
 			IdleTimeout: time.Hour,
-			ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+			ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		},
 		done: make(chan struct{}),
 	}
