@@ -11,7 +11,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
+	"time"
 
 	"flywheel.dev/flywheel/internal/sandbox"
 	"flywheel.dev/flywheel/internal/tofu/supervisor"
@@ -81,7 +83,7 @@ func (c call) run(ctx context.Context, box *sandbox.Sandbox) error {
 }
 
 // sandboxGrace is what an engine that keeps nothing has to end.
-const sandboxGrace = 10e9
+const sandboxGrace = 10 * time.Second
 
 func (c call) sandboxed(ctx context.Context, box *sandbox.Sandbox) (*sandbox.Cmd, error) {
 	spec := sandbox.Spec{
@@ -113,13 +115,12 @@ func (c *call) forwardProvider(socket string) error {
 	c.forwards = append(c.forwards, sandbox.Forward{Port: port, Socket: socket})
 	env := make([]string, 0, len(c.env))
 	for _, v := range c.env {
-		const name = "TF_REATTACH_PROVIDERS="
-		if len(v) > len(name) && v[:len(name)] == name {
-			moved, err := reattachAt(v[len(name):], port)
+		if reattach, ok := strings.CutPrefix(v, "TF_REATTACH_PROVIDERS="); ok {
+			moved, err := reattachAt(reattach, port)
 			if err != nil {
 				return err
 			}
-			v = name + moved
+			v = "TF_REATTACH_PROVIDERS=" + moved
 		}
 		env = append(env, v)
 	}
@@ -134,6 +135,7 @@ func reattachAt(reattach string, port int) (string, error) {
 	}
 	for _, p := range providers {
 		p["Addr"] = map[string]string{"Network": "tcp", "String": "127.0.0.1:" + strconv.Itoa(port)}
+		p["Pid"] = 1 // the engine gives up when it cannot signal it: inside, that is the sandbox's first process
 	}
 	b, err := json.Marshal(providers)
 	return string(b), err

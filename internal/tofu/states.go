@@ -105,6 +105,24 @@ func (s *States) At(ctx context.Context, instance string, version int64) ([]byte
 	return s.open(ctx, body)
 }
 
+// Output is one output of a module. A sensitive one is for those who may see secrets.
+type Output struct {
+	Value     any  `json:"value"`
+	Sensitive bool `json:"sensitive"`
+}
+
+// Outputs reads the outputs from a state, as Current returns it. No state has no outputs.
+func Outputs(state []byte) (map[string]Output, error) {
+	var s struct {
+		Outputs map[string]Output `json:"outputs"`
+	}
+	if len(state) == 0 {
+		return map[string]Output{}, nil
+	}
+	err := json.Unmarshal(state, &s)
+	return s.Outputs, err
+}
+
 // Unlock breaks the lock that a run left on the state of an instance. The lock of another run stays,
 // and that is no error: then there was nothing of this run to break.
 func (s *States) Unlock(ctx context.Context, instance, run string) error {

@@ -28,7 +28,8 @@ import (
 func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == supervisor.Name {
 		os.Exit(tofu.RunSupervisor(os.Args[2], tofu.Hooks{
-			Sandbox: func() (*sandbox.Sandbox, error) { return sandbox.New(sandbox.Options{}) },
+			ServeProvider: serveProvider,
+			Sandbox:       func() (*sandbox.Sandbox, error) { return sandbox.New(sandbox.Options{}) },
 		}))
 	}
 	os.Exit(m.Run())
@@ -98,7 +99,7 @@ func start(t testing.TB, engine tofu.Engine) *platform {
 	p := &platform{db: d, runs: t.TempDir(), socket: filepath.Join(short(t), "state.sock")}
 	p.Service = &tofu.Service{
 		Engine: engine, Dir: t.TempDir(), States: &tofu.States{DB: d, Keeper: keeper}, StateURL: "unix:" + p.socket,
-		Grace: 5 * time.Second,
+		Grace: 5 * time.Second, ServeProvider: serveProvider,
 	}
 	t.Cleanup(p.serve(t))
 	return p
