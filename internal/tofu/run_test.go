@@ -255,7 +255,6 @@ func TestCancelStopsAnApplyInOrder(t *testing.T) {
 		if err := p.Cancel(r); err != nil {
 			t.Fatal(err)
 		}
-		os.WriteFile(release, nil, 0o600)
 		if o := <-ended; !fault.Is(o.err, "engine.cancelled") || o.Outcome != tofu.Cancelled {
 			t.Errorf("%+v, %v\n%s", o.Result, o.err, logs(r))
 		}
@@ -263,6 +262,7 @@ func TestCancelStopsAnApplyInOrder(t *testing.T) {
 		if err != nil || !strings.Contains(string(state), `"first"`) || strings.Contains(string(state), `"last"`) {
 			t.Errorf("state after a cancel: %s, %v", state, err)
 		}
+		os.WriteFile(release, nil, 0o600)
 		p.deploy(t, p.run(t, "ins_a", module)) // nothing is locked
 	})
 }

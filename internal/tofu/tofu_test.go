@@ -26,6 +26,7 @@ import (
 
 // TestMain lets the test binary be the supervisor too. Plain runs never come here.
 func TestMain(m *testing.M) {
+	os.Setenv("TF_LOG_SDK", "off") // the plugin library of the test's provider tells every step otherwise
 	if len(os.Args) == 3 && os.Args[1] == supervisor.Name {
 		os.Exit(tofu.RunSupervisor(os.Args[2], tofu.Hooks{
 			ServeProvider: serveProvider,

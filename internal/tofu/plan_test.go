@@ -1,0 +1,140 @@
+package tofu_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/tofu"
+)
+
+func change(address, actions, rest string) string {
+	kind, _, _ := strings.Cut(address, ".")
+	return fmt.Sprintf(`{"address":%q,"mode":"managed","type":%q,"name":"x","provider_name":"p","change":{"actions":[%s],%s}}`, address, kind, actions, rest)
+}
+
+func plan(changes ...string) []byte {
+	return []byte(`{"format_version":"1.9","terraform_version":"1.99.0","resource_changes":[` + strings.Join(changes, ",") + `],"new_key":{}}`)
+}
+
+func read(t *testing.T, data []byte, secrets ...string) *tofu.Plan {
+	t.Helper()
+	p, err := tofu.ReadPlan(data, secrets...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+const none = `"before":null,"after":null,"after_unknown":false,"before_sensitive":false,"after_sensitive":false`
+
+func TestEveryActionIsNamed(t *testing.T) {
+	for actions, want := range map[string]tofu.Action{
+		`"no-op"`: tofu.NoOp, `"create"`: tofu.Create, `"read"`: tofu.Read, `"update"`: tofu.Update, `"delete"`: tofu.Delete,
+		`"delete","create"`: tofu.Replace, `"create","delete"`: tofu.Replace, `"forget"`: tofu.Forget, `"create","forget"`: tofu.Replace,
+	} {
+		if got := read(t, plan(change("a.x", actions, none))).Changes[0].Action; got != want {
+			t.Errorf("%s is %s, want %s", actions, got, want)
+		}
+	}
+	if _, err := tofu.ReadPlan(plan(change("a.x", `"teleport"`, none))); !fault.Is(err, "plan.action") {
+		t.Errorf("an unknown action: %v", err)
+	}
+}
+
+func TestOnlyFormat1IsRead(t *testing.T) {
+	for data, code := range map[string]string{
+		`{"format_version":"2.0"}`: "plan.format", `{"format_version":""}`: "plan.format", `{}`: "plan.format",
+		`[]`: "plan.malformed", `not json`: "plan.malformed", `{"format_version":"1.0","resource_changes":7}`: "plan.malformed",
+	} {
+		if _, err := tofu.ReadPlan([]byte(data)); !fault.Is(err, code) {
+			t.Errorf("%s: %v, want %s", data, err, code)
+		}
+	}
+}
+
+func TestSensitiveAndUnknownValuesAreHiddenAtEveryDepth(t *testing.T) {
+	p := read(t, plan(change("a.x", `"update"`, `
+		"before": {"all": {"k": "s1"}, "list": ["open", "s2"], "deep": {"a": {"b": "s3", "c": "open"}}, "number": 12345678901234567890, "gone": "pre-hunter2-post"},
+		"before_sensitive": {"all": true, "list": [false, true], "deep": {"a": {"b": true}}},
+		"after": {"all": {"k": "s4"}, "list": ["open", "s5"], "deep": {"a": {"c": "open"}}},
+		"after_sensitive": {"all": true, "list": [false, true], "both": true},
+		"after_unknown": {"id": true, "deep": {"a": {"b": true}}, "list": [false, false, true], "both": true, "no": false, "empty": {}, "nested": [{"id": true}]}`)), "hunter2")
+	shown, err := json.Marshal(p.Changes[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range []string{"s1", "s2", "s3", "s4", "s5", "hunter2"} {
+		if strings.Contains(string(shown), secret) {
+			t.Errorf("%s is shown: %s", secret, shown)
+		}
+	}
+	want := `{"all":"(sensitive)","both":"(sensitive)","deep":{"a":{"b":"(known after apply)","c":"open"}},"id":"(known after apply)",` +
+		`"list":["open","(sensitive)","(known after apply)"],"nested":[{"id":"(known after apply)"}]}`
+	if got, _ := json.Marshal(p.Changes[0].After); string(got) != want {
+		t.Errorf("after:\n%s\nwant:\n%s", got, want)
+	}
+	if !strings.Contains(string(shown), "12345678901234567890") {
+		t.Errorf("a long number is rounded: %s", shown)
+	}
+}
+
+func TestOnlyWhatIsStatefulCountsAsDestroyed(t *testing.T) {
+	p := read(t, plan(
+		change("flywheel_volume.data", `"delete","create"`, none), change("flywheel_service.web", `"delete"`, none),
+		change("unheard_of.x", `"delete"`, none), change("terraform_data.x", `"delete"`, none), change("flywheel_volume.new", `"create"`, none),
+		change("flywheel_volume.kept", `"update"`, none)))
+	if got := p.Destructive(tofu.Stateful(nil)); !slices.Equal(got, []string{"flywheel_volume.data", "unheard_of.x"}) {
+		t.Errorf("destroyed: %v", got)
+	}
+	if got := p.Destructive(tofu.Stateful([]string{"flywheel_service"})); !slices.Contains(got, "flywheel_service.web") {
+		t.Errorf("a type that the pattern calls stateful is not: %v", got)
+	}
+}
+
+func TestTheDigestNamesWhatAPlanDoes(t *testing.T) {
+	one, two := change("a.x", `"create"`, `"before":null,"after":{"n":1,"m":2},"after_unknown":{},"after_sensitive":{}`), change("b.x", `"update"`, none)
+	same := read(t, plan(one, two)).Digest()
+	for name, data := range map[string][]byte{
+		"another order":         plan(two, one),
+		"another engine":        []byte(strings.Replace(string(plan(one, two)), "1.99.0", "1.12.0", 1)),
+		"something that stays":  plan(one, two, change("c.x", `"no-op"`, none)),
+		"another order of keys": plan(strings.Replace(one, `"n":1,"m":2`, `"m":2,"n":1`, 1), two),
+	} {
+		if read(t, data).Digest() != same {
+			t.Errorf("%s changes the digest", name)
+		}
+	}
+	for name, data := range map[string][]byte{
+		"another value": plan(strings.Replace(one, `"n":1`, `"n":3`, 1), two), "one less": plan(one), "another action": plan(one, strings.Replace(two, "update", "delete", 1)),
+	} {
+		if read(t, data).Digest() == same {
+			t.Errorf("%s does not change the digest", name)
+		}
+	}
+}
+
+func TestMovesReplacementsAndChecksAreTold(t *testing.T) {
+	data := `{"format_version":"1.2","resource_changes":[{"address":"a.new","previous_address":"a.old","mode":"managed","type":"a","name":"new",
+		"action_reason":"replace_because_cannot_update","change":{"actions":["delete","create"],"replace_paths":[["disk",0,"size"],["zone"]],` + none + `}}],
+		"resource_drift":[` + change("a.drifted", `"update"`, none) + `],
+		"checks":[{"address":{"kind":"check","to_display":"check.up"},"status":"fail","instances":[{"address":{"to_display":"check.up"},"status":"fail","problems":[{"message":"It is down."}]}]},
+		{"address":{"kind":"check","to_display":"check.ok"},"status":"pass"}]}`
+	p := read(t, []byte(data))
+	c := p.Changes[0]
+	if c.Previous != "a.old" || !slices.Equal(c.ReplacePaths, []string{"disk[0].size", "zone"}) || c.Reason != "replace_because_cannot_update" {
+		t.Errorf("change: %+v", c)
+	}
+	if len(p.Drift) != 1 || p.Drift[0].Address != "a.drifted" {
+		t.Errorf("drift: %+v", p.Drift)
+	}
+	if len(p.Checks) != 1 || p.Checks[0].Address != "check.up" || p.Checks[0].Problems[0] != "It is down." {
+		t.Errorf("checks: %+v", p.Checks)
+	}
+	if p.Empty() || !read(t, plan(change("a.x", `"no-op"`, none))).Empty() {
+		t.Error("empty plans are not told from others")
+	}
+}
