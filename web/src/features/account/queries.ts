@@ -1,0 +1,30 @@
+import { queryOptions, useQuery } from "@tanstack/react-query";
+import { request } from "../../api/client";
+import type { Me } from "../../api/types";
+
+export const meQuery = queryOptions({
+  queryKey: ["me"],
+  queryFn: () => request<Me>("GET", "/me", { anonymous: true }),
+  staleTime: 60_000,
+  retry: false,
+});
+
+export function useMe(): Me | undefined {
+  return useQuery(meQuery).data;
+}
+
+/** Whether the person may do it to what belongs to the team, or to what belongs to none. Pages use it
+ *  to hide what cannot be done; the server decides. */
+export function may(me: Me | undefined, permission: string, team?: string): boolean {
+  if (!me) return false;
+  return (team === undefined ? me.may : me.may_in_team?.[team])?.includes(permission) ?? false;
+}
+
+/** The teams for which the person may do it. */
+export function teamsWhere(me: Me | undefined, permission: string): string[] {
+  return Object.keys(me?.may_in_team ?? {}).filter((team) => may(me, permission, team)).sort();
+}
+
+export const signIn = (name: string, password: string) =>
+  request<unknown>("POST", "/session", { body: { name, password }, anonymous: true });
+export const signOut = () => request<void>("DELETE", "/session", { anonymous: true });

@@ -1,0 +1,194 @@
+// An app with its environments side by side.
+import { Button, Menu, ActionIcon } from "@mantine/core";
+import { IconAdjustmentsHorizontal, IconArrowBackUp, IconArrowUp, IconDots, IconExternalLink, IconKey, IconPin, IconRefresh, IconTrash } from "@tabler/icons-react";
+import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
+import { getRouteApi, Link } from "@tanstack/react-router";
+import { useState } from "react";
+import type { App, Environment, Instance } from "../../api/types";
+import { Confirm } from "../../ui/act";
+import { Ask, Card, Empty, Id, Note, Page, Sentence, State, StateIcon, Time, Took } from "../../ui/parts";
+import { show, word } from "../../ui/text";
+import { may, useMe } from "../account/queries";
+import { ChangeRow } from "../change/parts";
+import { changesQuery } from "../change/queries";
+import { kindWords } from "../deploy/parts";
+import { deploymentsQuery } from "../deploy/queries";
+import { appQuery, redeploy, removeApp, removeEnvironment } from "./queries";
+import { Secrets } from "./Secrets";
+import { Remove, RollBack } from "./Dialogs";
+
+const route = getRouteApi("/apps/$app");
+
+export default function AppPage() {
+  const { app: name } = route.useParams();
+  const me = useMe();
+  const query = useQuery(appQuery(name));
+  const app = query.data;
+  const can = (permission: string) => may(me, permission, app?.team ?? "");
+  return (
+    <Page
+      title={name} width="wide"
+      heading={app && app.title !== name ? <>{app.title} <span className="dim">{name}</span></> : name}
+      crumbs={<Link to="/apps">Apps</Link>}
+      below={app && (
+        <div className="line small dim">
+          {app.state !== "active" && <State state={app.state} />}
+          <span>Team {app.team}</span>
+          <span>Pattern <Link className="link" to="/patterns/$pattern/$version" params={{ pattern: app.pattern.name, version: app.pattern.version || "latest" }}>{app.pattern.name} {app.pattern.version}</Link>{app.pattern.range && <> <code>{app.pattern.range}</code></>}</span>
+          <Id id={`git clone ${app.repository}`} label={app.repository.replace(/^https?:\/\//, "")} />
+        </div>
+      )}
+      actions={app && (
+        <>
+          {can("change_variables") && <Button variant="default" leftSection={<IconAdjustmentsHorizontal size={15} />} component={Link} to={`/apps/${name}/variables`}>Change variables</Button>}
+          {can("remove_app") && <More app={app} />}
+        </>
+      )}
+    >
+      <Ask query={query}>
+        {(app) => (
+          <>
+            {app.recommended && (
+              <Note tone="quiet" icon={<IconArrowUp size={16} className="ink-busy" aria-hidden />}
+                action={can("change_variables") && <Button variant="default" component={Link} to={`/apps/${name}/variables?version=~${app.recommended}`}>Move to {app.recommended}</Button>}>
+                <p>{app.pattern.name} {app.recommended} is recommended; this app is on {app.pattern.version}.</p>
+              </Note>
+            )}
+            {app.environments.length === 0 && app.instances.length === 0 ? (
+              <section className="card"><Empty title="No environment yet">It appears here when the first change is merged. Its environments stand in <code className="word">flywheel.yaml</code>.</Empty></section>
+            ) : (
+              <div className="side-by-side">
+                {columns(app).map(({ environment, instance, name }) => <Place key={name} app={app} name={name} environment={environment} instance={instance} can={can} />)}
+              </div>
+            )}
+            <Changes app={name} />
+          </>
+        )}
+      </Ask>
+    </Page>
+  );
+}
+
+/** The selected environments in their order, and instances of those no longer selected. */
+function columns(app: App): { name: string; environment?: Environment; instance?: Instance }[] {
+  const selected = [...app.environments].sort((a, b) => a.order - b.order || a.name.localeCompare(b.name));
+  const rest = app.instances.filter((instance) => instance.state !== "removed" && !selected.some(({ name }) => name === instance.environment));
+  return [
+    ...selected.map((environment) => ({ name: environment.name, environment, instance: app.instances.find((instance) => instance.environment === environment.name) })),
+    ...rest.map((instance) => ({ name: instance.environment, instance })),
+  ];
+}
+
+function Place({ app, name, environment, instance, can }: { app: App; name: string; environment?: Environment; instance?: Instance; can: (permission: string) => boolean }) {
+  const [dialog, setDialog] = useState<"secrets" | "rollback" | "remove">();
+  const deployed = instance?.deployed.digest ? instance.deployed : undefined;
+  const variables = Object.entries(deployed?.variables ?? {}).sort(([a], [b]) => a.localeCompare(b));
+  const close = () => setDialog(undefined);
+  return (
+    <section className="card place" aria-label={name}>
+      <header>
+        <h2>{name} {environment && <span className="count">{environment.class}</span>}</h2>
+        <State state={instance?.state ?? "new"} />
+      </header>
+      <div className="body stack">
+        {instance?.reason && <Note tone={instance.state === "degraded" ? "bad" : "quiet"}><p><Sentence text={instance.reason} /></p></Note>}
+        {instance?.pinnedBy && (
+          <Note tone="hold" icon={<IconPin size={15} className="ink-hold" aria-hidden />}>
+            <p>Pinned: it was rolled back from <Link className="link mono" to="/changes/$change" params={{ change: instance.pinnedBy }}>{instance.pinnedBy}</Link>, and later changes stop here until that is reverted or fixed.</p>
+          </Note>
+        )}
+        <dl className="facts">
+          <dt>Version</dt>
+          <dd>{deployed ? <Link className="link tabular" to="/patterns/$pattern/$version" params={{ pattern: deployed.pattern, version: deployed.version }}>{deployed.version}</Link> : <span className="dim">not deployed yet</span>}
+            {deployed && app.pattern.version && deployed.version !== app.pattern.version && <span className="ink-hold small"> main is on {app.pattern.version}</span>}</dd>
+          <dt>Artifact</dt>
+          <dd><Id id={deployed?.artifact} /></dd>
+          <dt>URL</dt>
+          <dd>{instance?.url ? <a className="link" href={instance.url} target="_blank" rel="noreferrer">{instance.url.replace(/^https?:\/\//, "")}<IconExternalLink size={12} className="arrow" aria-hidden /><span className="hidden"> (new tab)</span></a> : <span className="dim">—</span>}</dd>
+          {instance && <><dt>Updated</dt><dd><Time at={instance.updatedAt} /></dd></>}
+        </dl>
+        <div>
+          <h3 className="sub">Variables</h3>
+          {variables.length === 0 ? <p className="dim small">All at their defaults.</p> : (
+            <dl className="facts vars">
+              {variables.map(([key, value]) => [<dt key={`${key}-name`}><code>{key}</code></dt>, <dd key={key}><code>{show(value)}</code>{environment?.values && key in environment.values && <span className="dim small"> set by the environment</span>}</dd>])}
+            </dl>
+          )}
+        </div>
+        <History app={app.name} environment={name} />
+      </div>
+      {(can("deploy") || can("manage_secrets")) && (
+        <footer className="line">
+          {can("rollback") && <Button variant="default" leftSection={<IconArrowBackUp size={14} />} disabled={!deployed} onClick={() => setDialog("rollback")}>Roll back</Button>}
+          {can("deploy") && environment && (
+            <Confirm label="Redeploy" leftSection={<IconRefresh size={14} />} title={`Redeploy ${app.name} in ${name}`} go="Redeploy" act={() => redeploy(app.name, name)} done={`${app.name} is being deployed in ${name}.`}>
+              <p>It is brought to what main describes again, for example after drift or a failure whose cause is gone.</p>
+            </Confirm>
+          )}
+          <span className="push line">
+            {can("manage_secrets") && <Button variant="subtle" color="gray" leftSection={<IconKey size={14} />} onClick={() => setDialog("secrets")}>Secrets</Button>}
+            {can("remove_app") && environment && (
+              <Menu position="bottom-end">
+                <Menu.Target><ActionIcon variant="subtle" color="gray" aria-label={`More for ${name}`}><IconDots size={16} /></ActionIcon></Menu.Target>
+                <Menu.Dropdown><Menu.Item leftSection={<IconTrash size={14} />} onClick={() => setDialog("remove")}>Remove from {name}</Menu.Item></Menu.Dropdown>
+              </Menu>
+            )}
+          </span>
+        </footer>
+      )}
+      <Secrets app={app.name} environment={name} opened={dialog === "secrets"} close={close} />
+      <RollBack app={app.name} environment={name} opened={dialog === "rollback"} close={close} />
+      <Remove what={`${app.name} from ${name}`} name={app.name} opened={dialog === "remove"} close={close} act={() => removeEnvironment(app.name, name)} />
+    </section>
+  );
+}
+
+function History({ app, environment }: { app: string; environment: string }) {
+  const query = useInfiniteQuery(deploymentsQuery({ app, environment }, 5));
+  const items = query.data?.pages[0]?.items ?? [];
+  return (
+    <div>
+      <h3 className="sub line">Last deployments <Link className="link small push" to="/deployments" search={{ app, environment }}>All<span className="hidden"> deployments of {environment}</span></Link></h3>
+      {query.data && items.length === 0 && <p className="dim small">None yet.</p>}
+      <ul className="mini">
+        {items.slice(0, 5).map((d) => (
+          <li key={d.id}>
+            <Link to="/deployments/$deployment" params={{ deployment: d.id }} title={`${word(d.state)}: ${d.reason ?? kindWords[d.kind]}`}>
+              <StateIcon state={d.state} size={14} />
+              <span className="hidden">{d.state}</span>
+              <span className="clip">#{d.number} {d.trigger === "change" ? kindWords[d.kind] : d.trigger}</span>
+              <span className="dim push nowrap"><Took from={d.startedAt} to={d.finishedAt} /></span>
+              <span className="dim nowrap"><Time at={d.finishedAt ?? d.startedAt ?? d.createdAt} /></span>
+            </Link>
+          </li>
+        ))}
+      </ul>
+    </div>
+  );
+}
+
+function Changes({ app }: { app: string }) {
+  const query = useInfiniteQuery(changesQuery({ kind: "app", subject: app }, 10));
+  return (
+    <Card title="Changes" flush aside={<Link className="link small" to="/changes" search={{ subject: app }}>All</Link>}>
+      <Ask query={query}>
+        {({ pages }) => pages[0]!.items.length === 0 ? <Empty title="No change yet">Push a branch to its repository, or change a variable.</Empty> : (
+          <ul className="rows">{pages[0]!.items.slice(0, 10).map((change) => <li key={change.id}><ChangeRow change={change} /></li>)}</ul>
+        )}
+      </Ask>
+    </Card>
+  );
+}
+
+function More({ app }: { app: App }) {
+  const [removing, setRemoving] = useState(false);
+  return (
+    <>
+      <Menu position="bottom-end">
+        <Menu.Target><ActionIcon variant="default" size={30} aria-label="More"><IconDots size={16} /></ActionIcon></Menu.Target>
+        <Menu.Dropdown><Menu.Item leftSection={<IconTrash size={14} />} onClick={() => setRemoving(true)}>Remove the app</Menu.Item></Menu.Dropdown>
+      </Menu>
+      <Remove what={app.name} name={app.name} opened={removing} close={() => setRemoving(false)} act={() => removeApp(app.name)} />
+    </>
+  );
+}

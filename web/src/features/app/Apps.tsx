@@ -1,0 +1,83 @@
+import { Button, TextInput } from "@mantine/core";
+import { IconPlus, IconSearch } from "@tabler/icons-react";
+import { useInfiniteQuery } from "@tanstack/react-query";
+import { getRouteApi, Link } from "@tanstack/react-router";
+import { useMemo } from "react";
+import type { App } from "../../api/types";
+import { Ask, Empty, Page, StateIcon, State } from "../../ui/parts";
+import { Rows } from "../../ui/Rows";
+import { match } from "../../ui/text";
+import { teamsWhere, useMe } from "../account/queries";
+import { FirstSteps } from "../home/Home";
+import { appsQuery } from "./queries";
+
+const route = getRouteApi("/apps");
+
+export default function Apps() {
+  const me = useMe();
+  const { q = "", team = "" } = route.useSearch();
+  const navigate = route.useNavigate();
+  const query = useInfiniteQuery(appsQuery);
+  const all = useMemo(() => query.data?.pages.flatMap((page) => page.items) ?? [], [query.data]);
+  const teams = useMemo(() => [...new Set(all.map((app) => app.team))].sort(), [all]);
+  const found = useMemo(
+    () => all.filter((app) => (!team || app.team === team) && Math.max(match(q, app.name), match(q, app.title), match(q, app.team), match(q, app.pattern.name)) > 0),
+    [all, q, team],
+  );
+  const filter = (next: { q?: string; team?: string }) =>
+    void navigate({ search: (old) => ({ ...old, ...next, ...(next.q === "" ? { q: undefined } : {}) }), replace: true });
+  const create = teamsWhere(me, "create_app").length > 0 && <Button leftSection={<IconPlus size={15} />} component={Link} to="/apps/new">Create an app</Button>;
+  return (
+    <Page title="Apps" actions={create}>
+      <Ask query={query}>
+        {() => all.length === 0 ? (
+          <>
+            <FirstSteps />
+            <section className="card"><Empty title="No app that you may see">Apps belong to teams. An owner of a team adds you with <code className="word">flywheel team add</code>; or create one.</Empty></section>
+          </>
+        ) : (
+          <>
+            <div className="filters">
+              <TextInput aria-label="Search apps" placeholder="Search by name, team or pattern" leftSection={<IconSearch size={15} />} value={q} onChange={(event) => filter({ q: event.currentTarget.value })} className="search" />
+              {teams.length > 1 && (
+                <span className="pills" role="group" aria-label="Team">
+                  <Link from="/apps" to="/apps" search={(old) => ({ ...old, team: undefined })} className={`pill${team ? "" : " active"}`} aria-current={!team}>All teams</Link>
+                  {teams.slice(0, 8).map((name) => (
+                    <Link key={name} from="/apps" to="/apps" search={(old) => ({ ...old, team: name })} className={`pill${team === name ? " active" : ""}`} aria-current={team === name}>{name}</Link>
+                  ))}
+                </span>
+              )}
+            </div>
+            <section className="card">
+              {found.length === 0 ? <Empty title="No app matches">Try fewer letters, or another team.</Empty> : (
+                <Rows items={found} more={query} label="Apps">{(app) => <AppRow app={app} />}</Rows>
+              )}
+            </section>
+          </>
+        )}
+      </Ask>
+    </Page>
+  );
+}
+
+function AppRow({ app }: { app: App }) {
+  return (
+    <Link to="/apps/$app" params={{ app: app.name }} className="row-link row-app">
+      <span className="stack tight minimal">
+        <span className="clip strong">{app.name}</span>
+        {app.title !== app.name && <span className="dim small clip">{app.title}</span>}
+      </span>
+      <span className="dim wide-only clip">{app.team}</span>
+      <span className="dim wide-only clip">{app.pattern.name} <span className="tabular">{app.pattern.version}</span></span>
+      <span className="line full">
+        {app.state !== "active" ? <State state={app.state} /> : app.instances.length === 0 ? <span className="dim small">not deployed yet</span> : (
+          app.instances.map((instance) => (
+            <span key={instance.id} className="line gap-4 nowrap small" title={`${instance.environment}: ${instance.state}`}>
+              <StateIcon state={instance.state} size={14} />{instance.environment}<span className="hidden">: {instance.state}</span>
+            </span>
+          ))
+        )}
+      </span>
+    </Link>
+  );
+}

@@ -1,0 +1,46 @@
+// Secrets of an app in an environment: their names, and setting them. A value is never shown again.
+import { ActionIcon, Button, Modal, PasswordInput, TextInput } from "@mantine/core";
+import { IconTrash } from "@tabler/icons-react";
+import { useQuery } from "@tanstack/react-query";
+import { useState, type FormEvent } from "react";
+import { useAct } from "../../ui/act";
+import { Ask, Time, Wrong } from "../../ui/parts";
+import { removeSecret, secretsQuery, setSecret } from "./queries";
+
+export function Secrets({ app, environment, opened, close }: { app: string; environment: string; opened: boolean; close: () => void }) {
+  const query = useQuery({ ...secretsQuery(app, environment), enabled: opened });
+  const [name, setName] = useState("");
+  const [value, setValue] = useState("");
+  const set = useAct(() => setSecret(app, environment, name, value));
+  const remove = useAct((name: string) => removeSecret(app, environment, name));
+  const submit = (event: FormEvent) => {
+    event.preventDefault();
+    set.mutate(undefined, { onSuccess: () => { setName(""); setValue(""); } });
+  };
+  return (
+    <Modal opened={opened} onClose={close} title={`Secrets of ${app} in ${environment}`}>
+      <div className="stack loose">
+        {opened && (
+          <Ask query={query} rows={1}>
+            {({ items }) => items.length === 0 ? <p className="dim">None is set. Set the first below.</p> : (
+              <ul className="rows">
+                {items.map((secret) => (
+                  <li key={secret.name} className="line pad-y"><code>{secret.name}</code><span className="dim small push">set <Time at={secret.updated_at} /></span>
+                    <ActionIcon variant="subtle" color="gray" aria-label={`Delete ${secret.name}`} loading={remove.isPending && remove.variables === secret.name} onClick={() => remove.mutate(secret.name)}><IconTrash size={15} /></ActionIcon></li>
+                ))}
+              </ul>
+            )}
+          </Ask>
+        )}
+        <Wrong error={remove.error} />
+        <form className="stack" onSubmit={submit} autoComplete="off">
+          <TextInput label="Name" placeholder="PAYMENT_KEY" required withAsterisk={false} value={name} onChange={(event) => setName(event.currentTarget.value)} spellCheck={false} autoComplete="off" />
+          <PasswordInput label="Value" description="At least 4 characters. It is encrypted and never shown again." required withAsterisk={false} value={value} onChange={(event) => setValue(event.currentTarget.value)} autoComplete="new-password" />
+          <Wrong error={set.error} />
+          <p className="dim small">What runs keeps the old value until its next deployment.</p>
+          <div className="line"><Button type="submit" loading={set.isPending}>Set the secret</Button><Button variant="subtle" color="gray" onClick={close}>Close</Button></div>
+        </form>
+      </div>
+    </Modal>
+  );
+}

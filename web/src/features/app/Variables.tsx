@@ -1,0 +1,133 @@
+// Variables of all environments in one form. The lane the change would take is shown before it is sent.
+import { Button, TextInput } from "@mantine/core";
+import { useDebouncedValue } from "@mantine/hooks";
+import { keepPreviousData, useQuery } from "@tanstack/react-query";
+import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
+import { useState, type FormEvent } from "react";
+import type { EnvironmentForm, Preview, Values } from "../../api/types";
+import { useAct } from "../../ui/act";
+import { Ask, Card, LaneTag, laneMeaning, Note, Page, Sentence, Wrong } from "../../ui/parts";
+import { parse, typed } from "../../ui/schema";
+import { SchemaField } from "../../ui/SchemaField";
+import { appQuery, formQuery, preview, propose, type Proposal } from "./queries";
+import { plural } from "../../ui/text";
+
+const route = getRouteApi("/apps/$app/variables");
+
+export default function Variables() {
+  const { app } = route.useParams();
+  const query = useQuery(formQuery(app));
+  return (
+    <Page title={`Change variables of ${app}`} width="wide" crumbs={<><Link to="/apps">Apps</Link> / <Link to="/apps/$app" params={{ app }}>{app}</Link></>}>
+      <Ask query={query}>{({ environments }) => <Form app={app} environments={environments} />}</Ask>
+    </Page>
+  );
+}
+
+/** What differs from what is set, as the API takes it: null goes back to the default. */
+export function differences(environments: EnvironmentForm[], texts: Record<string, string>): { changed: Record<string, Values>; count: number; wrong: boolean } {
+  const changed: Record<string, Values> = {};
+  let count = 0;
+  let wrong = false;
+  for (const { name, schema, values } of environments) {
+    for (const [variable, one] of Object.entries(schema.properties ?? {})) {
+      const text = texts[`${name}.${variable}`];
+      if (text === undefined || text === typed(values?.[variable])) continue;
+      const { value, error } = parse(one, text);
+      if (error) wrong = true;
+      count++;
+      (changed[name] ??= {})[variable] = value ?? null;
+    }
+  }
+  return { changed, count, wrong };
+}
+
+function Form({ app, environments }: { app: string; environments: EnvironmentForm[] }) {
+  const search = route.useSearch();
+  const detail = useQuery(appQuery(app));
+  const navigate = useNavigate();
+  const [texts, setTexts] = useState<Record<string, string>>({});
+  const [title, setTitle] = useState("");
+  const [version, setVersion] = useState(search.version ?? "");
+  const { changed, count, wrong } = differences(environments, texts);
+  const range = version && version !== detail.data?.pattern.range ? version : "";
+  const proposal: Proposal = { title, environments: changed, ...(range ? { version: range } : {}) };
+  const dirty = count > 0 || range !== "";
+
+  const [asked] = useDebouncedValue(JSON.stringify({ environments: changed, version: range }), 250);
+  const verdict = useQuery({
+    queryKey: ["preview", app, asked],
+    queryFn: () => {
+      const { environments, version } = JSON.parse(asked) as { environments: Record<string, Values>; version: string };
+      return preview(app, { title: "", environments, ...(version ? { version } : {}) });
+    },
+    enabled: asked !== '{"environments":{},"version":""}' && !wrong,
+    placeholderData: keepPreviousData,
+  });
+  const send = useAct(() => propose(app, { ...proposal, title: title || summary(changed, range) }), (change) => void navigate({ to: "/changes/$change", params: { change: change.id } }));
+  const submit = (event: FormEvent) => {
+    event.preventDefault();
+    if (dirty && !wrong) send.mutate(undefined);
+  };
+  const message = (environment: string, variable: string) =>
+    dirty ? verdict.data?.fields?.find(({ path }) => path === `environments.${environment}.variables.${variable}`)?.message : undefined;
+  return (
+    <form className="deciding" onSubmit={submit}>
+      <div className="side-by-side">
+        {environments.map(({ name, class: kind, schema, values }) => (
+          <section key={name} className="card" aria-label={name}>
+            <header><h2>{name} <span className="count">{kind}</span></h2></header>
+            <div className="body stack loose">
+              {Object.entries(schema.properties ?? {}).length === 0 && <p className="dim">This pattern leaves nothing to the team here.</p>}
+              {Object.entries(schema.properties ?? {}).map(([variable, one]) => {
+                const key = `${name}.${variable}`;
+                const was = typed(values?.[variable]);
+                const text = texts[key] ?? was;
+                return <SchemaField key={variable} name={variable} schema={one} text={text} was={was} changed={text !== was} error={message(name, variable)} onChange={(next) => setTexts((old) => ({ ...old, [key]: next }))} />;
+              })}
+            </div>
+          </section>
+        ))}
+      </div>
+      <aside className="stack sticky">
+        <Card title="The change">
+          <div className="stack">
+            <TextInput label="Title" placeholder={summary(changed, range) || "What it is for"} value={title} maxLength={200} onChange={(event) => setTitle(event.currentTarget.value)} />
+            <TextInput label="Pattern version" description={detail.data ? `Now ${detail.data.pattern.version}, from the range ${detail.data.pattern.range ?? "—"}` : undefined} placeholder={detail.data?.pattern.range} value={version} onChange={(event) => setVersion(event.currentTarget.value)} spellCheck={false} />
+            <div aria-live="polite" className="stack">
+              {!dirty ? <p className="dim">Change a value to see which lane it takes.</p> : wrong ? <p className="ink-bad">A value is outside its bounds.</p> : <Verdict preview={verdict.data} error={verdict.error} />}
+            </div>
+            <Wrong error={send.error} />
+            <div className="line">
+              <Button type="submit" size="sm" disabled={!dirty || wrong} loading={send.isPending}>Send{count > 0 ? ` ${plural(count, "change")}` : ""}</Button>
+              <Button variant="subtle" color="gray" size="sm" component={Link} to={`/apps/${app}`}>Cancel</Button>
+            </div>
+          </div>
+        </Card>
+      </aside>
+    </form>
+  );
+}
+
+function Verdict({ preview, error }: { preview?: Preview; error: unknown }) {
+  if (error) return <Wrong error={error} />;
+  if (!preview) return <p className="dim">Finding its lane…</p>;
+  if (preview.refused) {
+    return <Note tone="bad" title="It would be refused"><p><Sentence text={preview.refused} /></p>{preview.remedy && <p><Sentence text={preview.remedy} /></p>}</Note>;
+  }
+  return (
+    <>
+      <p className="line"><LaneTag lane={preview.lane} big /></p>
+      {preview.lane && <p className="dim small">{laneMeaning(preview.lane)}</p>}
+      <ul className="reasons">{preview.reasons.map((reason, i) => <li key={i}><Sentence text={reason.text} /></li>)}</ul>
+      {preview.held && <Note tone="hold"><p>An operator has to release it.</p></Note>}
+    </>
+  );
+}
+
+/** A title that says what changes, for who types none. */
+export function summary(changed: Record<string, Values>, version: string): string {
+  const parts = Object.entries(changed).flatMap(([environment, values]) => Object.entries(values).map(([name, value]) => `${environment}.${name} to ${value === null ? "its default" : typed(value)}`));
+  if (version) parts.push(`the pattern to ${version}`);
+  return parts.length === 0 ? "" : parts.length > 3 ? `Set ${parts.length} values` : `Set ${parts.join(", ")}`;
+}

@@ -1,0 +1,197 @@
+// One page to decide: what the change is, why it takes its lane, what it would do, and what is missing.
+import { Button } from "@mantine/core";
+import { IconArrowBackUp, IconGitBranch, IconGitMerge } from "@tabler/icons-react";
+import { useQuery } from "@tanstack/react-query";
+import { getRouteApi, Link } from "@tanstack/react-router";
+import { lazy, Suspense, useState, type ReactNode } from "react";
+import type { Change, ChangeDetail } from "../../api/types";
+import { Ask, Card, Id, LaneTag, laneMeaning, Note, Page, Sentence, State, StateIcon, Time, toneOf, Took } from "../../ui/parts";
+import { asPlan } from "../../ui/plan";
+import { PlanSummary, PlanTree } from "../../ui/PlanTree";
+import { word } from "../../ui/text";
+import { Live } from "../deploy/Live";
+import { Actions, Approvals } from "./Decide";
+import { Checks } from "./Checks";
+import { changeQuery, diffQuery } from "./queries";
+
+const Diff = lazy(() => import("../../ui/Diff").then(({ Diff }) => ({ default: Diff })));
+const route = getRouteApi("/changes/$change");
+
+export default function ChangePage() {
+  const { change: id } = route.useParams();
+  const query = useQuery(changeQuery(id));
+  const change = query.data?.change;
+  return (
+    <Page
+      title={change?.title ?? "Change"} width="wide"
+      crumbs={<><Link to="/changes">Changes</Link>{change && <>/ {change.kind === "app" ? <Link to="/apps/$app" params={{ app: change.subject }}>{change.subject}</Link> : <Link to="/patterns/$pattern" params={{ pattern: change.subject }}>{change.subject}</Link>}</>}</>}
+      below={change && (
+        <div className="line small dim">
+          <State state={change.state} big />
+          <LaneTag lane={change.lane} big />
+          <span className="line gap-4"><IconGitBranch size={14} aria-hidden /><code>{change.branch}</code></span>
+          <Id id={change.id} />
+          <span>updated <Time at={change.updatedAt} /></span>
+        </div>
+      )}
+      actions={query.data && <Actions detail={query.data} />}
+    >
+      <Ask query={query}>{(detail) => <Decide detail={detail} />}</Ask>
+    </Page>
+  );
+}
+
+function Decide({ detail }: { detail: ChangeDetail }) {
+  const { change, checks, certification, deployments } = detail;
+  const plans = checks.filter(({ detail }) => asPlan(detail));
+  return (
+    <>
+      {(change.why || change.remedy) && (
+        <Note tone={toneOf(change.state)} icon={<StateIcon state={change.state} size={16} />}>
+          {change.why && <p><Sentence text={change.why} /></p>}
+          {change.remedy && <p className="dim"><Sentence text={change.remedy} /></p>}
+        </Note>
+      )}
+      <div className="two">
+        <div className="stack loose">
+          <Card title={change.lane ? "Why this lane" : "What it does"} aside={change.lane ? <span className="dim small wide-only">{laneMeaning(change.lane)}</span> : undefined}>
+            {change.reasons.length === 0 ? <p className="dim">{change.kind === "pattern" ? "The source of a pattern differs, so the Center of Excellence decides." : "Its lane is being found."}</p> : (
+              <ul className="reasons">{change.reasons.map((reason, i) => <li key={i}><Sentence text={reason.text} /></li>)}</ul>
+            )}
+            {change.body && <p className="body-text dim">{change.body}</p>}
+          </Card>
+          {certification && <Effects detail={detail} />}
+          {plans.length > 0 && (
+            <Card title="Plan">
+              <div className="stack loose">
+                {plans.map((check) => (
+                  <div key={check.id} className="stack tight">
+                    <h3 className="line">{check.name.replace(/^plan: /, "")} <PlanSummary plan={asPlan(check.detail)!} /></h3>
+                    <PlanTree plan={asPlan(check.detail)!} />
+                  </div>
+                ))}
+              </div>
+            </Card>
+          )}
+          {deployments.length > 0 && (
+            <Card title="Deployments" count={deployments.length} flush>
+              {[...deployments].sort((a, b) => a.createdAt.localeCompare(b.createdAt)).map((d) => <Live key={d.id} deployment={d} />)}
+            </Card>
+          )}
+          <Checks change={change} checks={checks} />
+          <Files change={change} />
+        </div>
+        <aside className="stack loose">
+          {certification && <Approvals change={change} certification={certification} />}
+          <Facts change={change} />
+          <Timeline detail={detail} />
+        </aside>
+      </div>
+    </>
+  );
+}
+
+function Files({ change }: { change: Change }) {
+  const query = useQuery(diffQuery(change.id, change.head));
+  return (
+    <Card title="Files">
+      <Suspense fallback={<div className="skeleton" />}>
+        <Ask query={query} rows={2}>{({ files }) => (files ?? []).length === 0 ? <p className="dim">No file differs from main.</p> : <Diff files={files} />}</Ask>
+      </Suspense>
+    </Card>
+  );
+}
+
+/** What a new pattern version would do to every live instance. */
+function Effects({ detail }: { detail: ChangeDetail }) {
+  const { bump, version, reasons, instances } = detail.certification!;
+  const [opened, setOpened] = useState<string>();
+  const list = instances ?? [];
+  const breaking = list.filter((instance) => instance.breaking).length;
+  return (
+    <Card title={<>Version {version}</>} aside={<span className={`tag ${bump === "major" ? "tone-bad" : bump === "minor" ? "tone-busy" : "tone-quiet"}`}>{bump}</span>} flush>
+      <div className="pad"><ul className="reasons">{(reasons ?? []).map((reason) => <li key={reason}><Sentence text={reason} /></li>)}</ul></div>
+      {list.length === 0 ? <p className="pad dim">No live instance runs this pattern, so nothing running is affected.</p> : (
+        <>
+          <h3 className="pad line">Effect on {list.length === 1 ? "the live instance" : `${list.length} live instances`} {breaking > 0 ? <span className="ink-bad">{breaking} breaking</span> : <span className="ink-good">none breaking</span>}</h3>
+          <div className="scroll-x">
+            <table className="table">
+              <thead><tr><th scope="col">Instance</th><th scope="col">Now on</th><th scope="col">What it would do</th><th scope="col"><span className="hidden">Plan</span></th></tr></thead>
+              <tbody>
+                {[...list].sort((a, b) => Number(b.breaking) - Number(a.breaking)).map((instance) => {
+                  const key = `${instance.app} ${instance.environment}`;
+                  const plan = asPlan(instance.plan);
+                  return [
+                    <tr key={key}>
+                      <td className="nowrap"><Link className="link" to="/apps/$app" params={{ app: instance.app }}>{instance.app}</Link> <span className="dim">in</span> {instance.environment}</td>
+                      <td className="tabular">{instance.version}</td>
+                      <td>
+                        {instance.error ? <span className="ink-bad">{instance.error}</span> : instance.summary}
+                        {instance.breaking && <p className="ink-bad small">breaking{instance.destructive?.length ? <>: destroys or replaces {instance.destructive.map((address) => <code key={address}> {address}</code>)}</> : null}</p>}
+                        {instance.outOfBounds && instance.outOfBounds.length > 0 && <p className="ink-hold small">outside the new bounds: {instance.outOfBounds.join(", ")}</p>}
+                      </td>
+                      <td>{plan && <Button variant="subtle" color="gray" size="compact-xs" aria-expanded={opened === key} onClick={() => setOpened(opened === key ? undefined : key)}>Plan</Button>}</td>
+                    </tr>,
+                    plan && opened === key && <tr key={`${key} plan`}><td colSpan={4}><PlanTree plan={plan} /></td></tr>,
+                  ];
+                })}
+              </tbody>
+            </table>
+          </div>
+        </>
+      )}
+    </Card>
+  );
+}
+
+function Facts({ change }: { change: Change }) {
+  const reference = (label: string, id?: string) => id && <><dt>{label}</dt><dd><Link className="link mono" to="/changes/$change" params={{ change: id }}>{id}</Link></dd></>;
+  return (
+    <Card title="About">
+      <dl className="facts">
+        <dt>{change.kind === "app" ? "App" : "Pattern"}</dt><dd>{change.subject}</dd>
+        {change.team && <><dt>Team</dt><dd>{change.team}</dd></>}
+        {change.story && <><dt>Story</dt><dd><Link className="link mono" to="/changes" search={{ story: change.story }}>{change.story}</Link></dd></>}
+        {reference("Waits for", change.needs)}
+        {reference("Takes back", change.reverts)}
+        {reference("Taken back by", change.revert)}
+        {reference("Fixes", change.fixForward)}
+        <dt>Head</dt><dd><Id id={change.head} /></dd>
+        {change.main && <><dt>Main</dt><dd><Id id={change.main} /></dd></>}
+        {change.merged && <><dt>Merged as</dt><dd><Id id={change.merged} /></dd></>}
+        <dt>Revision</dt><dd className="tabular">{change.revision}</dd>
+        <dt>Opened</dt><dd><Time at={change.openedAt} /></dd>
+      </dl>
+    </Card>
+  );
+}
+
+interface Moment {
+  at: string;
+  icon: ReactNode;
+  text: ReactNode;
+}
+
+/** What happened, from what is known of the change, its checks, approvals and deployments. */
+function Timeline({ detail: { change, checks, certification, deployments } }: { detail: ChangeDetail }) {
+  const moments: Moment[] = [{ at: change.openedAt, icon: <IconGitBranch size={14} aria-hidden className="ink-quiet" />, text: "Opened" }];
+  for (const check of checks) {
+    if (check.finishedAt) moments.push({ at: check.finishedAt, icon: <StateIcon state={check.state} size={14} />, text: <>Check {check.name} {check.state === "held" ? "holds it" : check.state}</> });
+  }
+  for (const approval of certification?.approvals ?? []) {
+    moments.push({ at: approval.at, icon: <StateIcon state={approval.decision} size={14} />, text: <>{approval.name} {approval.decision} for {approval.discipline}</> });
+  }
+  for (const d of deployments) {
+    if (d.startedAt) moments.push({ at: d.startedAt, icon: d.trigger === "rollback" ? <IconArrowBackUp size={14} aria-hidden className="ink-hold" /> : <IconGitMerge size={14} aria-hidden className="ink-busy" />, text: <>{word(d.trigger === "change" ? "deploying" : d.trigger)} in {d.environment}</> });
+    if (d.finishedAt) moments.push({ at: d.finishedAt, icon: <StateIcon state={d.state} size={14} />, text: <>{word(d.state)} in {d.environment}, <Took from={d.startedAt} to={d.finishedAt} /></> });
+  }
+  if (!["checking", "merging"].includes(change.state)) moments.push({ at: change.updatedAt, icon: <StateIcon state={change.state} size={14} />, text: <strong>{word(change.state)}</strong> });
+  moments.sort((a, b) => a.at.localeCompare(b.at));
+  return (
+    <Card title="Timeline">
+      <ol className="timeline">
+        {moments.map(({ at, icon, text }, i) => <li key={i}>{icon}<span>{text}</span><span className="dim small push"><Time at={at} /></span></li>)}
+      </ol>
+    </Card>
+  );
+}

@@ -1,0 +1,120 @@
+// What can be decided about a change, by whom the server allows.
+import { Button, Textarea, TextInput } from "@mantine/core";
+import { IconCheck, IconX } from "@tabler/icons-react";
+import { useState } from "react";
+import type { Certification, Change, ChangeDetail } from "../../api/types";
+import { Confirm, useAct } from "../../ui/act";
+import { Card, Id, Note, Sentence, StateIcon, Time, Wrong } from "../../ui/parts";
+import { may, useMe } from "../account/queries";
+import { approve, close, declareFix, merge, reject, release } from "./queries";
+
+const over = new Set(["merged", "deployed", "rolled_back", "closed", "rejected"]);
+
+export function Actions({ detail: { change, heldDigest } }: { detail: ChangeDetail }) {
+  const me = useMe();
+  const [reason, setReason] = useState("");
+  const [broken, setBroken] = useState("");
+  const can = (permission: string) => (change.kind === "app" ? may(me, permission, change.team ?? "") : false);
+  if (over.has(change.state)) return null;
+  const mayClose = change.kind === "app" ? can("push_app") : may(me, "develop_pattern");
+  return (
+    <>
+      {mayClose && (
+        <Confirm label="Close" title="Close this change" go="Close the change" act={() => close(change.id, reason)} done="The change is closed.">
+          <p>It is not merged. Its branch stays, and a push opens it again.</p>
+          <Textarea label="Reason" value={reason} onChange={(event) => setReason(event.currentTarget.value)} maxLength={2000} autosize minRows={2} />
+        </Confirm>
+      )}
+      {can("deploy") && !change.fixForward && !change.reverts && change.kind === "app" && (
+        <Confirm label="Declare a fix" title="Declare a fix" go="Declare" ready={broken.startsWith("chg_")} act={() => declareFix(change.id, broken.trim())} done="The change may pass what was rolled back.">
+          <p>Where a change was rolled back, later ones stop. This one passes if it mends what was broken.</p>
+          <TextInput label="The change it fixes" placeholder="chg_…" value={broken} onChange={(event) => setBroken(event.currentTarget.value)} spellCheck={false} />
+        </Confirm>
+      )}
+      {change.state === "ready" && can("merge") && (
+        <Confirm label="Merge" variant="filled" title="Merge this change" go="Merge" act={() => merge(change.id)} done="The change is being merged.">
+          <p>Every check is green. It is merged into main and rolls out, environment by environment.</p>
+        </Confirm>
+      )}
+      {change.state === "held" && can("release_hold") && (
+        <Confirm label="Release" variant="filled" danger title="Release what is held" go="Release" act={() => release(change.id, heldDigest ?? "")} ready={!!heldDigest} done="The change goes on.">
+          <Note tone="hold"><p><Sentence text={change.why} /></p></Note>
+          <p>You release what this page shows, and nothing else: if it changes meanwhile, you are asked again.</p>
+          <dl className="facts"><dt>Digest</dt><dd><Id id={heldDigest} /></dd></dl>
+        </Confirm>
+      )}
+    </>
+  );
+}
+
+const disciplines = ["security", "operations", "development"] as const;
+
+/** Who decided, for which discipline, and the form for who may. */
+export function Approvals({ change, certification }: { change: Change; certification: Certification }) {
+  const me = useMe();
+  const approvals = certification.approvals ?? [];
+  const needed = disciplines.filter((discipline) => (certification.needed?.[discipline] ?? 0) > 0 || approvals.some((one) => one.discipline === discipline));
+  const own = change.authors.includes(me?.id ?? "");
+  const decided = approvals.find((one) => one.person === me?.id && one.digest === certification.digest);
+  const mine = disciplines.filter((discipline) => may(me, `approve_${discipline}`));
+  return (
+    <Card title="Approvals">
+      <div className="stack">
+        <ul className="stack">
+          {needed.map((discipline) => {
+            const those = approvals.filter((one) => one.discipline === discipline);
+            const have = those.filter((one) => one.decision === "approved" && one.digest === certification.digest).length;
+            const want = certification.needed?.[discipline] ?? 0;
+            const state = those.some((one) => one.decision === "rejected") ? "rejected" : have >= want ? "approved" : "pending";
+            return (
+              <li key={discipline} className="stack tight">
+                <span className="line"><StateIcon state={state} /><span className="strong">{discipline.charAt(0).toUpperCase() + discipline.slice(1)}</span><span className="dim small push tabular">{have} of {want}</span></span>
+                {those.map((one) => (
+                  <div key={one.person} className="small approval">
+                    <span>{one.name} {one.decision}{one.digest !== certification.digest && <span className="ink-hold"> an earlier content</span>} <span className="dim"><Time at={one.at} /></span></span>
+                    {one.reason && <p className="dim wrap">“{one.reason}”</p>}
+                  </div>
+                ))}
+              </li>
+            );
+          })}
+        </ul>
+        <p className="small dim line">Binds to <Id id={certification.digest} /></p>
+        {change.state === "review" && mine.length > 0 && (
+          own ? <Note tone="quiet"><p>You wrote part of this change, so somebody else decides about it.</p></Note>
+            : decided ? <Note tone="quiet"><p>You have {decided.decision} it for {decided.discipline}. One person counts for one discipline.</p></Note>
+              : <DecisionForm change={change} certification={certification} mine={mine} />
+        )}
+        {change.state === "review" && mine.length === 0 && <p className="small dim">People of these disciplines in the Center of Excellence decide.</p>}
+      </div>
+    </Card>
+  );
+}
+
+function DecisionForm({ change, certification, mine }: { change: Change; certification: Certification; mine: readonly string[] }) {
+  const [discipline, setDiscipline] = useState(mine[0]!);
+  const [reason, setReason] = useState("");
+  // What is approved is what this page showed when the person began to look, not what came since.
+  const [digest, setDigest] = useState(certification.digest);
+  const yes = useAct(() => approve(change.id, { discipline, digest, reason }), "Approved.");
+  const no = useAct(() => reject(change.id, { discipline, digest, reason }), "Rejected.");
+  const stale = digest !== certification.digest;
+  return (
+    <form className="stack decision" onSubmit={(event) => event.preventDefault()}>
+      {mine.length > 1 && (
+        <div className="pills" role="group" aria-label="For the discipline">
+          {mine.map((one) => <button key={one} type="button" className={`pill button${one === discipline ? " active" : ""}`} aria-pressed={one === discipline} onClick={() => setDiscipline(one)}>{one}</button>)}
+        </div>
+      )}
+      <Textarea label={`Decide for ${discipline}`} placeholder="Why; needed to reject" value={reason} onChange={(event) => setReason(event.currentTarget.value)} maxLength={4000} autosize minRows={2} maxRows={10} />
+      {stale && (
+        <Note tone="hold" action={<Button variant="default" onClick={() => setDigest(certification.digest)}>I have looked</Button>}><p>The change, or an instance it affects, is different since you began to look.</p></Note>
+      )}
+      <Wrong error={yes.error ?? no.error} />
+      <div className="line">
+        <Button leftSection={<IconCheck size={14} />} disabled={stale} loading={yes.isPending} onClick={() => { no.reset(); yes.mutate(undefined); }}>Approve</Button>
+        <Button variant="default" leftSection={<IconX size={14} />} disabled={stale || !reason.trim()} loading={no.isPending} onClick={() => { yes.reset(); no.mutate(undefined); }}>Reject</Button>
+      </div>
+    </form>
+  );
+}

@@ -1,0 +1,23 @@
+import { Link } from "@tanstack/react-router";
+import type { Deployment } from "../../api/types";
+import { State, StateIcon, Time, Took } from "../../ui/parts";
+
+export const kindWords = { release: "release", infrastructure: "infrastructure run", destroy: "removal" } as const;
+
+/** A deployment as a line of a list. */
+export function DeploymentRow({ deployment: d, without }: { deployment: Deployment; without?: "app" }) {
+  return (
+    <Link to="/deployments/$deployment" params={{ deployment: d.id }} className="row-link row-deploy">
+      <span className="line nowrap-line">
+        <span className="wide-hidden"><StateIcon state={d.state} /></span>
+        <span className="stack tight minimal">
+          <span className="clip strong">{without === "app" ? d.environment : <>{d.app} <span className="dim">in</span> {d.environment}</>}</span>
+          <span className="dim small clip">#{d.number} · {kindWords[d.kind]}{d.trigger !== "change" && ` · ${d.trigger}`}{d.reason && ` · ${d.reason}`}</span>
+        </span>
+      </span>
+      <span className="dim small wide-only"><Took from={d.startedAt} to={d.finishedAt} /></span>
+      <span className="wide-only"><State state={d.state} /></span>
+      <span className="dim small end"><Time at={d.finishedAt ?? d.startedAt ?? d.createdAt} /></span>
+    </Link>
+  );
+}

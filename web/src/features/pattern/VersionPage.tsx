@@ -1,0 +1,90 @@
+import { Button } from "@mantine/core";
+import { useQuery } from "@tanstack/react-query";
+import { getRouteApi, Link } from "@tanstack/react-router";
+import { lazy, Suspense } from "react";
+import type { PatternVariable, PatternVersion } from "../../api/types";
+import { Ask, Card, Id, Page, State, Time } from "../../ui/parts";
+import { bounds } from "../../ui/schema";
+import { show, word } from "../../ui/text";
+import { teamsWhere, useMe } from "../account/queries";
+import { versionQuery } from "./queries";
+
+const Markdown = lazy(() => import("../../ui/Markdown"));
+const route = getRouteApi("/patterns/$pattern/$version");
+
+export default function VersionPage() {
+  const { pattern, version } = route.useParams();
+  const me = useMe();
+  const query = useQuery(versionQuery(pattern, version));
+  const found = query.data;
+  return (
+    <Page
+      title={`${pattern} ${version}`} width="wide" heading={<>{pattern} <span className="tabular">{version}</span></>}
+      crumbs={<><Link to="/patterns">Patterns</Link> / <Link to="/patterns/$pattern" params={{ pattern }}>{pattern}</Link></>}
+      below={found && <div className="line small dim"><State state={found.state} big />{found.recommended && <span className="tag tone-busy big">Recommended</span>}<Id id={found.digest} /><span>published <Time at={found.createdAt} /></span></div>}
+      actions={found?.recommended && teamsWhere(me, "create_app").length > 0 && <Button component={Link} to={`/apps/new?pattern=${encodeURIComponent(pattern)}`}>Create an app</Button>}
+    >
+      <Ask query={query}>
+        {(version) => (
+          <div className="two">
+            <div className="stack loose">
+              <Interface version={version} />
+              <Card title="Readme">{version.readme ? <Suspense fallback={<div className="skeleton" />}><Markdown text={version.readme} /></Suspense> : <p className="dim">It has none.</p>}</Card>
+            </div>
+            <aside className="stack loose">
+              <Card title="About">
+                <dl className="facts">
+                  {Object.entries(version.manifest?.spec.approvals ?? {}).length > 0 && <><dt>Approvals</dt><dd>{Object.entries(version.manifest?.spec.approvals ?? {}).map(([discipline, count]) => `${count} ${discipline}`).join(", ")}</dd></>}
+                  {version.manifest?.spec.release.driver && <><dt>Rollout</dt><dd>{version.manifest.spec.release.driver}</dd></>}
+                  <dt>Commit</dt><dd><Id id={version.commit} /></dd>
+                  {version.change && <><dt>Change</dt><dd><Link className="link mono" to="/changes/$change" params={{ change: version.change }}>{version.change}</Link></dd></>}
+                </dl>
+              </Card>
+              <Card title="Outputs" count={version.interface.outputs?.length ?? 0}>
+                {(version.interface.outputs ?? []).length === 0 ? <p className="dim">None.</p> : <ul>{version.interface.outputs!.map((output) => <li key={output}><code>{output}</code></li>)}</ul>}
+              </Card>
+            </aside>
+          </div>
+        )}
+      </Ask>
+    </Page>
+  );
+}
+
+const control = { team: "The team", coe: "The Center of Excellence", platform: "Flywheel itself" } as const;
+
+function Interface({ version }: { version: PatternVersion }) {
+  const order = { team: 0, coe: 1, platform: 2 };
+  const variables = [...(version.interface.variables ?? [])].sort((a, b) => order[a.control] - order[b.control] || a.name.localeCompare(b.name));
+  return (
+    <Card title="Variables" count={variables.length} flush>
+      <div className="scroll-x" tabIndex={0} role="region" aria-label="Variables">
+        <table className="table">
+          <thead><tr><th scope="col">Variable</th><th scope="col">Who sets it</th><th scope="col">Bounds</th><th scope="col">Default</th></tr></thead>
+          <tbody>
+            {variables.map((variable) => (
+              <tr key={variable.name}>
+                <td><code className="strong">{variable.name}</code> <span className="dim small">{variable.type}</span>{variable.description && <p className="dim small">{variable.description}</p>}</td>
+                <td className="nowrap">{control[variable.control] ?? word(variable.control)}</td>
+                <td><Limits variable={variable} classes={version.manifest?.spec.variables?.[variable.name]?.classes} /></td>
+                <td>{variable.sensitive ? <span className="dim">sensitive</span> : variable.required ? <span className="dim">required</span> : <code>{show(variable.default)}</code>}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </Card>
+  );
+}
+
+function Limits({ variable, classes }: { variable: PatternVariable; classes?: Record<string, object> }) {
+  const general = bounds(variable.bounds ?? {});
+  const special = Object.entries(classes ?? {});
+  if (!general && special.length === 0) return <span className="dim">—</span>;
+  return (
+    <>
+      {general && <span className="tabular">{general}</span>}
+      {special.map(([name, limits]) => <p key={name} className="small dim tabular">{name}: {bounds({ ...variable.bounds, ...limits })}</p>)}
+    </>
+  );
+}

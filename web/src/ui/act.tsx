@@ -1,0 +1,45 @@
+// Dialogs in which somebody does something: what goes wrong is said there, and what was typed stays.
+import { Button, Modal } from "@mantine/core";
+import { notifications } from "@mantine/notifications";
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useState, type FormEvent, type ReactNode } from "react";
+import { Wrong } from "./parts";
+
+/** Does something and then fetches everything anew that it may have changed. */
+export function useAct<A, R>(act: (argument: A) => Promise<R>, done?: string | ((result: R) => void)) {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: act,
+    onSuccess: (result: R) => {
+      void client.invalidateQueries({ predicate: (query) => query.queryKey[0] !== "me" });
+      if (typeof done === "string") notifications.show({ message: done, autoClose: 4000, withBorder: true });
+      else done?.(result);
+    },
+  });
+}
+
+/** A button that opens a dialog, which asks before it acts. */
+export function Confirm({ label, title, children, go, act, done, danger, variant = "default", leftSection, ready = true, size }: {
+  label: ReactNode; title: string; children: ReactNode | (() => ReactNode); go: string; act: () => Promise<unknown>; done?: string; danger?: boolean;
+  variant?: string; leftSection?: ReactNode; ready?: boolean; size?: string;
+}) {
+  const [opened, setOpened] = useState(false);
+  const run = useAct(act, done);
+  const submit = (event: FormEvent) => {
+    event.preventDefault();
+    if (!ready) return;
+    run.mutate(undefined, { onSuccess: () => setOpened(false) });
+  };
+  return (
+    <>
+      <Button variant={variant} color={danger && variant !== "default" ? "red.8" : undefined} leftSection={leftSection} size={size ?? "xs"} onClick={() => { run.reset(); setOpened(true); }}>{label}</Button>
+      <Modal opened={opened} onClose={() => setOpened(false)} title={title}>
+        <form className="stack" onSubmit={submit}>
+          {typeof children === "function" ? (opened ? children() : null) : children}
+          <Wrong error={run.error} />
+          <div className="line"><Button type="submit" color={danger ? "red.8" : undefined} loading={run.isPending} disabled={!ready}>{go}</Button><Button variant="subtle" color="gray" onClick={() => setOpened(false)}>Cancel</Button></div>
+        </form>
+      </Modal>
+    </>
+  );
+}
