@@ -203,11 +203,12 @@ func (s *Service) createUser(ctx context.Context, in *createUserInput) (*userOut
 	return userAnswer(s.CreateUser(ctx, User{Name: b.Name, Title: b.Title, Admin: b.Admin, Disciplines: b.Disciplines}, b.Password))
 }
 
-type userInput struct {
+// UserPath names a person in a path. It is exported because huma reads embedded structs only then.
+type UserPath struct {
 	User string `path:"user" maxLength:"100" doc:"Name or id"`
 }
 
-func (s *Service) getUser(ctx context.Context, in *userInput) (*userOutput, error) {
+func (s *Service) getUser(ctx context.Context, in *UserPath) (*userOutput, error) {
 	if err := From(ctx).Require(ViewUsers, ""); err != nil {
 		return nil, err
 	}
@@ -217,7 +218,7 @@ func (s *Service) getUser(ctx context.Context, in *userInput) (*userOutput, erro
 }
 
 type editUserInput struct {
-	userInput
+	UserPath
 	IfMatch string `header:"If-Match"`
 	Body    struct {
 		Title       *string   `json:"title,omitempty" minLength:"1" maxLength:"200"`
@@ -239,7 +240,7 @@ type passwordOutput struct {
 	}
 }
 
-func (s *Service) resetPassword(ctx context.Context, in *userInput) (*passwordOutput, error) {
+func (s *Service) resetPassword(ctx context.Context, in *UserPath) (*passwordOutput, error) {
 	password, err := s.ResetPassword(ctx, in.User)
 	out := &passwordOutput{CacheControl: cacheControl(password)}
 	out.Body.Password = password
@@ -278,11 +279,12 @@ func (s *Service) createTeam(ctx context.Context, in *createTeamInput) (*teamOut
 	return teamAnswer(s.CreateTeam(ctx, in.Body.Name, in.Body.Title))
 }
 
-type teamInput struct {
+// TeamPath names a team in a path.
+type TeamPath struct {
 	Team string `path:"team" maxLength:"100" doc:"Name"`
 }
 
-func (s *Service) getTeam(ctx context.Context, in *teamInput) (*teamOutput, error) {
+func (s *Service) getTeam(ctx context.Context, in *TeamPath) (*teamOutput, error) {
 	if err := From(ctx).Require(ViewTeam, ""); err != nil {
 		return nil, err
 	}
@@ -292,7 +294,7 @@ func (s *Service) getTeam(ctx context.Context, in *teamInput) (*teamOutput, erro
 }
 
 type renameTeamInput struct {
-	teamInput
+	TeamPath
 	IfMatch string `header:"If-Match"`
 	Body    struct {
 		Title string `json:"title" minLength:"1" maxLength:"200"`
@@ -303,13 +305,13 @@ func (s *Service) renameTeam(ctx context.Context, in *renameTeamInput) (*teamOut
 	return teamAnswer(s.RenameTeam(ctx, in.Team, in.IfMatch, in.Body.Title))
 }
 
-func (s *Service) deleteTeam(ctx context.Context, in *teamInput) (*struct{}, error) {
+func (s *Service) deleteTeam(ctx context.Context, in *TeamPath) (*struct{}, error) {
 	return nil, s.DeleteTeam(ctx, in.Team)
 }
 
 type putMemberInput struct {
-	teamInput
-	userInput
+	TeamPath
+	UserPath
 	Body struct {
 		Role Role `json:"role" enum:"owner,operator,developer,viewer"`
 	}
@@ -320,8 +322,8 @@ func (s *Service) putMember(ctx context.Context, in *putMemberInput) (*teamOutpu
 }
 
 type deleteMemberInput struct {
-	teamInput
-	userInput
+	TeamPath
+	UserPath
 }
 
 func (s *Service) deleteMember(ctx context.Context, in *deleteMemberInput) (*teamOutput, error) {

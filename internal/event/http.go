@@ -40,16 +40,17 @@ func (s *Service) Routes(api *web.API) {
 	}, s.stream)
 }
 
-type selection struct {
+// Selection says which events. It is exported because huma reads embedded structs only then.
+type Selection struct {
 	Subject string   `query:"subject" maxLength:"200" doc:"Id or name of the thing it happened to"`
 	App     string   `query:"app" maxLength:"200" doc:"Name of the app"`
 	Types   []string `query:"type" maxItems:"20" doc:"Types, comma-separated; a trailing * matches the rest"`
 }
 
-func (i selection) filter() Filter { return Filter{Subject: i.Subject, App: i.App, Types: i.Types} }
+func (i Selection) filter() Filter { return Filter{Subject: i.Subject, App: i.App, Types: i.Types} }
 
 type listInput struct {
-	selection
+	Selection
 	web.Paging
 }
 
@@ -92,7 +93,7 @@ func (s *Service) list(ctx context.Context, in *listInput) (*web.Page[CloudEvent
 }
 
 type streamInput struct {
-	selection
+	Selection
 	LastEventID string `header:"Last-Event-ID" maxLength:"20" doc:"Continue after this event"`
 	After       string `query:"after" maxLength:"20" doc:"The same, for a first connection; 0 is the beginning"`
 }

@@ -27,24 +27,26 @@ func (s *Service) Routes(api *web.API) {
 	}, s.delete)
 }
 
-type placeInput struct {
+// Place is where a secret belongs. It is exported because huma reads embedded structs only then.
+type Place struct {
 	App         string `path:"app" maxLength:"100" doc:"Name of the app"`
 	Environment string `path:"environment" maxLength:"100" doc:"Name of the environment"`
 }
 
 // list answers one page with everything: an app has few secrets.
-func (s *Service) list(ctx context.Context, in *placeInput) (*web.Page[Secret], error) {
+func (s *Service) list(ctx context.Context, in *Place) (*web.Page[Secret], error) {
 	secrets, err := s.List(ctx, in.App, in.Environment)
 	return web.Paged(secrets, len(secrets), func(Secret) any { return nil }), err
 }
 
-type nameInput struct {
-	placeInput
+// PlaceAndName is one secret.
+type PlaceAndName struct {
+	Place
 	Name string `path:"name" pattern:"^[A-Za-z_][A-Za-z0-9_.-]{0,99}$" patternDescription:"letter or underscore first, then letters, digits, underscore, dot, dash"`
 }
 
 type setInput struct {
-	nameInput
+	PlaceAndName
 	Body struct {
 		Value string `json:"value" maxLength:"65536" doc:"At least 4 characters"`
 	}
@@ -57,6 +59,6 @@ func (s *Service) set(ctx context.Context, in *setInput) (*setOutput, error) {
 	return &setOutput{Body: secret}, err
 }
 
-func (s *Service) delete(ctx context.Context, in *nameInput) (*struct{}, error) {
+func (s *Service) delete(ctx context.Context, in *PlaceAndName) (*struct{}, error) {
 	return nil, s.Delete(ctx, in.App, in.Environment, in.Name)
 }

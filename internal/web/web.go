@@ -63,8 +63,12 @@ type API struct {
 	Metrics      *prometheus.Registry // for a feature's own metrics
 	Authenticate Authenticate
 
+	config   huma.Config
 	document func() ([]byte, error)
 }
+
+// Config lets huma find its configuration behind this type.
+func (a *API) Config() huma.Config { return a.config }
 
 // Document returns the OpenAPI description of every operation registered before its first call.
 func (a *API) Document() ([]byte, error) { return a.document() }
@@ -112,8 +116,8 @@ func New(o Options) (*Server, error) {
 	}, []string{"method", "route", "status"})
 	metrics.MustRegister(s.duration, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
-	s.API = &API{Router: router, Metrics: metrics, Authenticate: o.Authenticate}
-	s.API.API = humachi.New(router.With(s.authenticate, s.idempotent), description(o.Version))
+	s.API = &API{Router: router, Metrics: metrics, Authenticate: o.Authenticate, config: description(o.Version)}
+	s.API.API = humachi.New(router.With(s.authenticate, s.idempotent), s.API.config)
 	s.API.UseMiddleware(signedIn)
 	s.API.document = sync.OnceValues(func() ([]byte, error) {
 		return json.MarshalIndent(s.API.OpenAPI(), "", "  ")
