@@ -133,6 +133,16 @@ func SaveInstance(tx *db.Tx, i Instance) error {
 	return err
 }
 
+// OfTeam says what still belongs to a team, for example "the app storefront", or "" if nothing does.
+func OfTeam(tx *db.Tx, team string) (string, error) {
+	var name string
+	err := tx.QueryRow(`select name from app where team = $1 and state <> 'removed' order by name limit 1`, team).Scan(&name)
+	if errors.Is(err, db.ErrNoRows) {
+		return "", nil
+	}
+	return "the app " + name, err
+}
+
 // Visible returns a test of whether the actor may see an app, for lists over many apps.
 func Visible(tx *db.Tx, actor account.Actor) (func(app string) bool, error) {
 	if actor.SeesAll() {

@@ -175,10 +175,7 @@ func (s *Service) gate(_ context.Context, c change.Change, dir string, log io.Wr
 	if m.Metadata.Name != c.Subject {
 		return "", nil, fault.New(fault.Invalid, "manifest.name_differs", "pattern.yaml describes %q, but this is the repository of %q.", m.Metadata.Name, c.Subject)
 	}
-	problems, err := tofu.Gate(dir, s.Allowed)
-	if err != nil {
-		return "", nil, err
-	}
+	problems := tofu.Gate(dir, s.Allowed)
 	if err := refuse("gate.refused", "The pattern uses what no pattern may use", problems, log); err != nil {
 		return "", nil, err
 	}
@@ -221,17 +218,27 @@ func (s *Service) validate(ctx context.Context, _ change.Change, dir string, log
 }
 
 func (s *Service) test(ctx context.Context, _ change.Change, dir string, log io.Writer) (string, any, error) {
-	report, err := s.Engine.Test(ctx, dir, log)
+	runs, err := s.Engine.Test(ctx, dir)
 	if err != nil {
 		return "", nil, err
 	}
-	if report.Failed > 0 {
-		return "", nil, fault.New(fault.Invalid, "pattern.test_failed", "%d of %d test runs of the pattern failed.", report.Failed, report.Failed+report.Passed).Do("Its output is in the check's log.")
+	failed := 0
+	for _, r := range runs {
+		fmt.Fprintf(log, "%s %s: %s\n", r.File, r.Name, r.Status)
+		for _, p := range r.Problems {
+			fmt.Fprintf(log, "  %s:%d:%d %s\n", p.File, p.Line, p.Column, p.Message)
+		}
+		if r.Status == "fail" || r.Status == "error" {
+			failed++
+		}
 	}
-	if report.Passed == 0 {
+	switch {
+	case failed > 0:
+		return "", nil, fault.New(fault.Invalid, "pattern.test_failed", "%d of %d test runs of the pattern failed.", failed, len(runs)).Do("Its output is in the check's log.")
+	case len(runs) == 0:
 		return "no tests: a pattern should bring tests/*.tftest.hcl", nil, nil
 	}
-	return fmt.Sprintf("%d test runs passed", report.Passed), nil, nil
+	return fmt.Sprintf("%d test runs passed", len(runs)), runs, nil
 }
 
 // interfaceOf compares the interface with the newest certified version and proposes the next version.

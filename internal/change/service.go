@@ -16,6 +16,7 @@ import (
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/git"
 	"flywheel.dev/flywheel/internal/pattern"
+	"flywheel.dev/flywheel/internal/runlog"
 )
 
 // Service opens, processes, merges and shows changes. The func fields are feedback against the import
@@ -26,6 +27,7 @@ type Service struct {
 	Git      *git.Host
 	Patterns *pattern.Service
 	Builder  *app.Builder
+	Logs     *runlog.Store
 	Log      *slog.Logger
 	BaseURL  string // of the pages, for the answer on the pusher's terminal
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/durable"
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/runlog"
 )
 
 // Service admits, runs and shows deployments.
@@ -297,6 +299,38 @@ func (s *Service) Get(ctx context.Context, id string) (d Deployment, err error) 
 		return err
 	})
 	return d, err
+}
+
+// OfChange returns the deployments of a change with their steps, the first one first.
+func (s *Service) OfChange(ctx context.Context, id string) (found []Deployment, err error) {
+	found, err = s.List(ctx, Filter{Change: id, Limit: 100})
+	if err != nil {
+		return nil, err
+	}
+	slices.Reverse(found)
+	err = s.DB.Read(ctx, func(tx *db.Tx) error {
+		for i := range found {
+			if found[i].Steps, err = Steps(tx, found[i].ID); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return found, err
+}
+
+// Fenced fails unless token is the current fence of the instance: a run that was overtaken may not
+// write the state.
+func Fenced(tx *db.Tx, instance string, token int64) error {
+	var now int64
+	err := tx.QueryRow(`select fence from instance where id = $1`, instance).Scan(&now)
+	if err != nil {
+		return err
+	}
+	if now != token {
+		return errLost
+	}
+	return nil
 }
 
 // List returns the deployments that match, newest first, of apps the actor may see.

@@ -1,0 +1,377 @@
+package deploy
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"gocloud.dev/blob"
+
+	"flywheel.dev/flywheel/internal/app"
+	"flywheel.dev/flywheel/internal/change"
+	"flywheel.dev/flywheel/internal/db"
+	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/local"
+	"flywheel.dev/flywheel/internal/pattern"
+	"flywheel.dev/flywheel/internal/runlog"
+	"flywheel.dev/flywheel/internal/secret"
+	"flywheel.dev/flywheel/internal/tofu"
+)
+
+// Runs makes infrastructure runs: the plans that changes and certifications ask for, and the plans and
+// applies of deployments.
+type Runs struct {
+	DB       *db.DB
+	Engine   *tofu.Service
+	Policies *tofu.Policies
+	Patterns *pattern.Service
+	Secrets  *secret.Service
+	Blobs    *blob.Bucket
+	Agent    *local.Client
+	Logs     *runlog.Store
+	Dir      string // one folder a run
+}
+
+// planned is a plan as a decision needs it.
+type planned = change.Planned
+
+// version returns the certified version that a desired state names. Only certified digests are applied.
+func (r *Runs) version(ctx context.Context, digest string) (v pattern.Version, err error) {
+	err = r.DB.Read(ctx, func(tx *db.Tx) error { v, err = r.Patterns.ByDigest(tx, digest); return err })
+	if err == nil && v.State != pattern.Certified && v.State != pattern.Deprecated {
+		err = fault.New(fault.Forbidden, "pattern.not_certified", "%s %s is %s, so nothing is deployed with it.", v.Pattern, v.Version, v.State).
+			Do("Move the app to a certified version.")
+	}
+	return v, err
+}
+
+// workspace prepares the pattern once for all its instances.
+func (r *Runs) workspace(ctx context.Context, digest string) (tofu.Workspace, error) {
+	dir, err := r.Patterns.Unpack(ctx, digest)
+	if err != nil {
+		return tofu.Workspace{}, err
+	}
+	return r.Engine.Prepare(ctx, digest, dir)
+}
+
+// variables returns what the module is given: of the desired variables those it declares (an
+// environment holds values for every pattern), and the artifact.
+func variables(v pattern.Version, d app.Desired) map[string]any {
+	out := map[string]any{}
+	for _, declared := range v.Interface.Variables {
+		if value, set := d.Variables[declared.Name]; set {
+			out[declared.Name] = value
+		}
+	}
+	if name := v.Manifest.Spec.Artifact.Variable; name != "" {
+		out[name] = d.Artifact
+	}
+	return out
+}
+
+// run returns the engine run of a deployment. Its id is the workflow's, so that the plan of a released
+// deployment is a new one.
+func (r *Runs) run(ctx context.Context, d Deployment, log io.Writer) (tofu.Run, pattern.Version, error) {
+	target := d.Desired
+	if d.Kind == Destroy {
+		target = d.Previous // what is destroyed is destroyed as it was deployed
+	}
+	v, err := r.version(ctx, target.Digest)
+	if d.Kind == Destroy && fault.Is(err, "pattern.not_certified") {
+		err = nil // a retired pattern must not keep an app from being removed
+	}
+	if err != nil {
+		return tofu.Run{}, v, err
+	}
+	workspace, err := r.workspace(ctx, target.Digest)
+	if err != nil {
+		return tofu.Run{}, v, err
+	}
+	return tofu.Run{
+		ID: d.workflow(), Dir: filepath.Join(r.Dir, d.workflow()), Instance: d.Instance, Workspace: workspace, Fence: d.fence,
+		Destroy: d.Kind == Destroy, Variables: variables(v, target), Log: log,
+	}, v, nil
+}
+
+// log opens the deployment's log, with the secrets of its place hidden.
+func (r *Runs) log(ctx context.Context, d Deployment) (*runlog.Writer, map[string]string, error) {
+	values, err := r.Secrets.Resolve(ctx, d.App, d.Environment)
+	if err != nil {
+		return nil, nil, err
+	}
+	hide := []string{}
+	for _, v := range values {
+		hide = append(hide, v)
+	}
+	w, err := r.Logs.Open(d.ID, hide...)
+	return w, values, err
+}
+
+// prepare brings everything an apply needs to where it is needed: the workspace, the artifact and the
+// secrets. All of it is content-addressed or replaced whole, so that it may run again.
+func (r *Runs) prepare(ctx context.Context, d Deployment) outcome {
+	log, secrets, err := r.log(ctx, d)
+	if err != nil {
+		return failed(err)
+	}
+	defer log.Close()
+	fmt.Fprintf(log, "prepare %s %s for %s in %s\n", d.Desired.Pattern, d.Desired.Version, d.App, d.Environment)
+	if _, _, err := r.run(ctx, d, log); err != nil {
+		return failed(err)
+	}
+	if d.Kind == Destroy {
+		return outcome{}
+	}
+	agent := *r.Agent
+	agent.Fence = d.fence
+	if err := agent.PutSecrets(ctx, d.Instance, secrets); err != nil {
+		return failed(err)
+	}
+	if err := r.bring(ctx, &agent, d.Desired.Artifact); err != nil {
+		return failed(err)
+	}
+	// A pattern may run artifacts of its own beside the app's.
+	for _, value := range d.Desired.Variables {
+		if digest, ok := value.(string); ok && strings.HasPrefix(digest, "sha256:") {
+			if err := r.bring(ctx, &agent, digest); err != nil {
+				return failed(err)
+			}
+		}
+	}
+	return outcome{}
+}
+
+// bring gives the agent an artifact that it does not have.
+func (r *Runs) bring(ctx context.Context, agent *local.Client, digest string) error {
+	if digest == "" || digest == "none" {
+		return nil
+	}
+	if there, err := agent.HasArtifact(ctx, digest); err != nil || there {
+		return err
+	}
+	content, err := app.OpenArtifact(ctx, r.Blobs, digest)
+	if err != nil {
+		return err
+	}
+	defer content.Close()
+	return agent.PutArtifact(ctx, digest, content)
+}
+
+// plan makes the deployment's own plan: against the world as it is now, which may differ from when the
+// change was planned.
+func (r *Runs) plan(ctx context.Context, d Deployment) (planned, outcome) {
+	log, _, err := r.log(ctx, d)
+	if err != nil {
+		return planned{}, failed(err)
+	}
+	defer log.Close()
+	fmt.Fprintln(log, "plan")
+	run, v, err := r.run(ctx, d, log)
+	if err != nil {
+		return planned{}, failed(err)
+	}
+	result, err := r.Engine.Plan(ctx, run)
+	if err != nil {
+		return planned{}, engineFailed(result, err)
+	}
+	p := summarise(result.Plan, v.Manifest.Spec.Stateful)
+	fmt.Fprintln(log, p.Summary)
+	return p, outcome{Detail: p.Summary}
+}
+
+// summarise turns a plan into what a decision needs.
+func summarise(p *tofu.Plan, stateful []string) planned {
+	count := map[tofu.Action]int{}
+	for _, c := range p.Changes {
+		count[c.Action]++
+	}
+	words := []string{}
+	for _, a := range []tofu.Action{tofu.Create, tofu.Update, tofu.Replace, tofu.Delete} {
+		if count[a] > 0 {
+			words = append(words, fmt.Sprintf("%d to %s", count[a], a))
+		}
+	}
+	if len(words) == 0 {
+		words = []string{"nothing to change"}
+	}
+	return planned{Summary: strings.Join(words, ", "), Digest: p.Digest(), Destructive: p.Destructive(tofu.Stateful(stateful)), Tree: p}
+}
+
+// policy evaluates the policies over the deployment's plan.
+func (r *Runs) policy(ctx context.Context, d Deployment) outcome {
+	run, _, err := r.run(ctx, d, io.Discard)
+	if err != nil {
+		return failed(err)
+	}
+	refused, warnings, err := r.evaluate(ctx, run)
+	if err != nil {
+		return failed(err)
+	}
+	if len(refused) > 0 {
+		return outcome{Failed: "A policy refuses it: " + strings.Join(refused, "; "), Code: "policy.refused"}
+	}
+	if len(warnings) > 0 {
+		return outcome{Detail: strings.Join(warnings, "; ")}
+	}
+	return outcome{Detail: "every policy passes"}
+}
+
+func (r *Runs) evaluate(ctx context.Context, run tofu.Run) (refused, warnings []string, err error) {
+	text, err := r.Engine.PlanJSON(run)
+	if err != nil {
+		return nil, nil, err
+	}
+	results, err := r.Policies.Judge(ctx, text)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, x := range results {
+		switch {
+		case x.Pass:
+		case x.Enforcement == tofu.Advisory:
+			warnings = append(warnings, x.Message)
+		default:
+			refused = append(refused, x.Message)
+		}
+	}
+	return refused, warnings, nil
+}
+
+// apply applies exactly the plan that was made and judged.
+func (r *Runs) apply(ctx context.Context, d Deployment) outcome {
+	log, _, err := r.log(ctx, d)
+	if err != nil {
+		return failed(err)
+	}
+	defer log.Close()
+	fmt.Fprintln(log, "apply")
+	run, _, err := r.run(ctx, d, log)
+	if err != nil {
+		return failed(err)
+	}
+	result, err := r.Engine.Apply(ctx, run)
+	if err != nil {
+		return engineFailed(result, err)
+	}
+	if err := r.Engine.Close(ctx, run); err != nil {
+		fmt.Fprintf(log, "the run's folder could not be tidied: %v\n", err)
+	}
+	return outcome{}
+}
+
+// engineFailed turns the end of an engine run into a step's outcome: the first diagnostics say why.
+func engineFailed(result tofu.Result, err error) outcome {
+	out := failed(err)
+	messages := []string{}
+	for _, d := range result.Diagnostics {
+		if d.Severity == "error" && len(messages) < 3 {
+			messages = append(messages, strings.TrimSpace(strings.Join([]string{d.Summary, d.Detail}, ": ")))
+		}
+	}
+	if len(messages) > 0 {
+		out.Failed = strings.Join(messages, " ")
+	}
+	if result.Outcome == tofu.Interrupted {
+		out.Interrupted, out.Addresses = true, result.MayExist
+		out.Failed = "The engine was killed in the middle."
+		if len(result.MayExist) > 0 {
+			out.Failed += " These may exist without being recorded: " + strings.Join(result.MayExist, ", ") + "."
+		}
+	}
+	return out
+}
+
+// outputs returns the outputs of an instance's state.
+func (r *Runs) outputs(ctx context.Context, instance string) (map[string]any, error) {
+	text, err := r.Engine.States.Current(ctx, instance)
+	if err != nil || len(text) == 0 {
+		return nil, err
+	}
+	var state struct {
+		Outputs map[string]struct {
+			Value any `json:"value"`
+		} `json:"outputs"`
+	}
+	if err := json.Unmarshal(text, &state); err != nil {
+		return nil, err
+	}
+	out := map[string]any{}
+	for name, o := range state.Outputs {
+		out[name] = o.Value
+	}
+	return out, nil
+}
+
+// PlanChange plans what an app's change would do to one instance. It has no secrets and cannot write
+// the state.
+func (r *Runs) PlanChange(ctx context.Context, c change.Change, environment string, desired app.Desired) (p planned, err error) {
+	log, err := r.Logs.Open(c.Workflow() + ".plan-" + environment)
+	if err != nil {
+		return p, err
+	}
+	defer log.Close()
+	var instance app.Instance
+	err = r.DB.Write(ctx, func(tx *db.Tx) (err error) {
+		instance, err = app.EnsureInstance(tx, c.Subject, environment)
+		return err
+	})
+	if err != nil {
+		return p, err
+	}
+	destroy := desired.IsZero()
+	if destroy {
+		if instance.Deployed.IsZero() {
+			return planned{Summary: "nothing is deployed there"}, nil
+		}
+		desired = instance.Deployed
+	}
+	v, err := r.version(ctx, desired.Digest)
+	if err != nil {
+		return p, err
+	}
+	workspace, err := r.workspace(ctx, desired.Digest)
+	if err != nil {
+		return p, err
+	}
+	id := c.Workflow() + "." + environment
+	return r.look(ctx, tofu.Run{
+		ID: id, Dir: filepath.Join(r.Dir, id), Instance: instance.ID, Workspace: workspace, Destroy: destroy, Variables: variables(v, desired), Log: log,
+	}, v.Manifest.Spec.Stateful)
+}
+
+// PlanInstance plans a live instance as it would be on an uncertified pattern, in the sandbox.
+func (r *Runs) PlanInstance(ctx context.Context, id string, instance app.Instance, desired app.Desired, moduleDir string, stateful []string) (p planned, err error) {
+	workspace, err := r.Engine.Prepare(ctx, desired.Digest, moduleDir)
+	if err != nil {
+		return p, err
+	}
+	old, err := r.version(ctx, instance.Deployed.Digest)
+	if err != nil {
+		return p, err
+	}
+	return r.look(ctx, tofu.Run{
+		ID: id, Dir: filepath.Join(r.Dir, id), Instance: instance.ID, Workspace: workspace, Untrusted: true, Variables: variables(old, desired),
+	}, stateful)
+}
+
+// look plans, judges and forgets: nothing of the run is kept.
+func (r *Runs) look(ctx context.Context, run tofu.Run, stateful []string) (p planned, err error) {
+	defer os.RemoveAll(run.Dir)
+	result, err := r.Engine.Plan(ctx, run)
+	if err != nil {
+		if out := engineFailed(result, err); fault.From(err).Kind != fault.Internal {
+			return p, fault.New(fault.Invalid, "plan.failed", "%s", out.Failed).Because(err)
+		}
+		return p, err
+	}
+	p = summarise(result.Plan, stateful)
+	p.Refused, p.Warnings, err = r.evaluate(ctx, run)
+	if closing := r.Engine.Close(context.WithoutCancel(ctx), run); closing != nil && err == nil {
+		err = closing
+	}
+	return p, err
+}

@@ -1,0 +1,303 @@
+package server
+
+import (
+	"archive/tar"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"flywheel.dev/flywheel/internal/db"
+	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/git"
+)
+
+// A backup is a tar.gz: the database first, then repositories as bundles, then artifacts. In this order
+// everything the database names is in the backup, because blobs and commits are written before the rows
+// that name them. Keys are told apart (keys.tar beside it), so that a stolen backup opens no secret.
+
+func backupCommand() *cobra.Command {
+	var o Options
+	c := &cobra.Command{
+		Use:   "backup FILE",
+		Short: "Copy the database, repositories and artifacts while Flywheel runs",
+		Long: `Write a backup to FILE, and the keys to FILE.keys: keep the two apart, because together they open
+every secret. It works while Flywheel runs.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := configure(c.Flags()); err != nil {
+				return err
+			}
+			if err := backup(c.Context(), o, args[0]); err != nil {
+				return err
+			}
+			fmt.Fprintf(c.ErrOrStderr(), "Backup written to %s, keys to %s.keys: keep them apart.\n", args[0], args[0])
+			return nil
+		},
+	}
+	c.Flags().StringVar(&o.Data, "data", defaultData(), "data folder of the running Flywheel")
+	c.Flags().StringVar(&o.DatabaseURL, "database-url", "", "its database (default: SQLite in the data folder)")
+	return c
+}
+
+func restoreCommand() *cobra.Command {
+	var o Options
+	var keys string
+	c := &cobra.Command{
+		Use:   "restore FILE",
+		Short: "Restore a backup into an empty data folder",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := configure(c.Flags()); err != nil {
+				return err
+			}
+			if keys == "" {
+				keys = args[0] + ".keys"
+			}
+			return restore(c.Context(), o, args[0], keys)
+		},
+	}
+	c.Flags().StringVar(&o.Data, "data", defaultData(), "empty data folder to restore into")
+	c.Flags().StringVar(&o.DatabaseURL, "database-url", "", "empty PostgreSQL database (default: SQLite in the data folder)")
+	c.Flags().StringVar(&keys, "keys", "", "the file with the keys (default: FILE.keys)")
+	return c
+}
+
+func backup(ctx context.Context, o Options, file string) (err error) {
+	o, err = withDefaults(o)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(o.Data, "repos")); err != nil {
+		return fault.New(fault.Invalid, "backup.no_data", "%s is not a data folder of Flywheel.", o.Data).Do("Say --data.")
+	}
+	work, err := os.MkdirTemp(o.Data, ".backup-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(work)
+	part := file + ".part"
+	out, err := os.OpenFile(part, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(part) // it is gone under this name once the backup is whole
+	defer out.Close()
+	zip := gzip.NewWriter(out)
+	archive := tar.NewWriter(zip)
+
+	dump := filepath.Join(work, "database")
+	if err := dumpDatabase(ctx, o, dump); err != nil {
+		return err
+	}
+	if err := addFile(archive, dump, "database"); err != nil {
+		return err
+	}
+	host := &git.Host{Root: filepath.Join(o.Data, "repos")}
+	repos, err := host.List()
+	if err != nil {
+		return err
+	}
+	for _, r := range repos {
+		bundle := filepath.Join(work, "bundle")
+		f, err := os.Create(bundle)
+		if err != nil {
+			return err
+		}
+		err = errors.Join(host.Bundle(ctx, r, f), f.Close())
+		if err != nil {
+			return err
+		}
+		if err := addFile(archive, bundle, "repos/"+r.String()+".bundle"); err != nil {
+			return err
+		}
+	}
+	if err := addFolder(archive, filepath.Join(o.Data, "blobs"), "blobs"); err != nil {
+		return err
+	}
+	if err := errors.Join(archive.Close(), zip.Close(), out.Sync()); err != nil {
+		return err
+	}
+	if err := backupKeys(o, file+".keys"); err != nil {
+		return err
+	}
+	return os.Rename(part, file)
+}
+
+func backupKeys(o Options, file string) error {
+	out, err := os.OpenFile(file, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	archive := tar.NewWriter(out)
+	if err := addFolder(archive, filepath.Join(o.Data, "keys"), "keys"); err != nil {
+		return err
+	}
+	agentKey := filepath.Join(o.Agent, "secret.key")
+	if _, err := os.Stat(agentKey); err == nil {
+		if err := addFile(archive, agentKey, "agent/secret.key"); err != nil {
+			return err
+		}
+	}
+	return errors.Join(archive.Close(), out.Sync())
+}
+
+// dumpDatabase writes a consistent copy: SQLite by `vacuum into`, PostgreSQL by pg_dump.
+func dumpDatabase(ctx context.Context, o Options, file string) error {
+	if postgres(o.DatabaseURL) {
+		cmd := exec.CommandContext(ctx, "pg_dump", "--format=custom", "--no-owner", "--file="+file, "--dbname="+o.DatabaseURL)
+		if said, err := cmd.CombinedOutput(); err != nil {
+			return fault.New(fault.Unavailable, "backup.pg_dump", "pg_dump failed: %s", strings.TrimSpace(string(said))).Do("Install the PostgreSQL client of the server's version.").Because(err)
+		}
+		return nil
+	}
+	d, err := db.Open(ctx, o.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	_, err = d.SQL.ExecContext(ctx, "vacuum into ?", file)
+	return err
+}
+
+func postgres(url string) bool {
+	return strings.HasPrefix(url, "postgres://") || strings.HasPrefix(url, "postgresql://")
+}
+
+func addFile(archive *tar.Writer, file, name string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if err := archive.WriteHeader(&tar.Header{Name: name, Size: info.Size(), Mode: int64(info.Mode().Perm()), ModTime: info.ModTime()}); err != nil {
+		return err
+	}
+	_, err = io.CopyN(archive, f, info.Size())
+	return err
+}
+
+func addFolder(archive *tar.Writer, dir, name string) error {
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		rel, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		return addFile(archive, path, name+"/"+filepath.ToSlash(rel))
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func restore(ctx context.Context, o Options, file, keys string) error {
+	o, err := withDefaults(o)
+	if err != nil {
+		return err
+	}
+	if entries, err := os.ReadDir(o.Data); err == nil && len(entries) > 0 {
+		return fault.New(fault.Conflict, "restore.not_empty", "%s is not empty.", o.Data).Do("Give --data a new folder; nothing is overwritten.")
+	}
+	if err := os.MkdirAll(o.Data, 0o700); err != nil {
+		return err
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return fault.New(fault.Invalid, "restore.unreadable", "The backup %s cannot be read.", file).Because(err)
+	}
+	defer f.Close()
+	zip, err := gzip.NewReader(f)
+	if err != nil {
+		return fault.New(fault.Invalid, "restore.damaged", "%s is not a backup of Flywheel.", file).Because(err)
+	}
+	if err := unpackBackup(o.Data, zip); err != nil {
+		return err
+	}
+	k, err := os.Open(keys)
+	if err != nil {
+		return fault.New(fault.Invalid, "restore.no_keys", "The keys %s cannot be read; without them no secret and no state can be opened.", keys).Do("Say --keys.").Because(err)
+	}
+	defer k.Close()
+	if err := unpackBackup(o.Data, k); err != nil {
+		return err
+	}
+	dump := filepath.Join(o.Data, "database")
+	if postgres(o.DatabaseURL) {
+		said, err := exec.CommandContext(ctx, "pg_restore", "--no-owner", "--exit-on-error", "--dbname="+o.DatabaseURL, dump).CombinedOutput()
+		if err != nil {
+			return fault.New(fault.Unavailable, "restore.pg_restore", "pg_restore failed: %s", strings.TrimSpace(string(said))).Because(err)
+		}
+		if err := os.Remove(dump); err != nil {
+			return err
+		}
+	} else if err := os.Rename(dump, o.DatabaseURL); err != nil {
+		return err
+	}
+	host := &git.Host{Root: filepath.Join(o.Data, "repos")}
+	return restoreRepos(ctx, host, filepath.Join(o.Data, "repos"))
+}
+
+func restoreRepos(ctx context.Context, host *git.Host, root string) error {
+	bundles, err := filepath.Glob(filepath.Join(root, "*", "*.bundle"))
+	if err != nil {
+		return err
+	}
+	for _, b := range bundles {
+		f, err := os.Open(b)
+		if err != nil {
+			return err
+		}
+		r := git.Repo{Kind: git.Kind(filepath.Base(filepath.Dir(b))), Name: strings.TrimSuffix(filepath.Base(b), ".bundle")}
+		err = errors.Join(host.Restore(ctx, r, f), f.Close(), os.Remove(b))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func unpackBackup(dir string, r io.Reader) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	archive := tar.NewReader(r)
+	for {
+		h, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fault.New(fault.Invalid, "restore.damaged", "The backup is damaged.").Because(err)
+		}
+		if err := root.MkdirAll(filepath.Dir(h.Name), 0o700); err != nil {
+			return err
+		}
+		f, err := root.OpenFile(h.Name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(f, archive)
+		if err = errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+	}
+}

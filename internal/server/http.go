@@ -1,0 +1,231 @@
+package server
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"net/http"
+	"os"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"flywheel.dev/flywheel/internal/account"
+	"flywheel.dev/flywheel/internal/app"
+	"flywheel.dev/flywheel/internal/certify"
+	"flywheel.dev/flywheel/internal/change"
+	"flywheel.dev/flywheel/internal/db"
+	"flywheel.dev/flywheel/internal/deploy"
+	"flywheel.dev/flywheel/internal/event"
+	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/web"
+)
+
+// routes registers the operations that are composed of several features.
+func (s *Server) routes(api *web.API) {
+	(&event.Service{DB: s.DB, Log: s.Events, Visible: s.visibleEvents}).Routes(api)
+	huma.Register(api, huma.Operation{OperationID: "get-change", Method: http.MethodGet, Path: "/api/v1/changes/{change}", Tags: []string{"changes"},
+		Summary: "One change with everything needed to decide"}, s.getChange)
+	huma.Register(api, huma.Operation{OperationID: "get-change-log", Method: http.MethodGet, Path: "/api/v1/changes/{change}/log/{check}", Tags: []string{"changes"},
+		Summary: "Log of a check; with follow, until it ends"}, s.getChangeLog)
+	huma.Register(api, huma.Operation{OperationID: "get-home", Method: http.MethodGet, Path: "/api/v1/home", Tags: []string{"home"},
+		Summary: "What is moving, and what waits for a decision"}, s.getHome)
+	huma.Register(api, huma.Operation{OperationID: "create-artifact", Method: http.MethodPost, Path: "/api/v1/artifacts", Tags: []string{"patterns"},
+		Summary: "Upload an artifact that a pattern runs beside the app's", DefaultStatus: http.StatusCreated, MaxBodyBytes: 512 << 20}, s.createArtifact)
+}
+
+// visibleEvents returns the events of apps that the actor may see, and those of no app.
+func (s *Server) visibleEvents(ctx context.Context, events []event.Event) (seen []event.Event, err error) {
+	err = s.DB.Read(ctx, func(tx *db.Tx) error {
+		may, err := app.Visible(tx, account.From(ctx))
+		if err != nil {
+			return err
+		}
+		for _, e := range events {
+			if e.App == "" || may(e.App) {
+				seen = append(seen, e)
+			}
+		}
+		return nil
+	})
+	return seen, err
+}
+
+// ChangeDetail is one change with everything needed to decide about it.
+type ChangeDetail struct {
+	Change        change.Change          `json:"change"`
+	Checks        []change.Check         `json:"checks"`
+	Deployments   []deploy.Deployment    `json:"deployments" doc:"Its deployments, the first one first, with their steps"`
+	Certification *certify.Certification `json:"certification,omitempty" doc:"Of a pattern change: effects and approvals"`
+	HeldDigest    string                 `json:"heldDigest,omitempty" doc:"What a release of the held change binds to"`
+	MayDecide     []string               `json:"mayDecide" doc:"Disciplines the reader may decide for; release when the reader may release it"`
+}
+
+type changeInput struct {
+	Change string `path:"change"`
+}
+
+type changeOutput struct {
+	Body ChangeDetail
+}
+
+func (s *Server) getChange(ctx context.Context, in *changeInput) (*changeOutput, error) {
+	out := &changeOutput{}
+	d := &out.Body
+	var err error
+	if d.Change, d.Checks, err = s.Changes.Get(ctx, in.Change); err != nil {
+		return nil, err
+	}
+	if d.Deployments, err = s.Deploy.OfChange(ctx, in.Change); err != nil {
+		return nil, err
+	}
+	d.MayDecide = []string{}
+	actor := account.From(ctx)
+	if d.Change.Kind == change.OfPattern {
+		found, err := s.Certify.Get(ctx, d.Change)
+		switch {
+		case err == nil:
+			d.Certification = &found
+		case fault.From(err).Kind != fault.NotFound:
+			return nil, err
+		}
+		for _, discipline := range account.Disciplines() {
+			if actor.Can(account.Approve(discipline), "") {
+				d.MayDecide = append(d.MayDecide, discipline)
+			}
+		}
+	}
+	if d.Change.State == change.Held {
+		d.HeldDigest = d.Change.HeldDigest()
+		if actor.Can(account.HoldRelease, d.Change.Team) {
+			d.MayDecide = append(d.MayDecide, "release")
+		}
+	}
+	return out, nil
+}
+
+type changeLogInput struct {
+	Change string `path:"change"`
+	Check  string `path:"check" doc:"Name of the check, for example tests"`
+	Follow bool   `query:"follow" doc:"Go on until the check ends"`
+}
+
+func (s *Server) getChangeLog(ctx context.Context, in *changeLogInput) (*huma.StreamResponse, error) {
+	find := func() (change.Check, error) {
+		_, checks, err := s.Changes.Get(ctx, in.Change)
+		for _, k := range checks {
+			if k.Name == in.Check {
+				return k, nil
+			}
+		}
+		if err == nil {
+			err = fault.Missing("check", in.Check)
+		}
+		return change.Check{}, err
+	}
+	k, err := find()
+	if err != nil {
+		return nil, err
+	}
+	over := func() bool {
+		now, err := find()
+		return err != nil || now.State != change.CheckRunning
+	}
+	return &huma.StreamResponse{Body: func(h huma.Context) {
+		h.SetHeader("Content-Type", "text/plain; charset=utf-8")
+		if k.Log != "" {
+			// The reader may leave at any time; there is nobody left to tell then.
+			_ = s.Changes.Logs.Read(h.Context(), k.Log, h.BodyWriter(), in.Follow, over)
+		}
+	}}, nil
+}
+
+// Home is what a person looks at first.
+type Home struct {
+	Moving  []Item `json:"moving" doc:"Changes and deployments that the platform works on"`
+	Waiting []Item `json:"waiting" doc:"What waits for a person's decision"`
+}
+
+// Item is a change or a deployment in a list of both.
+type Item struct {
+	Change     *change.Change     `json:"change,omitempty"`
+	Deployment *deploy.Deployment `json:"deployment,omitempty"`
+}
+
+type homeOutput struct {
+	Body Home
+}
+
+func (s *Server) getHome(ctx context.Context, _ *struct{}) (*homeOutput, error) {
+	out := &homeOutput{Body: Home{Moving: []Item{}, Waiting: []Item{}}}
+	for _, state := range []change.State{change.Checking, change.Merging, change.Merged, change.Waiting, change.Review, change.Held, change.Ready, change.Blocked} {
+		found, err := s.Changes.List(ctx, change.Filter{State: state, Limit: 50})
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range found {
+			switch c.State {
+			case change.Merged:
+				if c.Kind == change.OfPattern {
+					continue // published: nothing moves any more
+				}
+				fallthrough
+			case change.Checking, change.Merging, change.Waiting:
+				out.Body.Moving = append(out.Body.Moving, Item{Change: &c})
+			default:
+				out.Body.Waiting = append(out.Body.Waiting, Item{Change: &c})
+			}
+		}
+	}
+	for _, state := range []deploy.State{deploy.Running, deploy.Waiting, deploy.Held} {
+		found, err := s.Deploy.List(ctx, deploy.Filter{State: state, Limit: 50})
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range found {
+			if d.Plan = nil; d.State == deploy.Held {
+				out.Body.Waiting = append(out.Body.Waiting, Item{Deployment: &d})
+			} else {
+				out.Body.Moving = append(out.Body.Moving, Item{Deployment: &d})
+			}
+		}
+	}
+	return out, nil
+}
+
+type artifactInput struct {
+	RawBody []byte `contentType:"application/gzip"`
+}
+
+type artifactOutput struct {
+	Body struct {
+		Digest string `json:"digest"`
+		Size   int64  `json:"size"`
+	}
+}
+
+// createArtifact stores an artifact of a pattern: what runs beside the app's own.
+func (s *Server) createArtifact(ctx context.Context, in *artifactInput) (*artifactOutput, error) {
+	if err := account.From(ctx).Require(account.DevelopPattern, ""); err != nil {
+		return nil, err
+	}
+	file, err := os.CreateTemp(s.Options.Data+"/work", "upload-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(file.Name())
+	defer file.Close()
+	sum := sha256.New()
+	if _, err := io.MultiWriter(file, sum).Write(in.RawBody); err != nil {
+		return nil, err
+	}
+	out := &artifactOutput{}
+	out.Body.Digest = "sha256:" + hex.EncodeToString(sum.Sum(nil))
+	out.Body.Size, err = app.PutArtifact(ctx, s.Blobs, out.Body.Digest, file)
+	if err != nil {
+		return nil, err
+	}
+	return out, s.DB.Write(ctx, func(tx *db.Tx) error {
+		return account.Audit(tx, account.Entry{Action: "artifact.upload", Subject: out.Body.Digest, Decision: "allowed"})
+	})
+}
