@@ -141,7 +141,8 @@ func reattachAt(reattach string, port int) (string, error) {
 	return string(b), err
 }
 
-// exitOf says how a command ended: its exit code, and whether a signal killed it.
+// exitOf says how a command ended: its exit code, and whether it was killed. One that an interrupt ended
+// was not: it had not come so far as to catch it.
 func exitOf(err error) (code int, killed bool) {
 	var inside *sandbox.ExitError
 	var plain *exec.ExitError
@@ -149,9 +150,9 @@ func exitOf(err error) (code int, killed bool) {
 	case err == nil:
 		return 0, false
 	case errors.As(err, &inside):
-		return inside.Code, inside.Signal != 0
+		return inside.Code, inside.Signal != 0 && inside.Signal != syscall.SIGINT
 	case errors.As(err, &plain):
-		return plain.ExitCode(), plain.ExitCode() < 0
+		return supervisor.ExitOf(plain)
 	}
 	return -1, true
 }

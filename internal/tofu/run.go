@@ -108,7 +108,7 @@ func (s *Service) Close(ctx context.Context, r Run) error {
 	if _, err := os.Stat(r.erroredState()); err == nil {
 		return fault.New(fault.Conflict, "run.unrecovered", "Run %s holds a state that is not stored.", r.ID).Do("Recover the run first.")
 	}
-	return errors.Join(os.RemoveAll(r.work()), os.RemoveAll(r.out()), os.Remove(r.planJSON()), s.States.Revoke(ctx, r.ID))
+	return errors.Join(os.RemoveAll(r.work()), os.RemoveAll(r.out()), os.RemoveAll(r.planJSON()), s.States.Revoke(ctx, r.ID))
 }
 
 // PlanJSON returns the plan of a run as `show -json` printed it. It holds sensitive values.

@@ -10,10 +10,12 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/tofu"
 	"flywheel.dev/flywheel/internal/tofu/supervisor"
@@ -220,6 +222,58 @@ func TestAnApplyOutlivesTheServerThatStartedIt(t *testing.T) {
 		}
 		if versions, err := p.States.Versions(t.Context(), "ins_a"); err != nil || len(versions) != 1 {
 			t.Errorf("the apply ran %d times, %v", len(versions), err)
+		}
+	})
+}
+
+func TestAnApplyWaitsForAServerThatRestarts(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine tofu.Engine) {
+		p := start(t, engine)
+		module, reached, release := slow(t)
+		r := p.run(t, "ins_a", module)
+		ended := p.background(t.Context(), t, r)
+		eventually(t, "the apply is under way", func() bool { return exists(reached) })
+		p.stop()
+		os.WriteFile(release, nil, 0o600)
+		eventually(t, "the apply has made everything", func() bool {
+			log, _ := os.ReadFile(r.ApplyLog())
+			return strings.Contains(string(log), "terraform_data.last: Creation complete")
+		})
+		p.stop = p.serve(t)
+		if o := <-ended; o.err != nil || o.Outcome != tofu.Succeeded {
+			t.Fatalf("%+v, %v\n%s", o.Result, o.err, logs(r))
+		}
+		if state, err := p.States.Current(t.Context(), "ins_a"); err != nil || !strings.Contains(string(state), `"last"`) {
+			t.Errorf("state: %s, %v", state, err)
+		}
+	})
+}
+
+func TestAnOvertakenApplyKeepsItsStateForAnOperator(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine tofu.Engine) {
+		p := start(t, engine)
+		var fence atomic.Int64
+		fence.Store(1)
+		p.States.Fenced = func(_ *db.Tx, _ string, token int64) error {
+			if token != fence.Load() {
+				return fault.New(fault.Stale, "instance.fenced", "A newer run has the instance.")
+			}
+			return nil
+		}
+		module, reached, release := slow(t)
+		r := p.run(t, "ins_a", module)
+		ended := p.background(t.Context(), t, r)
+		eventually(t, "the apply is under way", func() bool { return exists(reached) })
+		fence.Store(2)
+		os.WriteFile(release, nil, 0o600)
+		if o := <-ended; o.Outcome == tofu.Succeeded || o.err == nil {
+			t.Fatalf("%+v, %v\n%s", o.Result, o.err, logs(r))
+		}
+		if state, err := p.States.Current(t.Context(), "ins_a"); err != nil || strings.Contains(string(state), `"last"`) {
+			t.Errorf("it wrote: %s, %v", state, err)
+		}
+		if err := p.Close(t.Context(), r); !fault.Is(err, "run.unrecovered") {
+			t.Errorf("what it made is forgotten: %v", err)
 		}
 	})
 }

@@ -85,6 +85,7 @@ type platform struct {
 	db     *db.DB
 	runs   string
 	socket string
+	stop   func() // answering the engines
 	count  int
 }
 
@@ -102,7 +103,8 @@ func start(t testing.TB, engine tofu.Engine) *platform {
 		Engine: engine, Dir: t.TempDir(), States: &tofu.States{DB: d, Keeper: keeper}, StateURL: "unix:" + p.socket,
 		Grace: 5 * time.Second, ServeProvider: serveProvider,
 	}
-	t.Cleanup(p.serve(t))
+	p.stop = p.serve(t)
+	t.Cleanup(func() { p.stop() })
 	return p
 }
 

@@ -301,9 +301,16 @@ func (s *supervisor) exit(err error) (code int, killed bool) {
 	case err == nil:
 		return 0, false
 	case errors.As(err, &exit):
-		return exit.ExitCode(), exit.ExitCode() < 0
+		return ExitOf(exit)
 	}
 	return -1, true
+}
+
+// ExitOf says how a command ended: its exit code, and whether it was killed. One that an interrupt ended
+// was not: it had not come so far as to catch it.
+func ExitOf(err *exec.ExitError) (code int, killed bool) {
+	status, ok := err.Sys().(syscall.WaitStatus)
+	return err.ExitCode(), ok && status.Signaled() && status.Signal() != syscall.SIGINT
 }
 
 // wait waits for the end of a command. A cancel request or the timeout interrupts it; one grace later it
