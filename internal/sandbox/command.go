@@ -91,6 +91,7 @@ type Cmd struct {
 	copying   sync.WaitGroup // of standard error
 	alive     context.Context
 	ended     context.CancelFunc // of alive
+	open      []io.Closer        // what listens for the command
 
 	reason error         // why we stopped it; read it after gone
 	gone   chan struct{} // closed when everything inside is dead and the host has its things back
@@ -392,6 +393,9 @@ func (c *Cmd) abandon() {
 func (c *Cmd) release() {
 	defer close(c.gone)
 	c.ended()
+	for _, o := range c.open {
+		o.Close()
+	}
 	if c.limits != nil {
 		if err := c.limits.exceeded(); err != nil {
 			c.stop(err)

@@ -69,7 +69,7 @@ func (c *Cmd) listenInside(port int) (net.Listener, error) {
 	}
 	listener, err := net.FileListener(file)
 	if err == nil {
-		context.AfterFunc(c.alive, func() { listener.Close() })
+		c.open = append(c.open, listener)
 	}
 	return listener, err
 }
@@ -96,7 +96,7 @@ func (c *Cmd) listen(f Forward) error {
 	if err != nil {
 		return err
 	}
-	context.AfterFunc(c.alive, func() { listener.Close() })
+	c.open = append(c.open, listener)
 	go c.join(listener, func() (net.Conn, error) { return c.Dial(c.alive, f.Port) })
 	return nil
 }

@@ -46,7 +46,7 @@ func (c *Cmd) serveProxy(p *Proxy) (string, error) {
 		BaseContext: func(net.Listener) context.Context { return c.alive },
 	}
 	go server.Serve(listener)
-	context.AfterFunc(c.alive, func() { server.Close() })
+	c.open = append(c.open, server)
 	return "http://" + listener.Addr().String(), nil
 }
 
@@ -61,7 +61,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		host = net.JoinHostPort(strings.Trim(host, "[]"), port)
 	}
 	switch {
-	case r.URL.Host == "":
+	case r.URL.Host == "" || r.Method != http.MethodConnect && r.URL.Scheme != "http":
 		http.Error(w, "This is a proxy.", http.StatusBadRequest)
 	case !p.allows(host, port):
 		p.refuse(host)

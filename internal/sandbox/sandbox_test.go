@@ -84,6 +84,7 @@ type running struct {
 	*Cmd
 	out   *bufio.Reader
 	input io.Writer
+	drain *sync.Once
 }
 
 func start(t testing.TB, ctx context.Context, s *Sandbox, spec Spec) running {
@@ -98,7 +99,7 @@ func start(t testing.TB, ctx context.Context, s *Sandbox, spec Spec) running {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	result := running{cmd, bufio.NewReader(r), input}
+	result := running{cmd, bufio.NewReader(r), input, new(sync.Once)}
 	t.Cleanup(func() {
 		input.Close()
 		result.end()
@@ -109,7 +110,7 @@ func start(t testing.TB, ctx context.Context, s *Sandbox, spec Spec) running {
 // end kills the command and waits for its end.
 func (r running) end() error {
 	r.Signal(syscall.SIGKILL)
-	go io.Copy(io.Discard, r.out)
+	r.drain.Do(func() { go io.Copy(io.Discard, r.out) })
 	return r.Wait()
 }
 
@@ -513,7 +514,7 @@ func TestLimitsEndTheCommandAndSaySo(t *testing.T) {
 				t.Error(out, err)
 			}
 			memory = program(t, "use memory", "100")
-			memory.Memory = 256 << 20
+			memory.Memory = 1 << 30
 			if out, err := run(t, s, memory); err != nil {
 				t.Error("below the limit:", out, err)
 			}
