@@ -17,8 +17,8 @@ type Service struct {
 	DB  *db.DB
 	Log *Log
 	// Visible returns those of the events that the actor of the context may see. It is asked anew for
-	// every batch, so that a stream stops showing what its reader may no longer see. Without it nobody
-	// sees anything.
+	// every batch, so that a stream stops showing what its reader may no longer see, and may reuse the
+	// slice. Without it nobody sees anything.
 	Visible func(ctx context.Context, events []Event) ([]Event, error)
 }
 
@@ -72,6 +72,10 @@ func (s *Service) list(ctx context.Context, in *listInput) (*web.Page[CloudEvent
 		if err != nil {
 			return nil, err
 		}
+		more := len(events) == in.Limit
+		if more {
+			before = events[len(events)-1].Seq
+		}
 		visible, err := s.visible(ctx, events)
 		if err != nil {
 			return nil, err
@@ -83,10 +87,9 @@ func (s *Service) list(ctx context.Context, in *listInput) (*web.Page[CloudEvent
 				return page, nil
 			}
 		}
-		if len(events) < in.Limit {
+		if !more {
 			return page, nil
 		}
-		before = events[len(events)-1].Seq
 	}
 	page.Body.Next = web.Cursor(before)
 	return page, nil
