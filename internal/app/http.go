@@ -25,11 +25,11 @@ func (s *Service) Routes(api *web.API) {
 		Summary: "Change an environment"}, s.updateEnvironmentHTTP)
 }
 
-type listInput struct {
+type appListInput struct {
 	web.Paging
 }
 
-func (s *Service) listHTTP(ctx context.Context, in *listInput) (*web.Page[Detail], error) {
+func (s *Service) listHTTP(ctx context.Context, in *appListInput) (*web.Page[Detail], error) {
 	after := ""
 	if _, err := in.After(&after); err != nil {
 		return nil, err
@@ -38,45 +38,45 @@ func (s *Service) listHTTP(ctx context.Context, in *listInput) (*web.Page[Detail
 	return web.Paged(found, in.Limit, func(d Detail) any { return d.Name }), err
 }
 
-type createInput struct {
+type appCreateInput struct {
 	Body Create
 }
 
-type createOutput struct {
+type appCreateOutput struct {
 	Body struct {
 		App    App    `json:"app"`
 		Change string `json:"change" doc:"The change that brings the skeleton and the first deployments"`
 	}
 }
 
-func (s *Service) createHTTP(ctx context.Context, in *createInput) (*createOutput, error) {
-	out := &createOutput{}
+func (s *Service) createHTTP(ctx context.Context, in *appCreateInput) (*appCreateOutput, error) {
+	out := &appCreateOutput{}
 	var err error
 	out.Body.App, out.Body.Change, err = s.Create(ctx, in.Body)
 	return out, err
 }
 
-type getInput struct {
+type appGetInput struct {
 	App string `path:"app"`
 }
 
-type getOutput struct {
+type appGetOutput struct {
 	Body Detail
 }
 
-func (s *Service) getHTTP(ctx context.Context, in *getInput) (*getOutput, error) {
+func (s *Service) getHTTP(ctx context.Context, in *appGetInput) (*appGetOutput, error) {
 	d, err := s.Get(ctx, in.App)
-	return &getOutput{d}, err
+	return &appGetOutput{d}, err
 }
 
-type environmentsOutput struct {
+type appEnvironmentsOutput struct {
 	Body struct {
 		Items []Environment `json:"items"`
 	}
 }
 
-func (s *Service) environmentsHTTP(ctx context.Context, _ *struct{}) (*environmentsOutput, error) {
-	out := &environmentsOutput{}
+func (s *Service) environmentsHTTP(ctx context.Context, _ *struct{}) (*appEnvironmentsOutput, error) {
+	out := &appEnvironmentsOutput{}
 	var err error
 	out.Body.Items, err = s.ListEnvironments(ctx)
 	return out, err
@@ -96,26 +96,26 @@ func (b environmentBody) environment() Environment {
 	return Environment{Name: b.Name, Class: b.Class, After: b.After, Target: b.Target, OnNewer: b.OnNewer, Values: b.Values}
 }
 
-type environmentOutput struct {
+type appEnvironmentOutput struct {
 	Body Environment
 }
 
-type createEnvironmentInput struct {
+type appCreateEnvironmentInput struct {
 	Body environmentBody
 }
 
-func (s *Service) createEnvironmentHTTP(ctx context.Context, in *createEnvironmentInput) (*environmentOutput, error) {
+func (s *Service) createEnvironmentHTTP(ctx context.Context, in *appCreateEnvironmentInput) (*appEnvironmentOutput, error) {
 	e, err := s.SaveEnvironment(ctx, in.Body.environment(), true)
-	return &environmentOutput{e}, err
+	return &appEnvironmentOutput{e}, err
 }
 
-type updateEnvironmentInput struct {
+type appUpdateEnvironmentInput struct {
 	Environment string `path:"environment"`
 	Body        environmentBody
 }
 
-func (s *Service) updateEnvironmentHTTP(ctx context.Context, in *updateEnvironmentInput) (*environmentOutput, error) {
+func (s *Service) updateEnvironmentHTTP(ctx context.Context, in *appUpdateEnvironmentInput) (*appEnvironmentOutput, error) {
 	in.Body.Name = in.Environment
 	e, err := s.SaveEnvironment(ctx, in.Body.environment(), false)
-	return &environmentOutput{e}, err
+	return &appEnvironmentOutput{e}, err
 }

@@ -102,7 +102,7 @@ func (s *Service) listHTTP(ctx context.Context, in *struct{ web.Paging }) (*web.
 	return web.Paged(found, in.Limit, func(st Story) any { return st.number }), err
 }
 
-type createInput struct {
+type storyCreateInput struct {
 	Body struct {
 		Title string `json:"title" maxLength:"200"`
 		Team  string `json:"team"`
@@ -113,7 +113,7 @@ type storyOutput struct {
 	Body Story
 }
 
-func (s *Service) createHTTP(ctx context.Context, in *createInput) (*storyOutput, error) {
+func (s *Service) createHTTP(ctx context.Context, in *storyCreateInput) (*storyOutput, error) {
 	st, err := s.Create(ctx, in.Body.Title, in.Body.Team)
 	return &storyOutput{st}, err
 }

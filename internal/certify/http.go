@@ -18,7 +18,7 @@ func (s *Service) Routes(api *web.API) {
 		Summary: "Reject a pattern change for a discipline, with the reason"}, s.rejectHTTP)
 }
 
-type decisionInput struct {
+type certifyDecisionInput struct {
 	Change string `path:"change"`
 	Body   struct {
 		Discipline string `json:"discipline" enum:"security,operations,development"`
@@ -27,16 +27,16 @@ type decisionInput struct {
 	}
 }
 
-type decisionOutput struct {
+type certifyDecisionOutput struct {
 	Body change.Change
 }
 
-func (s *Service) approveHTTP(ctx context.Context, in *decisionInput) (*decisionOutput, error) {
+func (s *Service) approveHTTP(ctx context.Context, in *certifyDecisionInput) (*certifyDecisionOutput, error) {
 	c, err := s.Approve(ctx, in.Change, in.Body.Discipline, in.Body.Digest, in.Body.Reason)
-	return &decisionOutput{c}, err
+	return &certifyDecisionOutput{c}, err
 }
 
-func (s *Service) rejectHTTP(ctx context.Context, in *decisionInput) (*decisionOutput, error) {
+func (s *Service) rejectHTTP(ctx context.Context, in *certifyDecisionInput) (*certifyDecisionOutput, error) {
 	c, err := s.Reject(ctx, in.Change, in.Body.Discipline, in.Body.Digest, in.Body.Reason)
-	return &decisionOutput{c}, err
+	return &certifyDecisionOutput{c}, err
 }

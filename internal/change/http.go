@@ -48,7 +48,7 @@ type byID struct {
 	Change string `path:"change" example:"chg_d0c5ghq23akk2s3lvr9g"`
 }
 
-type listInput struct {
+type changeListInput struct {
 	web.Paging
 	Kind    string `query:"kind" enum:"app,pattern"`
 	Subject string `query:"subject" doc:"Name of an app or a pattern"`
@@ -56,7 +56,7 @@ type listInput struct {
 	Story   string `query:"story"`
 }
 
-func (s *Service) listHTTP(ctx context.Context, in *listInput) (*web.Page[Change], error) {
+func (s *Service) listHTTP(ctx context.Context, in *changeListInput) (*web.Page[Change], error) {
 	f := Filter{Kind: Kind(in.Kind), Subject: in.Subject, State: State(in.State), Story: in.Story, Limit: in.Limit + 1}
 	if _, err := in.After(&f.Before); err != nil {
 		return nil, err
@@ -65,14 +65,14 @@ func (s *Service) listHTTP(ctx context.Context, in *listInput) (*web.Page[Change
 	return web.Paged(found, in.Limit, func(c Change) any { return c.ID }), err
 }
 
-type diffOutput struct {
+type changeDiffOutput struct {
 	Body struct {
 		Files []git.FileDiff `json:"files"`
 	}
 }
 
-func (s *Service) diffHTTP(ctx context.Context, in *byID) (*diffOutput, error) {
-	out := &diffOutput{}
+func (s *Service) diffHTTP(ctx context.Context, in *byID) (*changeDiffOutput, error) {
+	out := &changeDiffOutput{}
 	var err error
 	out.Body.Files, err = s.Diff(ctx, in.Change)
 	return out, err
@@ -83,38 +83,38 @@ func (s *Service) mergeHTTP(ctx context.Context, in *byID) (*one, error) {
 	return &one{c}, err
 }
 
-type releaseInput struct {
+type changeReleaseInput struct {
 	byID
 	Body struct {
 		Digest string `json:"digest" doc:"The heldDigest that was shown with the change"`
 	}
 }
 
-func (s *Service) releaseHTTP(ctx context.Context, in *releaseInput) (*one, error) {
+func (s *Service) releaseHTTP(ctx context.Context, in *changeReleaseInput) (*one, error) {
 	c, err := s.ReleaseHeld(ctx, in.Change, in.Body.Digest)
 	return &one{c}, err
 }
 
-type closeInput struct {
+type changeCloseInput struct {
 	byID
 	Body struct {
 		Reason string `json:"reason,omitempty" maxLength:"2000"`
 	}
 }
 
-func (s *Service) closeHTTP(ctx context.Context, in *closeInput) (*one, error) {
+func (s *Service) closeHTTP(ctx context.Context, in *changeCloseInput) (*one, error) {
 	c, err := s.Close(ctx, in.Change, in.Body.Reason)
 	return &one{c}, err
 }
 
-type fixInput struct {
+type changeFixInput struct {
 	byID
 	Body struct {
 		Fixes string `json:"fixes" doc:"The change that was rolled back"`
 	}
 }
 
-func (s *Service) fixHTTP(ctx context.Context, in *fixInput) (*one, error) {
+func (s *Service) fixHTTP(ctx context.Context, in *changeFixInput) (*one, error) {
 	c, err := s.DeclareFix(ctx, in.Change, in.Body.Fixes)
 	return &one{c}, err
 }
@@ -128,63 +128,63 @@ type Result struct {
 	At      time.Time `json:"at,omitempty"`
 }
 
-type resultInput struct {
+type changeResultInput struct {
 	byID
 	Body Result
 }
 
-func (s *Service) resultHTTP(ctx context.Context, in *resultInput) (*one, error) {
+func (s *Service) resultHTTP(ctx context.Context, in *changeResultInput) (*one, error) {
 	c, err := s.PostResult(ctx, in.Change, in.Body)
 	return &one{c}, err
 }
 
-type createInput struct {
+type changeCreateInput struct {
 	App  string `path:"app"`
 	Body Form
 }
 
-func (s *Service) createHTTP(ctx context.Context, in *createInput) (*one, error) {
+func (s *Service) createHTTP(ctx context.Context, in *changeCreateInput) (*one, error) {
 	c, err := s.Create(ctx, in.App, in.Body)
 	return &one{c}, err
 }
 
-type previewOutput struct {
+type changePreviewOutput struct {
 	Body Preview
 }
 
-func (s *Service) previewHTTP(ctx context.Context, in *createInput) (*previewOutput, error) {
+func (s *Service) previewHTTP(ctx context.Context, in *changeCreateInput) (*changePreviewOutput, error) {
 	p, err := s.Preview(ctx, in.App, in.Body)
-	return &previewOutput{p}, err
+	return &changePreviewOutput{p}, err
 }
 
-type formInput struct {
+type changeFormInput struct {
 	App string `path:"app"`
 }
 
-type formOutput struct {
+type changeFormOutput struct {
 	Body struct {
 		Environments []Fields `json:"environments"`
 	}
 }
 
-func (s *Service) formHTTP(ctx context.Context, in *formInput) (*formOutput, error) {
-	out := &formOutput{}
+func (s *Service) formHTTP(ctx context.Context, in *changeFormInput) (*changeFormOutput, error) {
+	out := &changeFormOutput{}
 	var err error
 	out.Body.Environments, err = s.Form(ctx, in.App)
 	return out, err
 }
 
-func (s *Service) deleteAppHTTP(ctx context.Context, in *formInput) (*one, error) {
+func (s *Service) deleteAppHTTP(ctx context.Context, in *changeFormInput) (*one, error) {
 	c, err := s.Remove(ctx, in.App, "")
 	return &one{c}, err
 }
 
-type removeInput struct {
+type changeRemoveInput struct {
 	App         string `path:"app"`
 	Environment string `path:"environment"`
 }
 
-func (s *Service) removeEnvironmentHTTP(ctx context.Context, in *removeInput) (*one, error) {
+func (s *Service) removeEnvironmentHTTP(ctx context.Context, in *changeRemoveInput) (*one, error) {
 	c, err := s.Remove(ctx, in.App, in.Environment)
 	return &one{c}, err
 }

@@ -27,7 +27,7 @@ func (s *Service) Routes(api *web.API) {
 		Summary: "Deploy what main describes again", DefaultStatus: http.StatusAccepted}, s.redeployHTTP)
 }
 
-type listInput struct {
+type deploymentListInput struct {
 	web.Paging
 	App         string `query:"app"`
 	Environment string `query:"environment"`
@@ -35,7 +35,7 @@ type listInput struct {
 	State       string `query:"state" enum:"waiting,running,held,succeeded,failed,cancelled,superseded,interrupted"`
 }
 
-func (s *Service) listHTTP(ctx context.Context, in *listInput) (*web.Page[Deployment], error) {
+func (s *Service) listHTTP(ctx context.Context, in *deploymentListInput) (*web.Page[Deployment], error) {
 	f := Filter{App: in.App, Environment: in.Environment, Change: in.Change, State: State(in.State), Limit: in.Limit + 1}
 	if _, err := in.After(&f.Before); err != nil {
 		return nil, err
@@ -57,12 +57,12 @@ func (s *Service) getHTTP(ctx context.Context, in *byID) (*one, error) {
 	return &one{d}, err
 }
 
-type logInput struct {
+type deploymentLogInput struct {
 	byID
 	Follow bool `query:"follow" doc:"Go on until the deployment ends"`
 }
 
-func (s *Service) logHTTP(ctx context.Context, in *logInput) (*huma.StreamResponse, error) {
+func (s *Service) logHTTP(ctx context.Context, in *deploymentLogInput) (*huma.StreamResponse, error) {
 	if _, err := s.Get(ctx, in.Deployment); err != nil {
 		return nil, err
 	}
@@ -82,19 +82,19 @@ func (s *Service) cancelHTTP(ctx context.Context, in *byID) (*one, error) {
 	return &one{d}, err
 }
 
-type releaseInput struct {
+type deploymentReleaseInput struct {
 	byID
 	Body struct {
 		PlanDigest string `json:"planDigest" doc:"Digest of the plan that was shown"`
 	}
 }
 
-func (s *Service) releaseHTTP(ctx context.Context, in *releaseInput) (*one, error) {
+func (s *Service) releaseHTTP(ctx context.Context, in *deploymentReleaseInput) (*one, error) {
 	d, err := s.Proceed(ctx, in.Deployment, in.Body.PlanDigest)
 	return &one{d}, err
 }
 
-type rollbackInput struct {
+type deploymentRollbackInput struct {
 	App         string `path:"app"`
 	Environment string `path:"environment"`
 	Body        struct {
@@ -102,17 +102,17 @@ type rollbackInput struct {
 	}
 }
 
-func (s *Service) rollbackHTTP(ctx context.Context, in *rollbackInput) (*one, error) {
+func (s *Service) rollbackHTTP(ctx context.Context, in *deploymentRollbackInput) (*one, error) {
 	d, err := s.RollBack(ctx, in.App, in.Environment, in.Body.To)
 	return &one{d}, err
 }
 
-type redeployInput struct {
+type deploymentRedeployInput struct {
 	App         string `path:"app"`
 	Environment string `path:"environment"`
 }
 
-func (s *Service) redeployHTTP(ctx context.Context, in *redeployInput) (*one, error) {
+func (s *Service) redeployHTTP(ctx context.Context, in *deploymentRedeployInput) (*one, error) {
 	d, err := s.Redeploy(ctx, in.App, in.Environment)
 	return &one{d}, err
 }

@@ -33,20 +33,20 @@ func (s *Service) Routes(api *web.API) {
 		Summary: "Check a pattern.yaml or a flywheel.yaml"}, s.validateHTTP)
 }
 
-type listOutput struct {
+type patternListOutput struct {
 	Body struct {
 		Items []Summary `json:"items"`
 	}
 }
 
-func (s *Service) listHTTP(ctx context.Context, _ *struct{}) (*listOutput, error) {
-	out := &listOutput{}
+func (s *Service) listHTTP(ctx context.Context, _ *struct{}) (*patternListOutput, error) {
+	out := &patternListOutput{}
 	var err error
 	out.Body.Items, err = s.List(ctx)
 	return out, err
 }
 
-type createInput struct {
+type patternCreateInput struct {
 	Body struct {
 		Name  string            `json:"name"`
 		Title string            `json:"title,omitempty"`
@@ -54,19 +54,19 @@ type createInput struct {
 	}
 }
 
-type createOutput struct {
+type patternCreateOutput struct {
 	Body struct {
 		Name   string `json:"name"`
 		Change string `json:"change,omitempty" doc:"The change that brings the first content, to be certified"`
 	}
 }
 
-func (s *Service) createHTTP(ctx context.Context, in *createInput) (*createOutput, error) {
+func (s *Service) createHTTP(ctx context.Context, in *patternCreateInput) (*patternCreateOutput, error) {
 	files := map[string][]byte{}
 	for path, content := range in.Body.Files {
 		files[path] = []byte(content)
 	}
-	out := &createOutput{}
+	out := &patternCreateOutput{}
 	out.Body.Name = in.Body.Name
 	var err error
 	out.Body.Change, err = s.Create(ctx, in.Body.Name, in.Body.Title, files)
@@ -77,13 +77,13 @@ type byName struct {
 	Pattern string `path:"pattern"`
 }
 
-type getOutput struct {
+type patternGetOutput struct {
 	Body Summary
 }
 
-func (s *Service) getHTTP(ctx context.Context, in *byName) (*getOutput, error) {
+func (s *Service) getHTTP(ctx context.Context, in *byName) (*patternGetOutput, error) {
 	p, err := s.Get(ctx, in.Pattern)
-	return &getOutput{p}, err
+	return &patternGetOutput{p}, err
 }
 
 type byVersion struct {
@@ -91,49 +91,49 @@ type byVersion struct {
 	Version string `path:"version"`
 }
 
-type versionOutput struct {
+type patternVersionOutput struct {
 	Body Version
 }
 
-func (s *Service) versionHTTP(ctx context.Context, in *byVersion) (*versionOutput, error) {
+func (s *Service) versionHTTP(ctx context.Context, in *byVersion) (*patternVersionOutput, error) {
 	v, err := s.GetVersion(ctx, in.Pattern, in.Version)
-	return &versionOutput{v}, err
+	return &patternVersionOutput{v}, err
 }
 
-type moveInput struct {
+type patternMoveInput struct {
 	byVersion
 	Body struct {
 		State string `json:"state" enum:"recommended,certified,deprecated,retired"`
 	}
 }
 
-func (s *Service) moveHTTP(ctx context.Context, in *moveInput) (*versionOutput, error) {
+func (s *Service) moveHTTP(ctx context.Context, in *patternMoveInput) (*patternVersionOutput, error) {
 	if in.Body.State == "recommended" {
 		v, err := s.Recommend(ctx, in.Pattern, in.Version)
-		return &versionOutput{v}, err
+		return &patternVersionOutput{v}, err
 	}
 	v, err := s.Move(ctx, in.Pattern, in.Version, State(in.Body.State))
-	return &versionOutput{v}, err
+	return &patternVersionOutput{v}, err
 }
 
-type requestsInput struct {
+type patternRequestsInput struct {
 	State string `query:"state" enum:"open,accepted,developing,done,declined"`
 }
 
-type requestsOutput struct {
+type patternRequestsOutput struct {
 	Body struct {
 		Items []Request `json:"items"`
 	}
 }
 
-func (s *Service) requestsHTTP(ctx context.Context, in *requestsInput) (*requestsOutput, error) {
-	out := &requestsOutput{}
+func (s *Service) requestsHTTP(ctx context.Context, in *patternRequestsInput) (*patternRequestsOutput, error) {
+	out := &patternRequestsOutput{}
 	var err error
 	out.Body.Items, err = s.Requests(ctx, in.State)
 	return out, err
 }
 
-type askInput struct {
+type patternAskInput struct {
 	Body struct {
 		Pattern    string `json:"pattern,omitempty" doc:"The pattern to change; empty for a new one"`
 		Title      string `json:"title" maxLength:"200"`
@@ -143,16 +143,16 @@ type askInput struct {
 	}
 }
 
-type requestOutput struct {
+type patternRequestOutput struct {
 	Body Request
 }
 
-func (s *Service) askHTTP(ctx context.Context, in *askInput) (*requestOutput, error) {
+func (s *Service) askHTTP(ctx context.Context, in *patternAskInput) (*patternRequestOutput, error) {
 	q, err := s.Ask(ctx, Request{Pattern: in.Body.Pattern, Title: in.Body.Title, Body: in.Body.Body, Story: in.Body.Story, Discipline: in.Body.Discipline})
-	return &requestOutput{q}, err
+	return &patternRequestOutput{q}, err
 }
 
-type answerInput struct {
+type patternAnswerInput struct {
 	Request string `path:"request"`
 	Body    struct {
 		State  string `json:"state" enum:"accepted,developing,done,declined"`
@@ -162,27 +162,27 @@ type answerInput struct {
 	}
 }
 
-func (s *Service) answerHTTP(ctx context.Context, in *answerInput) (*requestOutput, error) {
+func (s *Service) answerHTTP(ctx context.Context, in *patternAnswerInput) (*patternRequestOutput, error) {
 	q, err := s.Answer(ctx, in.Request, in.Body.State, in.Body.Reason, in.Body.Change, in.Body.Story)
-	return &requestOutput{q}, err
+	return &patternRequestOutput{q}, err
 }
 
-type validateInput struct {
+type patternValidateInput struct {
 	Body struct {
 		File    string `json:"file" example:"flywheel.yaml"`
 		Content string `json:"content"`
 	}
 }
 
-type validateOutput struct {
+type patternValidateOutput struct {
 	Body struct {
 		Valid    bool          `json:"valid"`
 		Problems []fault.Field `json:"problems"`
 	}
 }
 
-func (s *Service) validateHTTP(_ context.Context, in *validateInput) (*validateOutput, error) {
-	out := &validateOutput{}
+func (s *Service) validateHTTP(_ context.Context, in *patternValidateInput) (*patternValidateOutput, error) {
+	out := &patternValidateOutput{}
 	out.Body.Problems = []fault.Field{}
 	err := manifest.Check(in.Body.File, []byte(in.Body.Content))
 	if out.Body.Valid = err == nil; err != nil {

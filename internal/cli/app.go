@@ -1,0 +1,227 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+type app struct {
+	Name, Title, Team, State string
+	Pattern                  pin
+	Repository               string
+	Recommended              string
+	Instances                []instance
+	CreatedAt                time.Time
+}
+
+type pin struct {
+	Name, Range, Version, Digest string
+}
+
+type instance struct {
+	Environment, State, Reason, URL string
+	PinnedBy, RunningDeployment     string
+	Deployed                        desired
+	UpdatedAt                       time.Time
+}
+
+type desired struct {
+	Pattern, Version, Digest, Artifact string
+	Variables                          map[string]any
+}
+
+func (s *shell) appCommand() *cobra.Command {
+	c := &cobra.Command{Use: "app", Short: "Apps: create, list, show, upgrade, delete"}
+	c.AddCommand(s.appCreate(), s.appList(), s.appShow(), s.appUpgrade(), s.appDelete())
+	return c
+}
+
+func (s *shell) appCreate() *cobra.Command {
+	var body struct {
+		Name         string   `json:"name"`
+		Title        string   `json:"title,omitempty"`
+		Team         string   `json:"team"`
+		Pattern      string   `json:"pattern"`
+		Version      string   `json:"version,omitempty"`
+		Environments []string `json:"environments,omitempty"`
+	}
+	var watch bool
+	c := &cobra.Command{
+		Use: "create NAME --team TEAM --pattern PATTERN", Short: "Create an app from a certified pattern",
+		Long:    "Create an app from a certified pattern. Its repository is made from the pattern's skeleton and deployed,\nenvironment by environment, as the app's first change.",
+		Example: "  flywheel app create storefront --team shop --pattern web-service --environment staging,prod --watch",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return s.act(c, func(ctx context.Context, api *client) error {
+				body.Name = args[0]
+				var raw json.RawMessage
+				if err := api.post(ctx, path("apps"), body, &raw); err != nil {
+					return err
+				}
+				var made struct{ Change string }
+				if err := json.Unmarshal(raw, &made); err != nil {
+					return err
+				}
+				if watch && made.Change != "" {
+					note(c, "Created %s. Its first change is %s.", body.Name, made.Change)
+					return s.watchChange(c, api, made.Change, false)
+				}
+				var detail struct{ Repository string }
+				_ = api.get(ctx, path("apps", body.Name), &detail) // the app is made; the address is a courtesy
+				return s.show(c, raw, func(p *page) {
+					p.fields("app", body.Name, "repository", detail.Repository, "change", made.Change)
+					p.line("\nFollow its first deployments: flywheel change watch %s", made.Change)
+				})
+			})
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&body.Team, "team", "", "team that owns it")
+	f.StringVar(&body.Pattern, "pattern", "", "certified pattern it runs on")
+	f.StringVar(&body.Version, "version", "", "range of pattern versions, for example ~1.4 (default the recommended one)")
+	f.StringVar(&body.Title, "title", "", "what people call it")
+	f.StringSliceVar(&body.Environments, "environment", nil, "environments to run in (default all)")
+	f.BoolVar(&watch, "watch", false, "follow its first change until it is deployed")
+	must(c.MarkFlagRequired("team"), c.MarkFlagRequired("pattern"))
+	return c
+}
+
+func (s *shell) appList() *cobra.Command {
+	limit := 0
+	c := &cobra.Command{
+		Use: "list", Short: "List the apps you may see", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return s.act(c, func(ctx context.Context, api *client) error {
+				raw, err := api.list(ctx, path("apps"), nil, limit)
+				if err != nil {
+					return err
+				}
+				return many(s, c, raw, "There are no apps yet. Create one: flywheel app create NAME --team TEAM --pattern PATTERN",
+					[]string{"APP", "TEAM", "PATTERN", "RUNS IN", "CREATED"}, func(p *page, a app) []string {
+						places := []string{}
+						for _, i := range a.Instances {
+							places = append(places, i.Environment+" "+p.state(i.State))
+						}
+						return []string{a.Name, a.Team, a.Pattern.Name + " " + a.Pattern.Version, strings.Join(places, ", "), p.ago(a.CreatedAt)}
+					})
+			})
+		},
+	}
+	limitFlag(c, &limit, 0)
+	return c
+}
+
+func (s *shell) appShow() *cobra.Command {
+	return &cobra.Command{
+		Use: "show APP", Short: "Show an app and what runs where", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return s.act(c, func(ctx context.Context, api *client) error {
+				var raw json.RawMessage
+				if err := api.get(ctx, path("apps", args[0]), &raw); err != nil {
+					return err
+				}
+				return one(s, c, raw, func(p *page, a app) {
+					newer := ""
+					if a.Recommended != "" && a.Recommended != a.Pattern.Version {
+						newer = a.Recommended + ": flywheel app upgrade " + a.Name + " --version ~" + a.Recommended
+					}
+					p.fields("app", a.Name, "title", a.Title, "team", a.Team, "state", p.state(a.State),
+						"pattern", strings.TrimSpace(a.Pattern.Name+" "+a.Pattern.Version+" "+p.paint(dim, a.Pattern.Range)), "recommended", newer, "repository", a.Repository)
+					if len(a.Instances) == 0 {
+						return
+					}
+					p.line("")
+					rows := [][]string{}
+					for _, i := range a.Instances {
+						rows = append(rows, []string{i.Environment, p.state(i.State), strings.TrimSpace(i.Deployed.Pattern + " " + i.Deployed.Version), short(i.Deployed.Artifact), i.URL, p.ago(i.UpdatedAt), i.Reason})
+					}
+					p.table([]string{"ENVIRONMENT", "STATE", "RUNS ON", "ARTIFACT", "URL", "SINCE", ""}, rows)
+				})
+			})
+		},
+	}
+}
+
+func (s *shell) appUpgrade() *cobra.Command {
+	var version, story string
+	var preview, watch bool
+	c := &cobra.Command{
+		Use: "upgrade APP --version RANGE", Short: "Move an app to another range of its pattern's versions",
+		Example: "  flywheel app upgrade storefront --version ~1.1", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			body := form{Title: "Move " + args[0] + " to " + version, Version: version, Story: story}
+			return s.propose(c, args[0], body, preview, watch)
+		},
+	}
+	c.Flags().StringVar(&version, "version", "", "range of versions, for example ~1.5")
+	c.Flags().StringVar(&story, "story", "", "story it serves")
+	must(c.MarkFlagRequired("version"))
+	proposeFlags(c, &preview, &watch)
+	return c
+}
+
+func (s *shell) appDelete() *cobra.Command {
+	var watch bool
+	c := &cobra.Command{
+		Use: "delete APP", Short: "Ask for an app to be removed",
+		Long: "Ask for an app to be removed. What it runs is destroyed only after an operator has released the plan\nthat says what is destroyed.", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return s.removal(c, path("apps", args[0]), watch)
+		},
+	}
+	c.Flags().BoolVar(&watch, "watch", false, "follow it until it is gone or an operator has to decide")
+	return c
+}
+
+// removal asks for something to be removed; the answer is the change that does it.
+func (s *shell) removal(c *cobra.Command, where string, watch bool) error {
+	return s.act(c, func(ctx context.Context, api *client) error {
+		var raw json.RawMessage
+		if err := api.call(ctx, http.MethodDelete, where, nil, &raw); err != nil {
+			return err
+		}
+		var made change
+		if err := json.Unmarshal(raw, &made); err != nil {
+			return err
+		}
+		if watch {
+			return s.watchChange(c, api, made.ID, false)
+		}
+		if err := one(s, c, raw, changeSummary); err != nil {
+			return err
+		}
+		note(c, "An operator releases its destroy plan: flywheel change show %s", made.ID)
+		return nil
+	})
+}
+
+// limitFlag adds --limit; 0 means everything.
+func limitFlag(c *cobra.Command, limit *int, usual int) {
+	c.Flags().IntVar(limit, "limit", usual, "at most this many; 0 for all")
+}
+
+// query builds a query from names and values, without the empty ones.
+func query(pairs ...string) url.Values {
+	q := url.Values{}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			q.Set(pairs[i], pairs[i+1])
+		}
+	}
+	return q
+}
+
+// must stops the program on a mistake in a command's own definition, which any test finds.
+func must(errs ...error) {
+	for _, err := range errs {
+		if err != nil {
+			panic("cli: " + err.Error())
+		}
+	}
+}

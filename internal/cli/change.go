@@ -1,0 +1,577 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/spf13/cobra"
+
+	"flywheel.dev/flywheel/internal/fault"
+)
+
+type change struct {
+	ID, Kind, Subject, Team, Branch, Title, Body string
+	State, Why, Remedy, Lane                     string
+	Reasons                                      []reason
+	Effects                                      []effect
+	Head, Merged, Story, Needs, Reverts, Revert  string
+	FixForward                                   string
+	OpenedAt, UpdatedAt                          time.Time
+}
+
+type reason struct{ Environment, Variable, Text string }
+
+type effect struct {
+	Environment, Action string
+	Plan                bool
+}
+
+type check struct {
+	Name, State, Summary, Log string
+	StartedAt                 time.Time
+	FinishedAt                *time.Time
+}
+
+// changePage is a change with everything needed to decide about it.
+type changePage struct {
+	Change        change
+	Checks        []check
+	Deployments   []deployment
+	Certification *certification
+	HeldDigest    string
+}
+
+type certification struct {
+	Version, Bump, Digest string
+	Reasons               []string
+	Needed                map[string]int
+	Instances             []struct {
+		App, Environment, Version, Summary, Error string
+		Breaking                                  bool
+		Destructive, OutOfBounds                  []string
+	}
+	Approvals []struct {
+		Discipline, Person, Name, Decision, Reason string
+		At                                         time.Time
+	}
+}
+
+// form is a change without a clone.
+type form struct {
+	Title        string                    `json:"title,omitempty"`
+	Environments map[string]map[string]any `json:"environments,omitempty"`
+	Version      string                    `json:"version,omitempty"`
+	Story        string                    `json:"story,omitempty"`
+}
+
+func (s *shell) changeCommand() *cobra.Command {
+	c := &cobra.Command{Use: "change", Short: "Changes: create, follow, decide"}
+	c.AddCommand(s.changeCreate(), s.changeList(), s.changeShow(), s.changeDiff(), s.changeLog(), s.changeWatch(),
+		s.changeMerge(), s.changeRelease(), s.changeClose(), s.changeFix(), s.changeApprove(), s.changeReject(), s.changeResult())
+	return c
+}
+
+func (s *shell) changeCreate() *cobra.Command {
+	var body form
+	var set []string
+	var preview, watch bool
+	c := &cobra.Command{
+		Use: "create APP --set ENVIRONMENT.VARIABLE=VALUE…", Short: "Change variables, or the range of pattern versions, without a clone",
+		Long: `Change variables of an app's environments, or its range of pattern versions. It becomes a commit on a
+branch and from there a change like any other. Values are YAML: 3 is a number, "16" a text; an empty
+value takes a variable back to its default. Code is changed by a push.`,
+		Example: "  flywheel change create storefront --set prod.instances=3\n  flywheel change create storefront --set prod.db_version='\"16\"' --preview",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			var err error
+			if body.Environments, err = assignments(set); err != nil {
+				return err
+			}
+			if len(set) == 0 && body.Version == "" {
+				return usage("A change needs at least one --set ENVIRONMENT.VARIABLE=VALUE, or --version.")
+			}
+			return s.propose(c, args[0], body, preview, watch)
+		},
+	}
+	f := c.Flags()
+	f.StringArrayVar(&set, "set", nil, "ENVIRONMENT.VARIABLE=VALUE; may be given several times")
+	f.StringVar(&body.Version, "version", "", "range of pattern versions, for example ~1.5")
+	f.StringVar(&body.Title, "title", "", "what it is about")
+	f.StringVar(&body.Story, "story", "", "story it serves")
+	proposeFlags(c, &preview, &watch)
+	return c
+}
+
+func proposeFlags(c *cobra.Command, preview, watch *bool) {
+	c.Flags().BoolVar(preview, "preview", false, "show its lane and reasons without making it")
+	c.Flags().BoolVar(watch, "watch", false, "follow it until it is deployed or somebody has to decide")
+}
+
+// assignments reads prod.instances=3 into the form's shape.
+func assignments(set []string) (map[string]map[string]any, error) {
+	out := map[string]map[string]any{}
+	for _, one := range set {
+		name, text, assigned := strings.Cut(one, "=")
+		environment, variable, dotted := strings.Cut(name, ".")
+		if !assigned || !dotted || environment == "" || variable == "" {
+			return nil, usage("--set %s is not ENVIRONMENT.VARIABLE=VALUE, for example prod.instances=3.", one)
+		}
+		value, err := scalar(text)
+		if err != nil {
+			return nil, usage("--set %s: the value is not YAML: %s.", one, err)
+		}
+		if out[environment] == nil {
+			out[environment] = map[string]any{}
+		}
+		out[environment][variable] = value
+	}
+	return out, nil
+}
+
+func scalar(text string) (value any, err error) {
+	if err := yaml.Unmarshal([]byte(text), &value); err != nil {
+		return nil, err
+	}
+	_, err = json.Marshal(value)
+	return value, err
+}
+
+// propose makes a change from a form, or shows what it would be.
+func (s *shell) propose(c *cobra.Command, app string, body form, preview, watch bool) error {
+	return s.act(c, func(ctx context.Context, api *client) error {
+		var raw json.RawMessage
+		if preview {
+			if err := api.post(ctx, path("apps", app, "changes", "preview"), body, &raw); err != nil {
+				return err
+			}
+			return s.showPreview(c, raw)
+		}
+		if err := api.post(ctx, path("apps", app, "changes"), body, &raw); err != nil {
+			return err
+		}
+		var made change
+		if err := json.Unmarshal(raw, &made); err != nil {
+			return err
+		}
+		if watch {
+			return s.watchChange(c, api, made.ID, false)
+		}
+		if err := one(s, c, raw, changeSummary); err != nil {
+			return err
+		}
+		note(c, "Follow it: flywheel change watch %s", made.ID)
+		return nil
+	})
+}
+
+func (s *shell) showPreview(c *cobra.Command, raw json.RawMessage) error {
+	type verdict struct {
+		Lane            string
+		Reasons         []reason
+		Effects         []effect
+		Held            bool
+		Refused, Remedy string
+		Fields          []fault.Field
+	}
+	var v verdict
+	if err := json.Unmarshal(raw, &v); err != nil {
+		return err
+	}
+	if v.Refused != "" && s.output == "table" {
+		f := fault.New(fault.Invalid, "", "%s", v.Refused).Do("%s", v.Remedy)
+		f.Fields = v.Fields
+		return f
+	}
+	err := one(s, c, raw, func(p *page, v verdict) {
+		held := ""
+		if v.Held {
+			held = "an operator releases it"
+		}
+		p.fields("lane", v.Lane, "held", held)
+		reasons(p, v.Reasons)
+		effects(p, v.Effects)
+	})
+	if err == nil && v.Refused != "" {
+		return exitError(Failed)
+	}
+	return err
+}
+
+func reasons(p *page, list []reason) {
+	if len(list) > 0 {
+		p.heading("Reasons")
+	}
+	for _, r := range list {
+		p.line("- %s", r.Text)
+	}
+}
+
+func effects(p *page, list []effect) {
+	if len(list) == 0 {
+		return
+	}
+	p.heading("Effect")
+	rows := [][]string{}
+	for _, e := range list {
+		how := "rollout only"
+		if e.Plan {
+			how = "infrastructure run"
+		}
+		rows = append(rows, []string{e.Environment, e.Action, p.paint(dim, how)})
+	}
+	p.rows(rows)
+}
+
+func changeSummary(p *page, v change) {
+	p.fields("change", v.ID, "title", v.Title, v.Kind, v.Subject, "branch", v.Branch, "lane", v.Lane, "state", p.state(v.State), "why", v.Why,
+		"story", v.Story, "needs", v.Needs, "reverts", v.Reverts, "reverted by", v.Revert, "fixes", v.FixForward,
+		"head", short(v.Head), "merged", short(v.Merged), "opened", p.ago(v.OpenedAt), "updated", p.ago(v.UpdatedAt))
+}
+
+func (s *shell) changeList() *cobra.Command {
+	var kind, subject, state, story string
+	limit := 0
+	c := &cobra.Command{
+		Use: "list", Short: "List changes, the newest first", Args: cobra.NoArgs,
+		Example: "  flywheel change list --app storefront\n  flywheel change list --state review",
+		RunE: func(c *cobra.Command, _ []string) error {
+			app, _ := c.Flags().GetString("app")
+			pattern, _ := c.Flags().GetString("pattern")
+			switch {
+			case app != "":
+				kind, subject = "app", app
+			case pattern != "":
+				kind, subject = "pattern", pattern
+			}
+			return s.act(c, func(ctx context.Context, api *client) error {
+				raw, err := api.list(ctx, path("changes"), query("kind", kind, "subject", subject, "state", state, "story", story), limit)
+				if err != nil {
+					return err
+				}
+				return many(s, c, raw, "No change matches.", []string{"CHANGE", "OF", "LANE", "STATE", "TITLE", "UPDATED"}, func(p *page, v change) []string {
+					return []string{v.ID, v.Subject, v.Lane, p.state(v.State), clip(v.Title, 60), p.ago(v.UpdatedAt)}
+				})
+			})
+		},
+	}
+	f := c.Flags()
+	f.String("app", "", "of this app")
+	f.String("pattern", "", "of this pattern")
+	f.StringVar(&state, "state", "", "in this state, for example review, held or checking")
+	f.StringVar(&story, "story", "", "of this story")
+	c.MarkFlagsMutuallyExclusive("app", "pattern")
+	limitFlag(c, &limit, 30)
+	return c
+}
+
+func (s *shell) changeShow() *cobra.Command {
+	return &cobra.Command{
+		Use: "show CHANGE", Short: "Show a change with everything needed to decide about it", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return s.act(c, func(ctx context.Context, api *client) error {
+				var raw json.RawMessage
+				if err := api.get(ctx, path("changes", args[0]), &raw); err != nil {
+					return err
+				}
+				return one(s, c, raw, changeDetail)
+			})
+		},
+	}
+}
+
+func changeDetail(p *page, v changePage) {
+	changeSummary(p, v.Change)
+	reasons(p, v.Change.Reasons)
+	effects(p, v.Change.Effects)
+	if len(v.Checks) > 0 {
+		p.heading("Checks")
+		rows := [][]string{}
+		for _, k := range v.Checks {
+			rows = append(rows, []string{k.Name, p.state(k.State), p.paint(dim, lasted(p.now, k.StartedAt, k.FinishedAt)), clip(k.Summary, 100)})
+		}
+		p.rows(rows)
+	}
+	if v.Certification != nil {
+		certificationDetail(p, v.Certification)
+	}
+	if len(v.Deployments) > 0 {
+		p.heading("Deployments")
+		rows := [][]string{}
+		for _, d := range v.Deployments {
+			rows = append(rows, []string{d.ID, d.Environment, d.Kind, p.state(d.State), d.lasted(p.now), clip(d.Reason, 80)})
+		}
+		p.rows(rows)
+	}
+	if v.Change.State == "held" && v.HeldDigest != "" {
+		p.heading("What an operator releases")
+		p.line("%s", v.HeldDigest)
+	}
+	if v.Change.Remedy != "" {
+		p.line("\n%s", v.Change.Remedy)
+	}
+}
+
+func certificationDetail(p *page, v *certification) {
+	p.heading("Certification of " + v.Version + ", a " + v.Bump + " version")
+	for _, r := range v.Reasons {
+		p.line("- %s", r)
+	}
+	rows := [][]string{}
+	for _, i := range v.Instances {
+		note := first(i.Error, strings.Join(i.Destructive, ", "), strings.Join(i.OutOfBounds, "; "))
+		verdict := p.paint(green, "fits")
+		if i.Breaking {
+			verdict = p.paint(red, "breaks")
+		}
+		rows = append(rows, []string{i.App + "/" + i.Environment, i.Version, verdict, i.Summary, clip(note, 80)})
+	}
+	if len(rows) > 0 {
+		p.line("")
+		p.table([]string{"INSTANCE", "ON", "", "PLAN", ""}, rows)
+	}
+	p.line("")
+	rows = [][]string{}
+	for _, discipline := range slices.Sorted(maps.Keys(v.Needed)) {
+		said := []string{}
+		for _, a := range v.Approvals {
+			if a.Discipline == discipline {
+				said = append(said, strings.TrimSpace(p.state(a.Decision)+" by "+a.Name+" "+p.paint(dim, p.ago(a.At))+" "+a.Reason))
+			}
+		}
+		if len(said) == 0 && v.Needed[discipline] > 0 {
+			said = []string{p.state("waiting")}
+		}
+		rows = append(rows, []string{discipline, strings.Join(said, ", ")})
+	}
+	p.rows(rows)
+	p.fields("digest", v.Digest)
+}
+
+func (s *shell) changeDiff() *cobra.Command {
+	return &cobra.Command{
+		Use: "diff CHANGE", Short: "Show the files a change alters, as a patch", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return s.act(c, func(ctx context.Context, api *client) error {
+				var raw json.RawMessage
+				if err := api.get(ctx, path("changes", args[0], "diff"), &raw); err != nil {
+					return err
+				}
+				type diff struct {
+					Files []struct {
+						Path, OldPath, Status, Patch string
+						Binary, Truncated            bool
+					}
+				}
+				return one(s, c, raw, func(p *page, v diff) {
+					for _, f := range v.Files {
+						from := ""
+						if f.OldPath != "" {
+							from = " from " + f.OldPath
+						}
+						p.line("%s", p.paint(bold, f.Status+" "+f.Path+from))
+						switch {
+						case f.Binary:
+							p.line("%s", p.paint(dim, "(a binary file)"))
+						default:
+							patch(p, f.Patch)
+						}
+						if f.Truncated {
+							p.line("%s", p.paint(dim, "(the patch goes on)"))
+						}
+					}
+				})
+			})
+		},
+	}
+}
+
+func patch(p *page, text string) {
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, "\n")
+		switch {
+		case strings.HasPrefix(line, "+"):
+			line = p.paint(green, line)
+		case strings.HasPrefix(line, "-"):
+			line = p.paint(red, line)
+		case strings.HasPrefix(line, "@@"):
+			line = p.paint(blue, line)
+		}
+		p.line("%s", line)
+	}
+}
+
+func (s *shell) changeLog() *cobra.Command {
+	var follow bool
+	c := &cobra.Command{
+		Use: "log CHANGE CHECK", Short: "Print the log of a check", Args: cobra.ExactArgs(2),
+		Example: "  flywheel change log chg_d0c5ghq23akk2s3lvr9g tests",
+		RunE: func(c *cobra.Command, args []string) error {
+			return s.act(c, func(ctx context.Context, api *client) error {
+				return api.text(ctx, path("changes", args[0], "log", args[1])+following(follow), c.OutOrStdout())
+			})
+		},
+	}
+	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on until it ends")
+	return c
+}
+
+func following(follow bool) string {
+	if follow {
+		return "?follow=true"
+	}
+	return ""
+}
+
+// decide sends a decision about a change and shows the change after it.
+func (s *shell) decide(c *cobra.Command, id, verb string, body any) error {
+	return s.act(c, func(ctx context.Context, api *client) error {
+		var raw json.RawMessage
+		if err := api.post(ctx, path("changes", id, verb), body, &raw); err != nil {
+			return err
+		}
+		return one(s, c, raw, changeSummary)
+	})
+}
+
+func (s *shell) changeMerge() *cobra.Command {
+	return &cobra.Command{
+		Use: "merge CHANGE", Short: "Merge a green change whose app says `merge: manual`", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error { return s.decide(c, args[0], "merge", nil) },
+	}
+}
+
+func (s *shell) changeRelease() *cobra.Command {
+	var digest string
+	c := &cobra.Command{
+		Use: "release CHANGE --digest DIGEST", Short: "Let a held change go on, as an operator",
+		Long: "Let a held change go on. The digest says what you looked at: `flywheel change show` prints it. Without\n--digest, at a terminal, the change is shown and you are asked.", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return s.bind(c, args[0], digest, "Release what this would do?", func(v changePage) string { return v.HeldDigest },
+				func(digest string) error { return s.decide(c, args[0], "release", map[string]any{"digest": digest}) })
+		},
+	}
+	c.Flags().StringVar(&digest, "digest", "", "what was shown")
+	return c
+}
+
+// bind calls do with the digest that the person has seen: the one they name, or the one that is shown
+// to them now and that they confirm.
+func (s *shell) bind(c *cobra.Command, id, digest, question string, of func(changePage) string, do func(digest string) error) error {
+	if digest != "" {
+		return do(digest)
+	}
+	if !isTerminal(c.InOrStdin()) {
+		return usage("--digest is needed: it says what you looked at. `flywheel change show %s` prints it.", id)
+	}
+	return s.act(c, func(ctx context.Context, api *client) error {
+		var v changePage
+		if err := api.get(ctx, path("changes", id), &v); err != nil {
+			return err
+		}
+		p := newPage(c.ErrOrStderr(), s.now())
+		changeDetail(p, v)
+		fmt.Fprintln(c.ErrOrStderr(), p.text.String())
+		yes, err := confirm(c, question)
+		if err != nil {
+			return err
+		}
+		if !yes {
+			note(c, "Nothing was decided.")
+			return exitError(Failed)
+		}
+		return do(of(v))
+	})
+}
+
+func (s *shell) changeClose() *cobra.Command {
+	var why string
+	c := &cobra.Command{
+		Use: "close CHANGE", Short: "Close a change without merging it", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return s.decide(c, args[0], "close", map[string]any{"reason": why})
+		},
+	}
+	c.Flags().StringVar(&why, "reason", "", "why")
+	return c
+}
+
+func (s *shell) changeFix() *cobra.Command {
+	return &cobra.Command{
+		Use: "fix CHANGE ROLLED-BACK-CHANGE", Short: "Declare that a change mends one that was rolled back", Args: cobra.ExactArgs(2),
+		RunE: func(c *cobra.Command, args []string) error {
+			return s.decide(c, args[0], "fix", map[string]any{"fixes": args[1]})
+		},
+	}
+}
+
+func (s *shell) changeApprove() *cobra.Command {
+	return s.decision("approve", "Approve a pattern change for a discipline", "Approve this for %s?")
+}
+
+func (s *shell) changeReject() *cobra.Command {
+	return s.decision("reject", "Reject a pattern change for a discipline, with the reason", "Reject this for %s?")
+}
+
+func (s *shell) decision(verb, shortText, question string) *cobra.Command {
+	var discipline, digest, why string
+	c := &cobra.Command{
+		Use: verb + " CHANGE --discipline DISCIPLINE --digest DIGEST", Short: shortText,
+		Long: shortText + ". The digest says what you looked at: `flywheel change show` prints it. Without\n--digest, at a terminal, the change is shown and you are asked.", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if verb == "reject" && why == "" {
+				return usage("--reason is needed: the authors, and the apps that wait, are told why.")
+			}
+			return s.bind(c, args[0], digest, fmt.Sprintf(question, discipline), func(v changePage) string {
+				if v.Certification == nil {
+					return ""
+				}
+				return v.Certification.Digest
+			}, func(digest string) error {
+				return s.decide(c, args[0], verb, map[string]any{"discipline": discipline, "digest": digest, "reason": why})
+			})
+		},
+	}
+	c.Flags().StringVar(&discipline, "discipline", "", "security, operations or development")
+	c.Flags().StringVar(&digest, "digest", "", "what was shown")
+	c.Flags().StringVar(&why, "reason", "", "why")
+	must(c.MarkFlagRequired("discipline"), c.RegisterFlagCompletionFunc("discipline", cobra.FixedCompletions([]string{"security", "operations", "development"}, cobra.ShellCompDirectiveNoFileComp)))
+	return c
+}
+
+func (s *shell) changeResult() *cobra.Command {
+	var head, name, summary string
+	var passed bool
+	c := &cobra.Command{
+		Use: "result CHANGE --name CHECK --head COMMIT --passed=true|false", Short: "Post the result of a check that an outer CI ran", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return s.decide(c, args[0], "results", map[string]any{"head": head, "name": name, "passed": passed, "summary": summary})
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&name, "name", "", "name of the check")
+	f.StringVar(&head, "head", "", "commit that was checked")
+	f.BoolVar(&passed, "passed", false, "whether it passed")
+	f.StringVar(&summary, "summary", "", "in a sentence")
+	must(c.MarkFlagRequired("name"), c.MarkFlagRequired("head"), c.MarkFlagRequired("passed"))
+	return c
+}
+
+// lasted says how long something took, or takes so far.
+func lasted(now, start time.Time, end *time.Time) string {
+	if start.IsZero() {
+		return ""
+	}
+	if end != nil {
+		now = *end
+	}
+	return took(now.Sub(start))
+}
+
+func number(n int64) string { return strconv.FormatInt(n, 10) }

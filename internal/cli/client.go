@@ -1,0 +1,354 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"flywheel.dev/flywheel/internal/fault"
+)
+
+// client talks to one server.
+type client struct {
+	base  string
+	token string
+	http  *http.Client
+
+	cookies []*http.Cookie // of the short session that login uses
+}
+
+// answerLimit is more than any answer of the API has.
+const answerLimit = 64 << 20
+
+func (s *shell) client() (*client, error) {
+	base, token, err := s.server()
+	if err != nil {
+		return nil, err
+	}
+	return newClient(base, token)
+}
+
+func newClient(base, token string) (*client, error) {
+	u, err := url.Parse(base)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+		return nil, usage("%q is not the address of a server. Write it like http://127.0.0.1:8080.", base)
+	}
+	return &client{base: strings.TrimRight(base, "/"), token: token, http: &http.Client{}}, nil
+}
+
+// get reads path into v.
+func (c *client) get(ctx context.Context, path string, v any) error {
+	return c.call(ctx, http.MethodGet, path, nil, v)
+}
+
+// post sends body and reads the answer into v; both may be nil.
+func (c *client) post(ctx context.Context, path string, body, v any) error {
+	return c.call(ctx, http.MethodPost, path, body, v)
+}
+
+func (c *client) call(ctx context.Context, method, path string, body, v any) error {
+	var content []byte
+	if body != nil {
+		var err error
+		if content, err = json.Marshal(body); err != nil {
+			return err
+		}
+	} else if method == http.MethodPost {
+		content = []byte("{}")
+	}
+	header := http.Header{}
+	if content != nil {
+		header.Set("Content-Type", "application/json")
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	response, err := c.send(ctx, method, path, header, content)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(response.Body, answerLimit))
+	if err != nil {
+		return c.unreachable(err)
+	}
+	if v == nil || len(answer) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(answer, v); err != nil {
+		return fault.New(fault.Internal, "cli.answer", "%s did not answer like a Flywheel server.", c.base).
+			Do("Check the address, or whether this program and the server are of versions that fit: flywheel version.").Because(err)
+	}
+	return nil
+}
+
+// send sends a request and returns its successful answer. A request that got no answer is sent again:
+// reading has no effect, and a creation carries a key by which the server knows it.
+func (c *client) send(ctx context.Context, method, path string, header http.Header, body []byte) (*http.Response, error) {
+	key := ""
+	if method == http.MethodPost {
+		key = rand.Text()
+	}
+	for attempt := 1; ; attempt++ {
+		response, err := c.once(ctx, method, path, header, key, body)
+		if err == nil && response.StatusCode < 300 {
+			return response, nil
+		}
+		var failure error
+		again := true
+		if err != nil {
+			failure = c.unreachable(err)
+		} else {
+			failure = problem(response)
+			again = response.StatusCode == http.StatusServiceUnavailable || response.StatusCode == http.StatusBadGateway
+			response.Body.Close()
+		}
+		if !again || attempt == 3 || ctx.Err() != nil {
+			return nil, failure
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(time.Duration(attempt) * 300 * time.Millisecond):
+		}
+	}
+}
+
+func (c *client) once(ctx context.Context, method, path string, header http.Header, key string, body []byte) (*http.Response, error) {
+	var content io.Reader
+	if body != nil {
+		content = bytes.NewReader(body)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, c.base+path, content)
+	if err != nil {
+		return nil, err
+	}
+	for name, values := range header {
+		request.Header[name] = values
+	}
+	if c.token != "" {
+		request.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	if key != "" {
+		request.Header.Set("Idempotency-Key", key)
+	}
+	for _, cookie := range c.cookies {
+		request.AddCookie(cookie)
+	}
+	return c.http.Do(request)
+}
+
+func (c *client) unreachable(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return context.Canceled
+	}
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	return fault.New(fault.Unavailable, "cli.unreachable", "%s does not answer: %s.", c.base, err).
+		Do("Start it there with `flywheel serve`, or name another address with --url or FLYWHEEL_URL.").Because(err)
+}
+
+// problem turns an answer that is not a success into a fault.
+func problem(response *http.Response) error {
+	text, _ := io.ReadAll(io.LimitReader(response.Body, 1<<20)) // half a problem is better than none
+	var p struct {
+		Code      string        `json:"code"`
+		Detail    string        `json:"detail"`
+		Remedy    string        `json:"remedy"`
+		Fields    []fault.Field `json:"fields"`
+		RequestID string        `json:"request_id"`
+	}
+	kind := kindOf(response.StatusCode)
+	if !strings.Contains(response.Header.Get("Content-Type"), "json") || json.Unmarshal(text, &p) != nil || p.Detail == "" {
+		return fault.New(kind, "cli.answer", "The server answered %s.", response.Status).
+			Do("Check whether the address is that of a Flywheel server: flywheel whoami shows it.")
+	}
+	f := fault.New(kind, p.Code, "%s", p.Detail)
+	f.Fields, f.Remedy = p.Fields, p.Remedy
+	switch {
+	case f.Remedy != "":
+	case kind == fault.Unauthenticated:
+		f.Do("Sign in: flywheel login.")
+	case kind == fault.Forbidden:
+		f.Do("Ask somebody who may: flywheel whoami shows what you may do.")
+	case kind == fault.NotFound:
+		f.Do("Check the name; `flywheel %s list` shows what there is.", strings.TrimSuffix(p.Code, ".not_found"))
+	case kind == fault.Stale:
+		f.Do("Read it again and repeat the change.")
+	case kind == fault.Internal || kind == fault.Unavailable:
+		f.Do("Try again; if it stays, look for request %s in the server's log.", p.RequestID)
+	default:
+		f.Do("Correct that and try again.")
+	}
+	if kind == fault.NotFound && !strings.HasSuffix(p.Code, ".not_found") && p.Remedy == "" {
+		f.Do("This program and the server may be of versions that do not fit: flywheel version.")
+	}
+	return f
+}
+
+func kindOf(status int) fault.Kind {
+	switch status {
+	case http.StatusUnauthorized:
+		return fault.Unauthenticated
+	case http.StatusForbidden:
+		return fault.Forbidden
+	case http.StatusNotFound:
+		return fault.NotFound
+	case http.StatusConflict:
+		return fault.Conflict
+	case http.StatusPreconditionFailed:
+		return fault.Stale
+	case http.StatusRequestEntityTooLarge:
+		return fault.TooLarge
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests, http.StatusBadGateway, http.StatusGatewayTimeout:
+		return fault.Unavailable
+	}
+	if status >= 500 {
+		return fault.Internal
+	}
+	return fault.Invalid
+}
+
+// list reads pages until there are limit items, or all with limit 0, and returns them as the server
+// wrote them.
+func (c *client) list(ctx context.Context, path string, query url.Values, limit int) ([]json.RawMessage, error) {
+	items := []json.RawMessage{}
+	for cursor := ""; ; {
+		page := url.Values{}
+		for name, values := range query {
+			if len(values) > 0 && values[0] != "" {
+				page[name] = values
+			}
+		}
+		if cursor != "" {
+			page.Set("cursor", cursor)
+		}
+		if left := limit - len(items); limit > 0 {
+			page.Set("limit", fmt.Sprint(min(left, 200)))
+		}
+		var answer struct {
+			Items []json.RawMessage `json:"items"`
+			Next  string            `json:"next"`
+		}
+		if err := c.get(ctx, strings.TrimSuffix(path+"?"+page.Encode(), "?"), &answer); err != nil {
+			return nil, err
+		}
+		items = append(items, answer.Items...)
+		if limit > 0 && len(items) >= limit {
+			return items[:limit], nil
+		}
+		if answer.Next == "" || answer.Next == cursor {
+			return items, nil
+		}
+		cursor = answer.Next
+	}
+}
+
+// text copies a plain answer, such as a log, to w as it arrives.
+func (c *client) text(ctx context.Context, path string, w io.Writer) error {
+	response, err := c.send(ctx, http.MethodGet, path, http.Header{"Accept": {"text/plain"}}, nil)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	_, err = io.Copy(w, response.Body)
+	if err != nil {
+		return c.unreachable(err)
+	}
+	return nil
+}
+
+// follow calls nudge for every event of the query until ctx ends. It reconnects and continues after
+// the last event it saw. It is a nudge only: who follows reads the state itself, so a lost event
+// costs a moment and nothing else.
+func (c *client) follow(ctx context.Context, query url.Values, nudge func()) {
+	last := ""
+	for ctx.Err() == nil {
+		_ = c.events(ctx, query, &last, nudge) // without the stream the caller still looks from time to time
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+func (c *client) events(ctx context.Context, query url.Values, last *string, nudge func()) error {
+	header := http.Header{"Accept": {"text/event-stream"}}
+	if *last != "" {
+		header.Set("Last-Event-ID", *last)
+	}
+	response, err := c.send(ctx, http.MethodGet, "/api/v1/events/stream?"+query.Encode(), header, nil)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	lines := bufio.NewScanner(response.Body)
+	lines.Buffer(nil, 1<<20)
+	data := false
+	for lines.Scan() {
+		name, value, _ := strings.Cut(lines.Text(), ":")
+		switch name {
+		case "id":
+			*last = strings.TrimSpace(value)
+		case "data":
+			data = true
+		case "": // an empty line ends an event
+			if data && lines.Text() == "" {
+				nudge()
+				data = false
+			}
+		}
+	}
+	return lines.Err()
+}
+
+// upload sends a large body that is not JSON, once: it may be more than memory should hold twice.
+func (c *client) upload(ctx context.Context, path, contentType string, body io.Reader, v any) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+path, body)
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", contentType)
+	if c.token != "" {
+		request.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return c.unreachable(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode >= 300 {
+		return problem(response)
+	}
+	return json.NewDecoder(io.LimitReader(response.Body, answerLimit)).Decode(v)
+}
+
+// act is the common shape of a verb: sign in, send, show.
+func (s *shell) act(c *cobra.Command, do func(ctx context.Context, api *client) error) error {
+	api, err := s.client()
+	if err != nil {
+		return err
+	}
+	return do(c.Context(), api)
+}
+
+// path joins escaped segments behind /api/v1.
+func path(segments ...string) string {
+	out := "/api/v1"
+	for _, segment := range segments {
+		out += "/" + url.PathEscape(segment)
+	}
+	return out
+}

@@ -1,0 +1,257 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/goccy/go-yaml"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// Colours of the terminal. Nothing is said by colour alone.
+const (
+	dim    = "2"
+	bold   = "1"
+	red    = "31"
+	green  = "32"
+	yellow = "33"
+	blue   = "34"
+)
+
+// isTerminal reports whether w is a terminal that a person looks at.
+func isTerminal(w any) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// painter returns a function that colours text for w: not at all with NO_COLOR, on a dumb terminal, or
+// when w is no terminal.
+func painter(w io.Writer) func(colour, text string) string {
+	if os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" || !isTerminal(w) {
+		return func(_, text string) string { return text }
+	}
+	return func(colour, text string) string { return "\x1b[" + colour + "m" + text + "\x1b[0m" }
+}
+
+// show prints data as -o says; table is called for people.
+func (s *shell) show(c *cobra.Command, data any, table func(p *page)) error {
+	switch s.output {
+	case "json":
+		return writeJSON(c.OutOrStdout(), data)
+	case "yaml":
+		return writeYAML(c.OutOrStdout(), data)
+	}
+	p := newPage(c.OutOrStdout(), s.now())
+	table(p)
+	_, err := io.WriteString(c.OutOrStdout(), p.text.String())
+	return err
+}
+
+func writeJSON(w io.Writer, data any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(data)
+}
+
+func writeYAML(w io.Writer, data any) error {
+	text, err := json.Marshal(data)
+	if err != nil {
+		return err
+	}
+	text, err = yaml.JSONToYAML(text)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(text)
+	return err
+}
+
+// page collects what a person reads.
+type page struct {
+	text  strings.Builder
+	paint func(colour, text string) string
+	now   time.Time
+}
+
+func newPage(w io.Writer, now time.Time) *page { return &page{paint: painter(w), now: now} }
+
+func (p *page) line(format string, args ...any) { fmt.Fprintf(&p.text, format+"\n", args...) }
+
+// heading begins a part of the page.
+func (p *page) heading(text string) { p.line("\n%s", p.paint(bold, text)) }
+
+// fields prints names and values in two columns and leaves out what is empty.
+func (p *page) fields(pairs ...string) {
+	rows := [][]string{}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			rows = append(rows, []string{p.paint(dim, pairs[i]), pairs[i+1]})
+		}
+	}
+	p.rows(rows)
+}
+
+// table prints rows under headers.
+func (p *page) table(headers []string, rows [][]string) {
+	head := make([]string, len(headers))
+	for i, h := range headers {
+		head[i] = p.paint(dim, h)
+	}
+	p.rows(append([][]string{head}, rows...))
+}
+
+func (p *page) rows(rows [][]string) {
+	widths := []int{}
+	for _, row := range rows {
+		for i, cell := range row {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], width(cell))
+		}
+	}
+	for _, row := range rows {
+		line := ""
+		for i, cell := range row {
+			line += cell
+			if i < len(row)-1 {
+				line += strings.Repeat(" ", widths[i]-width(cell)+2)
+			}
+		}
+		p.line("%s", strings.TrimRight(line, " "))
+	}
+}
+
+// width returns how many columns text takes on a terminal, without its colours.
+func width(text string) int {
+	n := 0
+	for len(text) > 0 {
+		if strings.HasPrefix(text, "\x1b[") {
+			if _, rest, ended := strings.Cut(text, "m"); ended {
+				text = rest
+				continue
+			}
+		}
+		_, size := utf8.DecodeRuneInString(text)
+		text = text[size:]
+		n++
+	}
+	return n
+}
+
+// clip shortens text to one line of at most n columns.
+func clip(text string, n int) string {
+	text = strings.Join(strings.Fields(text), " ")
+	runes := []rune(text)
+	if len(runes) <= n {
+		return text
+	}
+	return strings.TrimRight(string(runes[:n-1]), " ") + "…"
+}
+
+// ago says how long ago t was, or how soon it will be.
+func (p *page) ago(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	d := p.now.Sub(t)
+	if d < 0 {
+		return "in " + roughly(-d)
+	}
+	if d < 5*time.Second {
+		return "just now"
+	}
+	return roughly(d) + " ago"
+}
+
+func roughly(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%d min", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h", int(d.Hours()))
+	}
+	return fmt.Sprintf("%d days", int(d.Hours()/24))
+}
+
+// took says how long something lasted, precisely enough to compare.
+func took(d time.Duration) string {
+	switch {
+	case d < 0:
+		return ""
+	case d < time.Second:
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	case d < 100*time.Second:
+		return fmt.Sprintf("%.1f s", d.Seconds())
+	}
+	return fmt.Sprintf("%d min %d s", int(d.Minutes()), int(d.Seconds())%60)
+}
+
+// state colours the state of anything, by what it asks of the reader.
+func (p *page) state(state string) string {
+	return p.paint(colourOf(state), strings.ReplaceAll(state, "_", " "))
+}
+
+func colourOf(state string) string {
+	switch state {
+	case "deployed", "succeeded", "healthy", "passed", "certified", "approved", "active", "done", "merged":
+		return green
+	case "failed", "refused", "blocked", "rejected", "degraded", "interrupted", "declined", "rolled_back":
+		return red
+	case "held", "review", "ready", "waiting", "open", "warning", "deprecated":
+		return yellow
+	case "checking", "running", "deploying", "merging", "developing", "in_review", "accepted":
+		return blue
+	}
+	return dim
+}
+
+// short shows the part of a digest or commit that tells it apart for a person.
+func short(digest string) string {
+	digest = strings.TrimPrefix(digest, "sha256:")
+	return digest[:min(12, len(digest))]
+}
+
+// one prints a single thing that the server answered: raw for machines, table for people.
+func one[T any](s *shell, c *cobra.Command, raw json.RawMessage, table func(p *page, v T)) error {
+	var v T
+	if err := json.Unmarshal(raw, &v); err != nil {
+		return err
+	}
+	return s.show(c, raw, func(p *page) { table(p, v) })
+}
+
+// many prints a list: raw for machines, a table for people. An empty one says so beside the data.
+func many[T any](s *shell, c *cobra.Command, raw []json.RawMessage, none string, headers []string, row func(p *page, v T) []string) error {
+	items := make([]T, len(raw))
+	for i := range raw {
+		if err := json.Unmarshal(raw[i], &items[i]); err != nil {
+			return err
+		}
+	}
+	if len(raw) == 0 && s.output == "table" {
+		fmt.Fprintln(c.ErrOrStderr(), none)
+		return nil
+	}
+	return s.show(c, raw, func(p *page) {
+		rows := make([][]string, len(items))
+		for i, v := range items {
+			rows[i] = row(p, v)
+		}
+		p.table(headers, rows)
+	})
+}
+
+// note tells a person something beside the data.
+func note(c *cobra.Command, format string, args ...any) {
+	fmt.Fprintf(c.ErrOrStderr(), format+"\n", args...)
+}
