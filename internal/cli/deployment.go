@@ -137,7 +137,7 @@ func deploymentDetail(p *page, d deployment) {
 		p.rows(rows)
 	}
 	if d.State == "held" {
-		p.line("\nAn operator releases it: flywheel deployment release %s --plan %s", d.ID, d.PlanDigest)
+		p.line("\nAn operator releases it: flywheel deployment release %s --digest %s", d.ID, d.PlanDigest)
 	}
 }
 
@@ -242,15 +242,15 @@ func (s *shell) deploymentRelease() *cobra.Command {
 	var plan string
 	var watch bool
 	c := &cobra.Command{
-		Use: "release DEPLOYMENT --plan DIGEST", Short: "Let a held deployment go on, as an operator",
+		Use: "release DEPLOYMENT --digest DIGEST", Short: "Let a held deployment go on, as an operator",
 		Long: "Let a held deployment go on. The digest says which plan you looked at: `flywheel deployment show`\nprints it.", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			return s.control(c, path("deployments", args[0], "release"), map[string]any{"planDigest": plan}, watch)
 		},
 	}
-	c.Flags().StringVar(&plan, "plan", "", "digest of the plan that was shown")
+	c.Flags().StringVar(&plan, "digest", "", "digest of the plan that was shown")
 	c.Flags().BoolVar(&watch, "watch", false, "follow it to its end")
-	must(c.MarkFlagRequired("plan"))
+	must(c.MarkFlagRequired("digest"))
 	return c
 }
 

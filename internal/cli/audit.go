@@ -1,0 +1,78 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func (s *shell) auditCommand() *cobra.Command {
+	c := &cobra.Command{Use: "audit", Short: "The audit log: list, verify"}
+	c.AddCommand(s.auditList(), s.auditVerify())
+	return c
+}
+
+func (s *shell) auditList() *cobra.Command {
+	type record struct {
+		At                              time.Time
+		Name, Action, Subject, Decision string
+		Reason                          string
+	}
+	var subject string
+	limit := 0
+	c := &cobra.Command{
+		Use: "list", Short: "List decisions, the newest first", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return s.act(c, func(ctx context.Context, api *client) error {
+				raw, err := api.list(ctx, path("audit"), query("subject", subject), limit)
+				if err != nil {
+					return err
+				}
+				return many(s, c, raw, "Nothing has been decided.", []string{"WHEN", "WHO", "ACTION", "SUBJECT", "DECISION", "REASON"}, func(p *page, v record) []string {
+					return []string{p.ago(v.At), v.Name, v.Action, v.Subject, v.Decision, clip(v.Reason, 60)}
+				})
+			})
+		},
+	}
+	c.Flags().StringVar(&subject, "subject", "", "only about this")
+	limitFlag(c, &limit, 50)
+	return c
+}
+
+func (s *shell) auditVerify() *cobra.Command {
+	type verdict struct {
+		Sound  int64
+		Last   string
+		Broken json.RawMessage
+	}
+	return &cobra.Command{
+		Use: "verify", Short: "Check that no entry was changed or removed",
+		Long: "Check the chain of hashes of the audit log. Keep the last hash elsewhere: only it shows that the end of\nthe log was cut off.", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return s.act(c, func(ctx context.Context, api *client) error {
+				var raw json.RawMessage
+				if err := api.get(ctx, path("audit", "verify"), &raw); err != nil {
+					return err
+				}
+				var v verdict
+				if err := json.Unmarshal(raw, &v); err != nil {
+					return err
+				}
+				broken := len(v.Broken) > 0 && string(v.Broken) != "null"
+				err := one(s, c, raw, func(p *page, v verdict) {
+					p.fields("sound entries", number(v.Sound), "last hash", v.Last)
+					if broken {
+						p.line("%s %s", p.paint(red, "broken at"), v.Broken)
+					}
+				})
+				if err == nil && broken {
+					note(c, "The log was altered after entry %d. Compare it with a backup from before.", v.Sound)
+					err = exitError(Failed)
+				}
+				return err
+			})
+		},
+	}
+}

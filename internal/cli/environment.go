@@ -1,0 +1,171 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"flywheel.dev/flywheel/internal/fault"
+)
+
+// environment is read and sent back with its values as they are, so that an update changes only what
+// was named.
+type environment struct {
+	Name      string         `json:"name"`
+	Class     string         `json:"class"`
+	After     string         `json:"after,omitempty"`
+	Target    string         `json:"target,omitempty"`
+	OnNewer   string         `json:"onNewer,omitempty"`
+	Values    map[string]any `json:"values,omitempty"`
+	Order     int            `json:"-"`
+	UpdatedAt time.Time      `json:"-"`
+}
+
+func (s *shell) environmentCommand() *cobra.Command {
+	c := &cobra.Command{Use: "environment", Short: "Environments: list, show, create, update; remove an app from one"}
+	c.AddCommand(s.environmentList(), s.environmentShow(), s.environmentSave(true), s.environmentSave(false), s.environmentRemove())
+	return c
+}
+
+func (s *shell) environmentList() *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Short: "List environments in the order a change reaches them", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return s.act(c, func(ctx context.Context, api *client) error {
+				raw, err := api.list(ctx, path("environments"), nil, 0)
+				if err != nil {
+					return err
+				}
+				return many(s, c, raw, "There are no environments yet. Make one: flywheel environment create NAME --class staging",
+					[]string{"ENVIRONMENT", "CLASS", "AFTER", "TARGET", "ON NEWER"}, func(_ *page, e environment) []string {
+						return []string{e.Name, e.Class, e.After, e.Target, e.OnNewer}
+					})
+			})
+		},
+	}
+}
+
+// find returns one environment as the server lists it.
+func findEnvironment(ctx context.Context, api *client, name string) (json.RawMessage, environment, error) {
+	var e environment
+	all, err := api.list(ctx, path("environments"), nil, 0)
+	if err != nil {
+		return nil, e, err
+	}
+	names := []string{}
+	for _, raw := range all {
+		e = environment{}
+		if err := json.Unmarshal(raw, &e); err != nil {
+			return nil, e, err
+		}
+		if e.Name == name {
+			return raw, e, nil
+		}
+		names = append(names, e.Name)
+	}
+	return nil, e, fault.Missing("environment", name).Do("There are: %s.", strings.Join(names, ", "))
+}
+
+func environmentDetail(p *page, e environment) {
+	p.fields("environment", e.Name, "class", e.Class, "after", e.After, "target", e.Target, "on newer", e.OnNewer, "values", value(e.Values))
+}
+
+func (s *shell) environmentShow() *cobra.Command {
+	return &cobra.Command{
+		Use: "show ENVIRONMENT", Short: "Show an environment", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return s.act(c, func(ctx context.Context, api *client) error {
+				raw, _, err := findEnvironment(ctx, api, args[0])
+				if err != nil {
+					return err
+				}
+				return one(s, c, raw, environmentDetail)
+			})
+		},
+	}
+}
+
+func (s *shell) environmentSave(create bool) *cobra.Command {
+	var given environment
+	var set []string
+	c := &cobra.Command{
+		Use: "update ENVIRONMENT", Short: "Change an environment; what is not named stays", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			values, err := environmentValues(set)
+			if err != nil {
+				return err
+			}
+			return s.act(c, func(ctx context.Context, api *client) error {
+				e, method, where := environment{Name: args[0]}, http.MethodPost, path("environments")
+				if !create {
+					if _, e, err = findEnvironment(ctx, api, args[0]); err != nil {
+						return err
+					}
+					method, where = http.MethodPut, path("environments", args[0])
+				}
+				for name, field := range map[string][2]*string{"class": {&e.Class, &given.Class}, "after": {&e.After, &given.After}, "target": {&e.Target, &given.Target}, "on-newer": {&e.OnNewer, &given.OnNewer}} {
+					if c.Flags().Changed(name) {
+						*field[0] = *field[1]
+					}
+				}
+				if e.Values == nil {
+					e.Values = map[string]any{}
+				}
+				for name, v := range values {
+					if e.Values[name] = v; v == nil {
+						delete(e.Values, name)
+					}
+				}
+				var raw json.RawMessage
+				if err := api.call(ctx, method, where, e, &raw); err != nil {
+					return err
+				}
+				return one(s, c, raw, environmentDetail)
+			})
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&given.Class, "class", "", "development, staging or production")
+	f.StringVar(&given.After, "after", "", "environment that a change must pass first")
+	f.StringVar(&given.Target, "target", "", "where it runs (default local)")
+	f.StringVar(&given.OnNewer, "on-newer", "", "what happens to a waiting deployment when a newer one comes: queue or replace-pending")
+	f.StringArrayVar(&set, "set", nil, "VARIABLE=VALUE that the Center of Excellence controls; an empty value removes it")
+	if create {
+		c.Use, c.Short = "create ENVIRONMENT --class CLASS", "Make an environment"
+		must(c.MarkFlagRequired("class"))
+	}
+	return c
+}
+
+func environmentValues(set []string) (map[string]any, error) {
+	values := map[string]any{}
+	for _, one := range set {
+		name, text, assigned := strings.Cut(one, "=")
+		if !assigned || name == "" {
+			return nil, usage("--set %s is not VARIABLE=VALUE, for example vpc_id=vpc-1.", one)
+		}
+		v, err := scalar(text)
+		if err != nil {
+			return nil, usage("--set %s: the value is not YAML: %s.", one, err)
+		}
+		values[name] = v
+	}
+	return values, nil
+}
+
+func (s *shell) environmentRemove() *cobra.Command {
+	var watch bool
+	c := &cobra.Command{
+		Use: "remove APP ENVIRONMENT", Short: "Ask for an app to be removed from an environment",
+		Long: "Ask for an app to be removed from an environment. What it runs there is destroyed only after an operator\nhas released the plan that says what is destroyed.", Args: cobra.ExactArgs(2),
+		RunE: func(c *cobra.Command, args []string) error {
+			return s.removal(c, path("apps", args[0], "environments", args[1]), watch)
+		},
+	}
+	c.Flags().BoolVar(&watch, "watch", false, "follow it until it is gone or an operator has to decide")
+	return c
+}

@@ -1,0 +1,100 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+type token struct {
+	ID, Name, User, Secret string
+	Scopes                 []string
+	Service                bool
+	CreatedAt              time.Time `json:"created_at"`
+	ExpiresAt              time.Time `json:"expires_at"`
+}
+
+func (s *shell) tokenCommand() *cobra.Command {
+	c := &cobra.Command{Use: "token", Short: "Tokens: create, list, revoke"}
+	c.AddCommand(s.tokenCreate(), s.tokenList(), s.tokenRevoke())
+	return c
+}
+
+func (s *shell) tokenCreate() *cobra.Command {
+	var scopes []string
+	var service bool
+	var expires time.Duration
+	c := &cobra.Command{
+		Use: "create NAME", Short: "Make a token; it is shown once", Args: cobra.ExactArgs(1),
+		Example: "  flywheel token create ci --service --scope read,write --expires 720h",
+		RunE: func(c *cobra.Command, args []string) error {
+			body := map[string]any{"name": args[0], "service": service}
+			if len(scopes) > 0 {
+				body["scopes"] = scopes
+			}
+			if expires > 0 {
+				body["expires_at"] = s.now().Add(expires).UTC()
+			}
+			return s.act(c, func(ctx context.Context, api *client) error {
+				var raw json.RawMessage
+				if err := api.post(ctx, path("tokens"), body, &raw); err != nil {
+					return err
+				}
+				return one(s, c, raw, func(p *page, v token) {
+					p.fields("token", v.ID, "name", v.Name, "scopes", strings.Join(v.Scopes, ", "), "expires", p.ago(v.ExpiresAt), "secret", v.Secret)
+					p.line("\nKeep the secret now; it is not shown again. Programs read it from FLYWHEEL_TOKEN.")
+				})
+			})
+		},
+	}
+	f := c.Flags()
+	f.StringSliceVar(&scopes, "scope", nil, "read, write or admin (default read and write)")
+	f.BoolVar(&service, "service", false, "for a machine: it stands for you and cannot approve")
+	f.DurationVar(&expires, "expires", 0, "when it ends, from now, for example 720h (default 90 days)")
+	return c
+}
+
+func (s *shell) tokenList() *cobra.Command {
+	var of string
+	limit := 0
+	c := &cobra.Command{
+		Use: "list", Short: "List your tokens", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return s.act(c, func(ctx context.Context, api *client) error {
+				raw, err := api.list(ctx, path("tokens"), query("user", of), limit)
+				if err != nil {
+					return err
+				}
+				return many(s, c, raw, "There are no tokens.", []string{"TOKEN", "NAME", "OF", "SCOPES", "KIND", "EXPIRES"}, func(p *page, v token) []string {
+					kind := "personal"
+					if v.Service {
+						kind = "service"
+					}
+					return []string{v.ID, v.Name, v.User, strings.Join(v.Scopes, ","), kind, p.ago(v.ExpiresAt)}
+				})
+			})
+		},
+	}
+	c.Flags().StringVar(&of, "user", "", "of another person, as an admin")
+	limitFlag(c, &limit, 0)
+	return c
+}
+
+func (s *shell) tokenRevoke() *cobra.Command {
+	return &cobra.Command{
+		Use: "revoke TOKEN", Short: "Delete a token", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return s.act(c, func(ctx context.Context, api *client) error {
+				if err := api.call(ctx, http.MethodDelete, path("tokens", args[0]), nil, nil); err != nil {
+					return err
+				}
+				note(c, "Deleted the token %s.", args[0])
+				return nil
+			})
+		},
+	}
+}

@@ -1,0 +1,387 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"flywheel.dev/flywheel/internal/fault"
+)
+
+// lookEvery bounds how old what a watcher shows can be when no event arrives.
+const lookEvery = 500 * time.Millisecond
+
+// sight is what a watcher sees at one moment.
+type sight struct {
+	frame func(p *page)   // everything, for a terminal
+	facts []fact          // one by one, for a log
+	last  json.RawMessage // the thing itself, for -o
+	end   error           // how watching ends, if over
+	over  bool
+}
+
+// fact is a line of progress. It is printed when its text is new for its key.
+type fact struct{ key, text string }
+
+// watch follows something until it is over: events wake it, and it looks again by itself.
+func (s *shell) watch(c *cobra.Command, api *client, events url.Values, look func(ctx context.Context) (sight, error)) error {
+	ctx, stop := context.WithCancel(c.Context())
+	defer stop()
+	wake := make(chan struct{}, 1)
+	go api.follow(ctx, events, func() {
+		select {
+		case wake <- struct{}{}:
+		default: // it will look anyway
+		}
+	})
+	var out screen = &lines{w: c.ErrOrStderr(), now: s.now, told: map[string]string{}}
+	if isTerminal(c.ErrOrStderr()) && os.Getenv("TERM") != "dumb" {
+		out = &redraw{file: c.ErrOrStderr().(*os.File), now: s.now}
+	}
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		seen, err := look(ctx)
+		if err != nil {
+			return err
+		}
+		out.show(seen)
+		if seen.over {
+			if s.output != "table" {
+				if err := s.show(c, seen.last, nil); err != nil {
+					return err
+				}
+			}
+			return seen.end
+		}
+		select {
+		case <-ctx.Done():
+			if c.Context().Err() == context.DeadlineExceeded {
+				return fault.New(fault.Unavailable, "cli.timeout", "It is not over yet, and --timeout has passed.").
+					Do("It goes on by itself; watch it again to see how it ends.")
+			}
+			return ctx.Err()
+		case <-wake:
+		case <-tick.C:
+		}
+	}
+}
+
+// screen shows progress.
+type screen interface{ show(sight) }
+
+// lines prints what is new, for logs and pipes.
+type lines struct {
+	w    io.Writer
+	now  func() time.Time
+	told map[string]string
+}
+
+func (l *lines) show(seen sight) {
+	for _, f := range seen.facts {
+		if f.text != "" && l.told[f.key] != f.text {
+			l.told[f.key] = f.text
+			fmt.Fprintf(l.w, "%s %s\n", l.now().Format("15:04:05"), f.text)
+		}
+	}
+}
+
+// redraw keeps one picture on a terminal. It writes only when the picture differs.
+type redraw struct {
+	file   *os.File
+	now    func() time.Time
+	drawn  string
+	height int
+}
+
+func (r *redraw) show(seen sight) {
+	columns, rows, err := term.GetSize(int(r.file.Fd()))
+	if err != nil || columns < 20 || rows < 5 {
+		columns, rows = 80, 24
+	}
+	p := newPage(r.file, r.now())
+	seen.frame(p)
+	text := strings.Split(strings.TrimRight(p.text.String(), "\n"), "\n")
+	if len(text) > rows-1 { // the end is what moves
+		text = text[len(text)-rows+1:]
+	}
+	var b strings.Builder
+	for _, line := range text {
+		b.WriteString("\x1b[2K" + cut(line, columns-1) + "\n")
+	}
+	if b.String() == r.drawn {
+		return
+	}
+	up := ""
+	if r.height > 0 {
+		up = fmt.Sprintf("\x1b[%dA", r.height)
+	}
+	r.drawn = b.String()
+	fmt.Fprint(r.file, up+r.drawn+"\x1b[J")
+	r.height = len(text)
+}
+
+// cut shortens a coloured line to n columns, so that it never wraps.
+func cut(line string, n int) string {
+	if width(line) <= n {
+		return line
+	}
+	var b strings.Builder
+	columns := 0
+	for i := 0; i < len(line) && columns < n-1; {
+		if strings.HasPrefix(line[i:], "\x1b[") {
+			end := strings.IndexByte(line[i:], 'm')
+			if end < 0 {
+				break
+			}
+			b.WriteString(line[i : i+end+1])
+			i += end + 1
+			continue
+		}
+		size := len(string([]rune(line[i:min(len(line), i+4)])[0]))
+		b.WriteString(line[i : i+size])
+		i += size
+		columns++
+	}
+	if strings.Contains(line, "\x1b[") {
+		return b.String() + "…\x1b[0m"
+	}
+	return b.String() + "…"
+}
+
+func (s *shell) changeWatch() *cobra.Command {
+	var keep bool
+	var timeout time.Duration
+	c := &cobra.Command{
+		Use: "watch CHANGE", Short: "Follow a change until it is deployed",
+		Long: `Follow a change until it is deployed (exit code 0), has ended another way (1), or waits for somebody's
+decision (8). With --keep it goes on while people decide.`, Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return s.within(c, timeout, func(api *client) error { return s.watchChange(c, api, args[0], keep) })
+		},
+	}
+	c.Flags().BoolVar(&keep, "keep", false, "go on while somebody has to decide")
+	c.Flags().DurationVar(&timeout, "timeout", 0, "give up after this time, for example 10m")
+	return c
+}
+
+// within bounds watching in time.
+func (s *shell) within(c *cobra.Command, timeout time.Duration, do func(api *client) error) error {
+	return s.act(c, func(ctx context.Context, api *client) error {
+		if timeout > 0 {
+			bounded, cancel := context.WithTimeout(ctx, timeout)
+			defer cancel()
+			c.SetContext(bounded)
+		}
+		return do(api)
+	})
+}
+
+func (s *shell) watchChange(c *cobra.Command, api *client, id string, keep bool) error {
+	var raw json.RawMessage
+	var v changePage
+	if err := api.get(c.Context(), path("changes", id), &v); err != nil {
+		return err
+	}
+	events := query("app", v.Change.Subject)
+	if v.Change.Kind == "pattern" {
+		events = query("subject", id)
+	}
+	over := map[string]deployment{} // what has ended is read once
+	return s.watch(c, api, events, func(ctx context.Context) (sight, error) {
+		if err := api.get(ctx, path("changes", id), &raw); err != nil {
+			return sight{}, err
+		}
+		v = changePage{}
+		if err := json.Unmarshal(raw, &v); err != nil {
+			return sight{}, err
+		}
+		for i, d := range v.Deployments {
+			full, known := over[d.ID]
+			if !known {
+				if err := api.get(ctx, path("deployments", d.ID), &full); err != nil {
+					return sight{}, err
+				}
+				if full.over() {
+					over[d.ID] = full
+				}
+			}
+			v.Deployments[i] = full
+		}
+		end, ended := changeEnd(v, keep)
+		seen := v
+		return sight{frame: func(p *page) { changeFrame(p, seen) }, facts: changeFacts(v), last: raw, end: end, over: ended}, nil
+	})
+}
+
+// changeEnd says whether watching a change is over, and how.
+func changeEnd(v changePage, keep bool) (error, bool) {
+	ch := v.Change
+	failure := func(sentence string) (error, bool) {
+		return fault.New(fault.Conflict, "change."+ch.State, "%s", capital(sentence)).Do("%s", first(ch.Remedy, "Look at it: flywheel change show "+ch.ID+".")), true
+	}
+	switch ch.State {
+	case "deployed":
+		return nil, true
+	case "merged":
+		if ch.Kind == "pattern" {
+			return nil, true
+		}
+	case "closed", "rejected", "failed", "refused", "blocked", "rolled_back":
+		return failure(fmt.Sprintf("change %s is %s: %s", ch.ID, strings.ReplaceAll(ch.State, "_", " "), ch.Why))
+	case "review", "held", "ready", "waiting":
+		if !keep {
+			return &waitingError{capital(fmt.Sprintf("change %s: %s", ch.ID, ch.Why)), ch.Remedy}, true
+		}
+		return nil, false
+	}
+	if ch.State != "merged" {
+		return nil, false
+	}
+	stopped := ""
+	for _, d := range v.Deployments {
+		switch {
+		case d.State == "held" && !keep:
+			return &waitingError{fmt.Sprintf("Deployment %s of %s/%s is held: %s", d.ID, d.App, d.Environment, d.Reason),
+				fmt.Sprintf("An operator releases it: flywheel deployment release %s --digest %s", d.ID, d.PlanDigest)}, true
+		case !d.over():
+			return nil, false
+		case d.State == "failed" || d.State == "cancelled" || d.State == "interrupted":
+			stopped = fmt.Sprintf("change %s stops: deployment %s of %s/%s is %s: %s", ch.ID, d.ID, d.App, d.Environment, d.State, d.Reason)
+		}
+	}
+	if stopped != "" {
+		return failure(stopped)
+	}
+	return nil, false
+}
+
+func changeFrame(p *page, v changePage) {
+	ch := v.Change
+	lane := ""
+	if ch.Lane != "" {
+		lane = "  lane " + p.paint(bold, ch.Lane)
+	}
+	p.line("%s %s  %s%s", p.paint(bold, ch.Title), p.paint(dim, ch.ID), p.state(ch.State), lane)
+	if ch.Why != "" {
+		p.line("  %s", ch.Why)
+	}
+	for _, r := range ch.Reasons {
+		p.line("  %s", p.paint(dim, "- "+r.Text))
+	}
+	rows := [][]string{}
+	for _, k := range v.Checks {
+		rows = append(rows, []string{p.mark(k.State), k.Name, p.paint(dim, lasted(p.now, k.StartedAt, k.FinishedAt)), k.Summary})
+	}
+	p.rows(rows)
+	for _, d := range v.Deployments {
+		deploymentFrame(p, d)
+	}
+}
+
+func deploymentFrame(p *page, d deployment) {
+	p.line("%s %s  %s %s  %s", p.mark(d.State), p.paint(bold, d.App+"/"+d.Environment), d.Kind, p.paint(dim, d.lasted(p.now)), d.Reason)
+	rows := stepRows(p, d.Steps)
+	for i := range rows {
+		rows[i][0] = "  " + rows[i][0]
+	}
+	p.rows(rows)
+}
+
+func changeFacts(v changePage) []fact {
+	ch := v.Change
+	facts := []fact{}
+	if ch.Lane != "" {
+		facts = append(facts, fact{"lane", fmt.Sprintf("lane %s", ch.Lane)})
+		for i, r := range ch.Reasons {
+			facts = append(facts, fact{fmt.Sprintf("reason %d", i), "  - " + r.Text})
+		}
+	}
+	for _, k := range v.Checks {
+		facts = append(facts, fact{"check " + k.Name, strings.TrimSpace(fmt.Sprintf("%s %s %s %s", k.Name, k.State, ended(k.StartedAt, k.FinishedAt), k.Summary))})
+	}
+	state := fact{"state", strings.TrimSuffix(fmt.Sprintf("%s is %s: %s", ch.ID, strings.ReplaceAll(ch.State, "_", " "), ch.Why), ": ")}
+	after := []fact{}
+	for _, d := range v.Deployments {
+		after = append(after, deploymentFacts(d)...)
+	}
+	if ch.State == "deployed" || ch.State == "rolled_back" { // said last, because it happened last
+		return append(append(facts, after...), state)
+	}
+	return append(append(facts, state), after...)
+}
+
+func deploymentFacts(d deployment) []fact {
+	where := d.App + "/" + d.Environment
+	facts := []fact{}
+	for i, st := range d.Steps {
+		if st.FinishedAt != nil {
+			facts = append(facts, fact{fmt.Sprintf("%s %d", d.ID, i), strings.TrimSpace(fmt.Sprintf("%s %s %s %s %s", where, st.Name, st.State, ended(st.StartedAt, st.FinishedAt), clip(st.Detail, 120)))})
+		}
+	}
+	text := fmt.Sprintf("%s %s %s", where, d.Kind, d.State)
+	if d.over() && d.StartedAt != nil {
+		text += " " + ended(*d.StartedAt, d.FinishedAt)
+	}
+	if d.Reason != "" {
+		text += ": " + d.Reason
+	}
+	if d.over() || d.State == "held" {
+		return append(facts, fact{d.ID, text})
+	}
+	return append([]fact{{d.ID, text}}, facts...)
+}
+
+func ended(start time.Time, end *time.Time) string {
+	if end == nil {
+		return ""
+	}
+	return "(" + took(end.Sub(start)) + ")"
+}
+
+func (s *shell) deploymentWatch() *cobra.Command {
+	var timeout time.Duration
+	c := &cobra.Command{
+		Use: "watch DEPLOYMENT", Short: "Follow a deployment to its end",
+		Long: "Follow a deployment until it has succeeded (exit code 0), has ended another way (1), or is held for an\noperator's decision (8).", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return s.within(c, timeout, func(api *client) error { return s.watchDeployment(c, api, args[0]) })
+		},
+	}
+	c.Flags().DurationVar(&timeout, "timeout", 0, "give up after this time, for example 10m")
+	return c
+}
+
+func (s *shell) watchDeployment(c *cobra.Command, api *client, id string) error {
+	var d deployment
+	if err := api.get(c.Context(), path("deployments", id), &d); err != nil {
+		return err
+	}
+	return s.watch(c, api, query("app", d.App), func(ctx context.Context) (sight, error) {
+		var raw json.RawMessage
+		if err := api.get(ctx, path("deployments", id), &raw); err != nil {
+			return sight{}, err
+		}
+		var d deployment
+		if err := json.Unmarshal(raw, &d); err != nil {
+			return sight{}, err
+		}
+		seen := sight{frame: func(p *page) { deploymentFrame(p, d) }, facts: deploymentFacts(d), last: raw, over: d.over() || d.State == "held"}
+		switch {
+		case d.State == "held":
+			seen.end = &waitingError{fmt.Sprintf("Deployment %s is held: %s", d.ID, d.Reason), fmt.Sprintf("An operator releases it: flywheel deployment release %s --digest %s", d.ID, d.PlanDigest)}
+		case d.over() && d.State != "succeeded":
+			seen.end = fault.New(fault.Conflict, "deployment."+d.State, "%s", capital(fmt.Sprintf("deployment %s is %s: %s", d.ID, d.State, d.Reason))).
+				Do("Its log says more: flywheel deployment log %s.", d.ID)
+		}
+		return seen, nil
+	})
+}
