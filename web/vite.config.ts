@@ -7,7 +7,7 @@ const backend = process.env.FLYWHEEL_URL ?? "http://127.0.0.1:8080";
 export default defineConfig({
   plugins: [react()],
   build: {
-    target: "es2023",
+    target: ["chrome123", "firefox120", "safari17.5"], // light-dark() is left to the browser
     emptyOutDir: true,
     modulePreload: { polyfill: false }, // it would be an inline script, which the CSP forbids
     assetsInlineLimit: 0,

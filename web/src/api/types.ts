@@ -158,8 +158,9 @@ export interface ChangeDetail {
   change: Change;
   checks: Check[];
   deployments: Deployment[];
-  certification: Certification | null;
+  certification?: Certification;
   heldDigest?: string;
+  mayDecide: string[];
 }
 export interface Preview {
   lane: Lane | "";
@@ -316,10 +317,11 @@ export interface Pattern {
 
 export interface Story {
   id: string;
+  key: string;
   title: string;
   team: string;
-  state?: string;
-  createdBy?: string;
+  state: "open" | "done";
+  createdBy: string;
   createdAt: string;
 }
 

@@ -52,7 +52,7 @@ function Finder({ close, help }: { close: () => void; help: () => void }) {
       all.push({ id: change.id, kind: "Change", label: change.title, hint: `${change.subject} · ${word(change.state).toLowerCase()} · ${change.id}`, icon: <IconGitPullRequest size={size} />, weight: 0.9, go: () => void navigate({ to: "/changes/$change", params: { change: change.id } }) });
     }
     for (const story of stories.data?.items ?? []) {
-      all.push({ id: story.id, kind: "Story", label: story.title, hint: story.id, icon: <IconBook2 size={size} />, weight: 0.9, go: () => void navigate({ to: "/changes", search: { story: story.id } }) });
+      all.push({ id: story.id, kind: "Story", label: story.title, hint: story.key, icon: <IconBook2 size={size} />, weight: 0.9, go: () => void navigate({ to: "/changes", search: { story: story.key } }) });
     }
     for (const { to, label, icon: Icon } of places) {
       all.push({ id: to, kind: "Go to", label, icon: <Icon size={size} />, weight: 1, go: () => void navigate({ to }) });

@@ -104,5 +104,6 @@ export function Moved({ before, after }: { before?: string; after?: string }) {
 function Value({ text, old }: { text: string; old?: boolean }) {
   if (text === "(sensitive)") return <span className="dim"><IconEyeOff size={12} className="arrow" aria-hidden /> sensitive</span>;
   if (text === "(known after apply)") return <em className="dim">known after apply</em>;
-  return <code className={`wrap${old ? " old" : ""}`}>{text}</code>;
+  const brief = text.replace(/(sha256:[0-9a-f]{12})[0-9a-f]{52}/g, "$1…");
+  return <code className={`wrap${old ? " old" : ""}`} title={brief === text ? undefined : text}>{brief}</code>;
 }

@@ -88,7 +88,7 @@ export function Shell() {
     <>
       <a className="skip" href="#main">Skip to the page</a>
       <div className="frame">
-        <aside className="side">
+        <header className="side">
           <Link to="/" className="brand"><Mark />Flywheel</Link>
           <button type="button" className="find" onClick={find}>
             <IconSearch size={14} aria-hidden />
@@ -97,7 +97,7 @@ export function Shell() {
           </button>
           <nav aria-label="Main">{navigation}</nav>
           {foot}
-        </aside>
+        </header>
         <header className="topbar">
           <ActionIcon variant="subtle" color="gray" size="lg" aria-label="Menu" onClick={openMenu}><IconMenu2 size={18} /></ActionIcon>
           <Link to="/" className="line"><Mark />Flywheel</Link>
@@ -128,7 +128,7 @@ export function Shell() {
 function Live({ connection, quiet }: { connection: Connection; quiet?: boolean }) {
   const text = { live: "Live", connecting: "Connecting", reconnecting: "Reconnecting" }[connection];
   return (
-    <span className="live" role="status" title={connection === "live" ? "What changes elsewhere changes here" : "What is shown may be old until the connection is back"}>
+    <span className="connection" role="status" title={connection === "live" ? "What changes elsewhere changes here" : "What is shown may be old until the connection is back"}>
       <span className={`dot ${connection}`} />
       <span className={quiet && connection === "live" ? "hidden" : undefined}>{text}</span>
     </span>

@@ -89,7 +89,7 @@ function Form({ app, environments }: { app: string; environments: EnvironmentFor
           </section>
         ))}
       </div>
-      <aside className="stack sticky">
+      <div className="stack sticky">
         <Card title="The change">
           <div className="stack">
             <TextInput label="Title" placeholder={summary(changed, range) || "What it is for"} value={title} maxLength={200} onChange={(event) => setTitle(event.currentTarget.value)} />
@@ -104,7 +104,7 @@ function Form({ app, environments }: { app: string; environments: EnvironmentFor
             </div>
           </div>
         </Card>
-      </aside>
+      </div>
     </form>
   );
 }

@@ -18,13 +18,13 @@ export default function Stories() {
       <Ask query={query}>
         {({ items }) => (
           <section className="card">
-            {items.length === 0 ? <Empty title="No story yet">A story says what somebody wants and why. A commit names it with the trailer <code className="word">Story: sty_…</code>, and its changes show here.</Empty> : (
+            {items.length === 0 ? <Empty title="No story yet">A story says what somebody wants and why. A commit names it with the trailer <code className="word">Story: STY-12</code>, and its changes show here.</Empty> : (
               <ul className="rows" aria-label="Stories">
                 {items.map((story) => (
                   <li key={story.id} className="story">
-                    <Link to="/changes" search={{ story: story.id }} className="strong story-title">{story.title}</Link>
+                    <Link to="/changes" search={{ story: story.key }} className="strong story-title">{story.title}</Link>
                     <span className="dim small">{story.team}</span>
-                    <Id id={story.id} />
+                    <Id id={story.key} />
                     <span className="dim small"><Time at={story.createdAt} /></span>
                   </li>
                 ))}

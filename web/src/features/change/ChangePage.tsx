@@ -81,11 +81,11 @@ function Decide({ detail }: { detail: ChangeDetail }) {
           <Checks change={change} checks={checks} />
           <Files change={change} />
         </div>
-        <aside className="stack loose">
-          {certification && <Approvals change={change} certification={certification} />}
+        <div className="stack loose">
+          {certification && <Approvals change={change} certification={certification} mayDecide={detail.mayDecide} />}
           <Facts change={change} />
           <Timeline detail={detail} />
-        </aside>
+        </div>
       </div>
     </>
   );

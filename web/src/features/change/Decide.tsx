@@ -10,7 +10,7 @@ import { approve, close, declareFix, merge, reject, release } from "./queries";
 
 const over = new Set(["merged", "deployed", "rolled_back", "closed", "rejected"]);
 
-export function Actions({ detail: { change, heldDigest } }: { detail: ChangeDetail }) {
+export function Actions({ detail: { change, heldDigest, mayDecide } }: { detail: ChangeDetail }) {
   const me = useMe();
   const [reason, setReason] = useState("");
   const [broken, setBroken] = useState("");
@@ -36,7 +36,7 @@ export function Actions({ detail: { change, heldDigest } }: { detail: ChangeDeta
           <p>Every check is green. It is merged into main and rolls out, environment by environment.</p>
         </Confirm>
       )}
-      {change.state === "held" && can("release_hold") && (
+      {change.state === "held" && mayDecide.includes("release") && (
         <Confirm label="Release" variant="filled" danger title="Release what is held" go="Release" act={() => release(change.id, heldDigest ?? "")} ready={!!heldDigest} done="The change goes on.">
           <Note tone="hold"><p><Sentence text={change.why} /></p></Note>
           <p>You release what this page shows, and nothing else: if it changes meanwhile, you are asked again.</p>
@@ -50,13 +50,13 @@ export function Actions({ detail: { change, heldDigest } }: { detail: ChangeDeta
 const disciplines = ["security", "operations", "development"] as const;
 
 /** Who decided, for which discipline, and the form for who may. */
-export function Approvals({ change, certification }: { change: Change; certification: Certification }) {
+export function Approvals({ change, certification, mayDecide }: { change: Change; certification: Certification; mayDecide: string[] }) {
   const me = useMe();
   const approvals = certification.approvals ?? [];
   const needed = disciplines.filter((discipline) => (certification.needed?.[discipline] ?? 0) > 0 || approvals.some((one) => one.discipline === discipline));
   const own = change.authors.includes(me?.id ?? "");
   const decided = approvals.find((one) => one.person === me?.id && one.digest === certification.digest);
-  const mine = disciplines.filter((discipline) => may(me, `approve_${discipline}`));
+  const mine = disciplines.filter((discipline) => mayDecide.includes(discipline));
   return (
     <Card title="Approvals">
       <div className="stack">

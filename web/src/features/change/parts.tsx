@@ -1,13 +1,14 @@
 import { Link } from "@tanstack/react-router";
 import type { Change } from "../../api/types";
 import { LaneTag, State, StateIcon, Time } from "../../ui/parts";
+import { word } from "../../ui/text";
 
 /** A change as a line of a list. */
 export function ChangeRow({ change, note }: { change: Change; note?: string }) {
   return (
     <Link to="/changes/$change" params={{ change: change.id }} className="row-link row-change">
       <span className="line nowrap-line">
-        <span className="wide-hidden"><StateIcon state={change.state} /></span>
+        <span className="narrow-only" title={word(change.state)}><StateIcon state={change.state} /><span className="hidden">{word(change.state)}: </span></span>
         <span className="stack tight minimal">
           <span className="clip strong">{change.title}</span>
           <span className="dim small clip">{change.subject}{(note ?? change.why) ? <> · {note ?? change.why?.replaceAll("`", "")}</> : <> · {change.branch}</>}</span>

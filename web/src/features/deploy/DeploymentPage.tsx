@@ -82,7 +82,7 @@ function Detail({ deployment: d }: { deployment: Deployment }) {
             </Card>
           )}
         </div>
-        <aside className="stack loose">
+        <div className="stack loose">
           <Card title="What it brings"><Difference deployment={d} /></Card>
           <Card title="About">
             <dl className="facts">
@@ -95,7 +95,7 @@ function Detail({ deployment: d }: { deployment: Deployment }) {
               {d.planDigest && <><dt>Plan</dt><dd><Id id={d.planDigest} /></dd></>}
             </dl>
           </Card>
-        </aside>
+        </div>
       </div>
     </>
   );

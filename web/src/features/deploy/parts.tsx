@@ -1,6 +1,7 @@
 import { Link } from "@tanstack/react-router";
 import type { Deployment } from "../../api/types";
 import { State, StateIcon, Time, Took } from "../../ui/parts";
+import { word } from "../../ui/text";
 
 export const kindWords = { release: "release", infrastructure: "infrastructure run", destroy: "removal" } as const;
 
@@ -9,7 +10,7 @@ export function DeploymentRow({ deployment: d, without }: { deployment: Deployme
   return (
     <Link to="/deployments/$deployment" params={{ deployment: d.id }} className="row-link row-deploy">
       <span className="line nowrap-line">
-        <span className="wide-hidden"><StateIcon state={d.state} /></span>
+        <span className="narrow-only" title={word(d.state)}><StateIcon state={d.state} /><span className="hidden">{word(d.state)}: </span></span>
         <span className="stack tight minimal">
           <span className="clip strong">{without === "app" ? d.environment : <>{d.app} <span className="dim">in</span> {d.environment}</>}</span>
           <span className="dim small clip">#{d.number} · {kindWords[d.kind]}{d.trigger !== "change" && ` · ${d.trigger}`}{d.reason && ` · ${d.reason}`}</span>

@@ -31,7 +31,7 @@ export default function VersionPage() {
               <Interface version={version} />
               <Card title="Readme">{version.readme ? <Suspense fallback={<div className="skeleton" />}><Markdown text={version.readme} /></Suspense> : <p className="dim">It has none.</p>}</Card>
             </div>
-            <aside className="stack loose">
+            <div className="stack loose">
               <Card title="About">
                 <dl className="facts">
                   {Object.entries(version.manifest?.spec.approvals ?? {}).length > 0 && <><dt>Approvals</dt><dd>{Object.entries(version.manifest?.spec.approvals ?? {}).map(([discipline, count]) => `${count} ${discipline}`).join(", ")}</dd></>}
@@ -43,7 +43,7 @@ export default function VersionPage() {
               <Card title="Outputs" count={version.interface.outputs?.length ?? 0}>
                 {(version.interface.outputs ?? []).length === 0 ? <p className="dim">None.</p> : <ul>{version.interface.outputs!.map((output) => <li key={output}><code>{output}</code></li>)}</ul>}
               </Card>
-            </aside>
+            </div>
           </div>
         )}
       </Ask>
@@ -58,7 +58,7 @@ function Interface({ version }: { version: PatternVersion }) {
   const variables = [...(version.interface.variables ?? [])].sort((a, b) => order[a.control] - order[b.control] || a.name.localeCompare(b.name));
   return (
     <Card title="Variables" count={variables.length} flush>
-      <div className="scroll-x" tabIndex={0} role="region" aria-label="Variables">
+      <div className="scroll-x" tabIndex={0}>
         <table className="table">
           <thead><tr><th scope="col">Variable</th><th scope="col">Who sets it</th><th scope="col">Bounds</th><th scope="col">Default</th></tr></thead>
           <tbody>
