@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -131,10 +132,12 @@ func (b *Builder) command(ctx context.Context, r BuildRequest, source, name, lin
 	}
 	spec := sandbox.Spec{
 		Args: []string{"/bin/sh", "-c", line}, Dir: "/app",
-		Env:    []string{"HOME=/cache/home", "XDG_CACHE_HOME=/cache", "CI=true", "GOCACHE=/cache/go-build", "GOMODCACHE=/cache/go-mod", "npm_config_cache=/cache/npm"},
-		Binds:  []sandbox.Bind{{Source: source, Target: "/app", Writable: true}, {Source: cache, Target: "/cache", Writable: true}},
+		// The same flags in build and test: with others, Go would compile everything twice.
+		Env:    []string{"HOME=" + sandbox.CacheDir + "/home", "XDG_CACHE_HOME=" + sandbox.CacheDir, "CI=true", "CGO_ENABLED=0", "GOFLAGS=-trimpath -buildvcs=false -mod=mod"},
+		Binds:  []sandbox.Bind{{Source: source, Target: "/app", Writable: true}, {Source: cache, Target: sandbox.CacheDir, Writable: true}},
 		Stdout: log, Stderr: log, Memory: 4 << 30, Processes: 2000,
 	}
+	hosts := slices.Clone(b.Hosts)
 	for _, name := range r.Build.Toolchains {
 		t, err := sandbox.FindToolchain(ctx, name)
 		if err != nil {
@@ -142,11 +145,12 @@ func (b *Builder) command(ctx context.Context, r BuildRequest, source, name, lin
 		}
 		spec.Binds = append(spec.Binds, t.Binds...)
 		spec.Env = append(spec.Env, t.Env...)
+		hosts = append(hosts, t.Hosts...)
 	}
 	if online {
-		spec.Proxy = &sandbox.Proxy{Allow: b.Hosts}
+		spec.Proxy = &sandbox.Proxy{Allow: hosts}
 	} else {
-		spec.Env = append(spec.Env, "GOFLAGS=-mod=mod -buildvcs=false", "GOPROXY=off", "npm_config_offline=true")
+		spec.Env = append(spec.Env, "GOPROXY=off", "npm_config_offline=true")
 	}
 	cmd, err := b.Sandbox.Command(ctx, spec)
 	if err != nil {

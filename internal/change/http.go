@@ -44,7 +44,8 @@ type one struct {
 	Body Change
 }
 
-type byID struct {
+// ByID is exported because huma reads embedded structs only then.
+type ByID struct {
 	Change string `path:"change" example:"chg_d0c5ghq23akk2s3lvr9g"`
 }
 
@@ -71,20 +72,20 @@ type changeDiffOutput struct {
 	}
 }
 
-func (s *Service) diffHTTP(ctx context.Context, in *byID) (*changeDiffOutput, error) {
+func (s *Service) diffHTTP(ctx context.Context, in *ByID) (*changeDiffOutput, error) {
 	out := &changeDiffOutput{}
 	var err error
 	out.Body.Files, err = s.Diff(ctx, in.Change)
 	return out, err
 }
 
-func (s *Service) mergeHTTP(ctx context.Context, in *byID) (*one, error) {
+func (s *Service) mergeHTTP(ctx context.Context, in *ByID) (*one, error) {
 	c, err := s.Merge(ctx, in.Change)
 	return &one{c}, err
 }
 
 type changeReleaseInput struct {
-	byID
+	ByID
 	Body struct {
 		Digest string `json:"digest" doc:"The heldDigest that was shown with the change"`
 	}
@@ -96,7 +97,7 @@ func (s *Service) releaseHTTP(ctx context.Context, in *changeReleaseInput) (*one
 }
 
 type changeCloseInput struct {
-	byID
+	ByID
 	Body struct {
 		Reason string `json:"reason,omitempty" maxLength:"2000"`
 	}
@@ -108,7 +109,7 @@ func (s *Service) closeHTTP(ctx context.Context, in *changeCloseInput) (*one, er
 }
 
 type changeFixInput struct {
-	byID
+	ByID
 	Body struct {
 		Fixes string `json:"fixes" doc:"The change that was rolled back"`
 	}
@@ -129,7 +130,7 @@ type Result struct {
 }
 
 type changeResultInput struct {
-	byID
+	ByID
 	Body Result
 }
 

@@ -38,15 +38,15 @@ const (
 
 // shell is what every command needs.
 type shell struct {
-	url    string
-	token  string
-	output string
-	now    func() time.Time
+	url     string
+	output  string
+	version string
+	now     func() time.Time
 }
 
-// New returns the command tree with the commands that extra adds.
-func New(extra ...*cobra.Command) *cobra.Command {
-	return build(&shell{now: time.Now}, extra...)
+// New returns the command tree of a program of this version, with the commands that extra adds.
+func New(version string, extra ...*cobra.Command) *cobra.Command {
+	return build(&shell{version: version, now: time.Now}, extra...)
 }
 
 func build(s *shell, extra ...*cobra.Command) *cobra.Command {
@@ -56,7 +56,7 @@ func build(s *shell, extra ...*cobra.Command) *cobra.Command {
 		Long: `Flywheel runs the loop from an idea to its measured effect. Every change finds its own lane, and
 a lane asks for exactly as much governance as the change needs.
 
-Start with: flywheel login http://127.0.0.1:8080`,
+Start with: flywheel login http://127.0.0.1:7270`,
 		SilenceErrors: true, SilenceUsage: true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
 	}

@@ -42,7 +42,7 @@ func (s *shell) client() (*client, error) {
 func newClient(base, token string) (*client, error) {
 	u, err := url.Parse(base)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		return nil, usage("%q is not the address of a server. Write it like http://127.0.0.1:8080.", base)
+		return nil, usage("%q is not the address of a server. Write it like http://127.0.0.1:7270.", base)
 	}
 	return &client{base: strings.TrimRight(base, "/"), token: token, http: &http.Client{}}, nil
 }

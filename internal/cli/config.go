@@ -13,7 +13,7 @@ import (
 )
 
 // defaultURL is where `flywheel serve` listens on a laptop.
-const defaultURL = "http://127.0.0.1:8080"
+const defaultURL = "http://127.0.0.1:7270"
 
 // login is where a person is signed in, as kept in the configuration folder.
 type login struct {

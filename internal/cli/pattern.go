@@ -274,7 +274,7 @@ func (s *shell) requestCreate() *cobra.Command {
 	}
 	c := &cobra.Command{
 		Use: "create TITLE", Short: "Ask for a pattern, or for a change to one", Args: cobra.ExactArgs(1),
-		Example: "  flywheel pattern request create 'Search near a place' --pattern web-service --story sty_d0c5ghq23akk2s3lvr9g",
+		Example: "  flywheel pattern request create 'Search near a place' --pattern web-service --story STY-12",
 		RunE: func(c *cobra.Command, args []string) error {
 			body.Title = args[0]
 			return s.act(c, func(ctx context.Context, api *client) error {

@@ -27,7 +27,7 @@ func (s *shell) loginCommand() *cobra.Command {
 		Use: "login [URL]", Short: "Sign in and keep a token on this machine",
 		Long: `Sign in with name and password and keep a token, valid for 90 days, in
 $XDG_CONFIG_HOME/flywheel/config.yaml. Scripts set FLYWHEEL_URL and FLYWHEEL_TOKEN instead.`,
-		Example: "  flywheel login http://127.0.0.1:8080\n  flywheel login https://flywheel.example.com --name grace --password-stdin < password",
+		Example: "  flywheel login http://127.0.0.1:7270\n  flywheel login https://flywheel.example.com --name grace --password-stdin < password",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 1 {

@@ -9,8 +9,8 @@ import (
 )
 
 type story struct {
-	ID, Title, Team, State string
-	CreatedAt              time.Time
+	ID, Key, Title, Team, State string
+	CreatedAt                   time.Time
 }
 
 func (s *shell) storyCommand() *cobra.Command {
@@ -18,7 +18,7 @@ func (s *shell) storyCommand() *cobra.Command {
 	limit := 0
 	create := &cobra.Command{
 		Use: "create TITLE --team TEAM", Short: "Write a story", Args: cobra.ExactArgs(1),
-		Long: "Write a story. A commit with the trailer `Story: ID` links its change to it.",
+		Long: "Write a story. A commit with the trailer `Story: STY-12` links its change to it.",
 		RunE: func(c *cobra.Command, args []string) error {
 			return s.act(c, func(ctx context.Context, api *client) error {
 				var raw json.RawMessage
@@ -26,8 +26,8 @@ func (s *shell) storyCommand() *cobra.Command {
 					return err
 				}
 				return one(s, c, raw, func(p *page, v story) {
-					p.fields("story", v.ID, "title", v.Title, "team", v.Team)
-					p.line("\nLink a commit to it with the trailer: Story: %s", v.ID)
+					p.fields("story", v.Key, "id", v.ID, "title", v.Title, "team", v.Team)
+					p.line("\nLink a commit to it with the trailer: Story: %s", v.Key)
 				})
 			})
 		},
@@ -43,7 +43,7 @@ func (s *shell) storyCommand() *cobra.Command {
 					return err
 				}
 				return many(s, c, raw, "There are no stories yet. Write one: flywheel story create TITLE --team TEAM", []string{"STORY", "TEAM", "STATE", "TITLE", "WRITTEN"}, func(p *page, v story) []string {
-					return []string{v.ID, v.Team, p.state(v.State), clip(v.Title, 70), p.ago(v.CreatedAt)}
+					return []string{v.Key, v.Team, p.state(v.State), clip(v.Title, 70), p.ago(v.CreatedAt)}
 				})
 			})
 		},

@@ -2,37 +2,16 @@ package cli
 
 import (
 	"context"
-	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
 )
 
-// Version is set when a release is built (-ldflags -X); else it is taken from the build itself.
-var Version = ""
-
-// VersionOf returns the version of this binary.
-func VersionOf() string {
-	if Version != "" {
-		return Version
-	}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "development"
-	}
-	for _, setting := range info.Settings {
-		if setting.Key == "vcs.revision" {
-			return "development " + short(setting.Value)
-		}
-	}
-	return "development"
-}
-
 func (s *shell) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Show the versions of this program and of the server", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			out := map[string]string{"program": VersionOf()}
+			out := map[string]string{"program": s.version}
 			if api, err := s.client(); err == nil {
 				ctx, cancel := context.WithTimeout(c.Context(), 2*time.Second)
 				defer cancel()

@@ -195,7 +195,6 @@ func (s *shell) watchChange(c *cobra.Command, api *client, id string, keep bool)
 	if v.Change.Kind == "pattern" {
 		events = query("subject", id)
 	}
-	over := map[string]deployment{} // what has ended is read once
 	return s.watch(c, api, events, func(ctx context.Context) (sight, error) {
 		if err := api.get(ctx, path("changes", id), &raw); err != nil {
 			return sight{}, err
@@ -203,18 +202,6 @@ func (s *shell) watchChange(c *cobra.Command, api *client, id string, keep bool)
 		v = changePage{}
 		if err := json.Unmarshal(raw, &v); err != nil {
 			return sight{}, err
-		}
-		for i, d := range v.Deployments {
-			full, known := over[d.ID]
-			if !known {
-				if err := api.get(ctx, path("deployments", d.ID), &full); err != nil {
-					return sight{}, err
-				}
-				if full.over() {
-					over[d.ID] = full
-				}
-			}
-			v.Deployments[i] = full
 		}
 		end, ended := changeEnd(v, keep)
 		seen := v

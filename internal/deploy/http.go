@@ -44,7 +44,8 @@ func (s *Service) listHTTP(ctx context.Context, in *deploymentListInput) (*web.P
 	return web.Paged(found, in.Limit, func(d Deployment) any { return d.ID }), err
 }
 
-type byID struct {
+// ByID is exported because huma reads embedded structs only then.
+type ByID struct {
 	Deployment string `path:"deployment" example:"dpl_d0c5ghq23akk2s3lvr9g"`
 }
 
@@ -52,13 +53,13 @@ type one struct {
 	Body Deployment
 }
 
-func (s *Service) getHTTP(ctx context.Context, in *byID) (*one, error) {
+func (s *Service) getHTTP(ctx context.Context, in *ByID) (*one, error) {
 	d, err := s.Get(ctx, in.Deployment)
 	return &one{d}, err
 }
 
 type deploymentLogInput struct {
-	byID
+	ByID
 	Follow bool `query:"follow" doc:"Go on until the deployment ends"`
 }
 
@@ -77,13 +78,13 @@ func (s *Service) logHTTP(ctx context.Context, in *deploymentLogInput) (*huma.St
 	}}, nil
 }
 
-func (s *Service) cancelHTTP(ctx context.Context, in *byID) (*one, error) {
+func (s *Service) cancelHTTP(ctx context.Context, in *ByID) (*one, error) {
 	d, err := s.Cancel(ctx, in.Deployment)
 	return &one{d}, err
 }
 
 type deploymentReleaseInput struct {
-	byID
+	ByID
 	Body struct {
 		PlanDigest string `json:"planDigest" doc:"Digest of the plan that was shown"`
 	}

@@ -57,7 +57,7 @@ func (s *Service) run(flow durable.Flow, workflow string) (string, error) {
 	out := outcome{}
 	steps := s.plan(d)
 	for i, step := range steps {
-		if out, err = s.step(flow, d, i, step, steps); err != nil {
+		if out, err = s.step(flow, d, i, step, out.Detail); err != nil {
 			return "", err
 		}
 		if !out.ok() {
@@ -93,12 +93,12 @@ func (s *Service) plan(d Deployment) []step {
 
 // step runs one effect. The transaction before it writes the intent, closes the step before, and looks
 // again at what may have changed since admission: the fence, and a wish to cancel.
-func (s *Service) step(flow durable.Flow, d Deployment, position int, st step, all []step) (outcome, error) {
+func (s *Service) step(flow durable.Flow, d Deployment, position int, st step, before string) (outcome, error) {
 	return durable.Step(flow, st.name, func(ctx context.Context) (outcome, error) {
 		// A stopping server must not turn a running effect into a failed one: it is resumed at the next
 		// start, so the step does not see the stop. It ends by its own time-outs.
 		ctx = account.System(context.WithoutCancel(ctx), "deploy")
-		cancelled, err := s.intend(ctx, d, position, st.name, all)
+		cancelled, err := s.intend(ctx, d, position, st.name, before)
 		if err != nil {
 			return outcome{}, err
 		}
@@ -109,7 +109,7 @@ func (s *Service) step(flow durable.Flow, d Deployment, position int, st step, a
 	})
 }
 
-func (s *Service) intend(ctx context.Context, d Deployment, position int, name string, all []step) (cancelled bool, err error) {
+func (s *Service) intend(ctx context.Context, d Deployment, position int, name, before string) (cancelled bool, err error) {
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		instance, err := app.FindInstance(tx, d.App, d.Environment)
 		if err != nil {
@@ -124,7 +124,7 @@ func (s *Service) intend(ctx context.Context, d Deployment, position int, name s
 		}
 		cancelled = now.cancel
 		if position > 0 {
-			if err := closeStep(tx, d, position-1, "succeeded", ""); err != nil {
+			if err := closeStep(tx, d, position-1, "succeeded", before); err != nil {
 				return err
 			}
 		}

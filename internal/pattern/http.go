@@ -86,7 +86,8 @@ func (s *Service) getHTTP(ctx context.Context, in *byName) (*patternGetOutput, e
 	return &patternGetOutput{p}, err
 }
 
-type byVersion struct {
+// ByVersion is exported because huma reads embedded structs only then.
+type ByVersion struct {
 	Pattern string `path:"pattern"`
 	Version string `path:"version"`
 }
@@ -95,13 +96,13 @@ type patternVersionOutput struct {
 	Body Version
 }
 
-func (s *Service) versionHTTP(ctx context.Context, in *byVersion) (*patternVersionOutput, error) {
+func (s *Service) versionHTTP(ctx context.Context, in *ByVersion) (*patternVersionOutput, error) {
 	v, err := s.GetVersion(ctx, in.Pattern, in.Version)
 	return &patternVersionOutput{v}, err
 }
 
 type patternMoveInput struct {
-	byVersion
+	ByVersion
 	Body struct {
 		State string `json:"state" enum:"recommended,certified,deprecated,retired"`
 	}
