@@ -1,3 +1,0 @@
-package tofu
-
-const logFile = "log"
