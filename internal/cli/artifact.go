@@ -1,19 +1,15 @@
 package cli
 
 import (
-	"archive/tar"
-	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
-	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/local"
 )
 
 func (s *shell) artifactCommand() *cobra.Command {
@@ -62,7 +58,8 @@ func artifactFile(name string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = errors.Join(os.Remove(file.Name()), pack(file, name))
+	_, err = local.PackDir(file, name)
+	err = errors.Join(err, os.Remove(file.Name()))
 	if err == nil {
 		_, err = file.Seek(0, io.SeekStart)
 	}
@@ -71,47 +68,6 @@ func artifactFile(name string) (*os.File, error) {
 		return nil, err
 	}
 	return file, nil
-}
-
-// pack writes the files of a folder in the order of their paths, without times and owners.
-func pack(w io.Writer, dir string) error {
-	zip := gzip.NewWriter(w)
-	archive := tar.NewWriter(zip)
-	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
-		if err != nil || name == dir {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		relative, err := filepath.Rel(dir, name)
-		if err != nil {
-			return err
-		}
-		header := &tar.Header{Name: filepath.ToSlash(relative), Typeflag: tar.TypeReg, Mode: 0o644, Size: info.Size(), Format: tar.FormatPAX}
-		if info.Mode()&0o111 != 0 {
-			header.Mode = 0o755
-		}
-		switch {
-		case d.IsDir():
-			header.Typeflag, header.Name, header.Size, header.Mode = tar.TypeDir, header.Name+"/", 0, 0o755
-			return archive.WriteHeader(header)
-		case !d.Type().IsRegular():
-			return fault.New(fault.Invalid, "cli.artifact", "%s is neither a file nor a folder, so it cannot be part of an artifact.", relative).Do("Replace the link by what it points to.")
-		}
-		if err := archive.WriteHeader(header); err != nil {
-			return err
-		}
-		file, err := os.Open(name)
-		if err != nil {
-			return err
-		}
-		defer file.Close()
-		_, err = io.Copy(archive, file)
-		return err
-	})
-	return errors.Join(err, archive.Close(), zip.Close())
 }
 
 // size says how large something is.

@@ -9,8 +9,9 @@
 // flags, streams and the clock, is in shell. Commands that run inside the machine (serve, backup, …)
 // are handed to New by cmd/flywheel.
 //
-// Deliberately absent: any rule of the platform. The one exception is `validate`, which reads files
-// locally so that editors and hooks can call it without a server.
+// Deliberately absent: any rule of the platform. Of the feature packages it uses two functions that work
+// on files alone: manifest.Check, so that editors and hooks can call `validate` without a server, and
+// local.PackDir, so that an uploaded folder has the digest it would have anywhere else.
 package cli
 
 import (
@@ -110,6 +111,7 @@ func prepare(c *cobra.Command) {
 				return c.Help()
 			}
 			message := fmt.Sprintf("%s has no command %q.", c.CommandPath(), args[0])
+			c.SuggestionsMinimumDistance = 2
 			if near := c.SuggestionsFor(args[0]); len(near) > 0 {
 				message += " Did you mean " + strings.Join(near, " or ") + "?"
 			}
@@ -180,8 +182,9 @@ func report(w io.Writer, err error) int {
 	}
 	var f *fault.Fault
 	if !errors.As(err, &f) { // an error of this machine: files, terminal, the command tree
-		if strings.HasPrefix(err.Error(), "unknown command") {
-			return report(w, &usageError{message: err.Error()})
+		// Cobra has no type for these two.
+		if strings.HasPrefix(err.Error(), "required flag") || strings.HasPrefix(err.Error(), "if any flags") {
+			return report(w, &usageError{message: capital(err.Error())})
 		}
 		f = fault.New(fault.Invalid, "", "%s", capital(err.Error())).Do("Correct that and try again.")
 		var path *os.PathError
