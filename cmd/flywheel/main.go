@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"flywheel.dev/flywheel/internal/cli"
+	"flywheel.dev/flywheel/internal/demo"
 	"flywheel.dev/flywheel/internal/server"
 )
 
@@ -20,5 +21,5 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
-	os.Exit(cli.Main(ctx, cli.New(version, server.Commands(version)...), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(cli.Main(ctx, cli.New(version, append(server.Commands(version), demo.CommandOf(version))...), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }

@@ -79,6 +79,7 @@ type Server struct {
 	Blobs    *blob.Bucket
 	Sandbox  *sandbox.Sandbox
 	Events   *event.Log
+	Engine   tofu.Engine
 
 	// SignIn is the name and password of the first admin, on the first start only.
 	SignIn [2]string
@@ -203,6 +204,7 @@ func (s *Server) connect(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	s.Engine = engine
 	policies, err := tofu.CompilePolicies(ctx, tofu.ShippedPolicies())
 	if err != nil {
 		return err

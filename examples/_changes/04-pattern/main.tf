@@ -1,0 +1,27 @@
+# What an app leaves on disk outlives every release and every process.
+resource "flywheel_volume" "data" {
+  name    = "data"
+  size_mb = 256
+}
+
+# Geo-search over the stores, beside the app and reachable by it alone. Its index is made at its start.
+resource "flywheel_service" "search" {
+  name        = "search"
+  artifact    = var.search_artifact
+  command     = ["./searchd"]
+  instances   = 1
+  memory_mb   = 256
+  health_path = "/healthz"
+}
+
+resource "flywheel_service" "app" {
+  name        = "app"
+  artifact    = var.artifact
+  command     = ["./app"]
+  instances   = var.instances
+  memory_mb   = var.memory_mb
+  health_path = "/healthz"
+  env         = { DB_VERSION = var.db_version }
+  uses        = { SEARCH_URL = flywheel_service.search.id }
+  volumes     = { "/data" = flywheel_volume.data.id }
+}

@@ -1,0 +1,16 @@
+# What an app leaves on disk outlives every release and every process.
+resource "flywheel_volume" "data" {
+  name    = "data"
+  size_mb = 256
+}
+
+resource "flywheel_service" "app" {
+  name        = "app"
+  artifact    = var.artifact
+  command     = ["./app"]
+  instances   = var.instances
+  memory_mb   = var.memory_mb
+  health_path = "/healthz"
+  env         = { DB_VERSION = var.db_version }
+  volumes     = { "/data" = flywheel_volume.data.id }
+}

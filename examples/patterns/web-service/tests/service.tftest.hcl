@@ -1,0 +1,37 @@
+variables {
+  artifact = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
+}
+
+run "defaults" {
+  command = plan
+
+  assert {
+    condition     = flywheel_service.app.instances == 2
+    error_message = "Two processes serve by default."
+  }
+  assert {
+    condition     = flywheel_service.app.health_path == "/healthz"
+    error_message = "Every service has a health check."
+  }
+}
+
+run "team_choices_reach_the_service" {
+  command = plan
+  variables {
+    instances  = 5
+    db_version = "16"
+  }
+
+  assert {
+    condition     = flywheel_service.app.instances == 5 && flywheel_service.app.env["DB_VERSION"] == "16"
+    error_message = "instances and db_version must reach the service."
+  }
+}
+
+run "an_unknown_database_is_refused" {
+  command = plan
+  variables {
+    db_version = "9"
+  }
+  expect_failures = [var.db_version]
+}

@@ -1,0 +1,5 @@
+terraform {
+  required_providers {
+    flywheel = { source = "registry.flywheel.dev/flywheel/flywheel" }
+  }
+}
