@@ -189,7 +189,7 @@ func (d *demo) prepare(ctx context.Context) error {
 	}
 	d.admin = admin
 	for _, u := range []struct{ name, title, discipline string }{
-		{"dana", "Dana Developer", ""}, {"sam", "Sam Security", "security"}, {"olga", "Olga Operations", "operations"}, {"devi", "Devi Development", "development"},
+		{"dana", "Dana Developer", "development"}, {"sam", "Sam Security", "security"}, {"olga", "Olga Operations", "operations"}, {"devi", "Devi Development", "development"},
 	} {
 		body := map[string]any{"name": u.name, "title": u.title, "password": password}
 		if u.discipline != "" {

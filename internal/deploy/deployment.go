@@ -119,3 +119,13 @@ func KindOf(deployed, desired app.Desired) Kind {
 	}
 	return Infrastructure
 }
+
+// kind is KindOf for this deployment. A rollback of an infrastructure run and a redeployment are asked
+// for as infrastructure runs and stay such: what is recorded as deployed is then not what is there.
+func (d Deployment) kind(deployed app.Desired) Kind {
+	found := KindOf(deployed, d.Desired)
+	if found == Release && d.Trigger != ByChange && d.Kind == Infrastructure {
+		return Infrastructure
+	}
+	return found
+}

@@ -134,9 +134,18 @@ func (r *Runs) prepare(ctx context.Context, d Deployment) outcome {
 	if err := r.bring(ctx, &agent, d.Desired.Artifact); err != nil {
 		return failed(err)
 	}
-	// A pattern may run artifacts of its own beside the app's.
-	for _, value := range d.Desired.Variables {
-		if digest, ok := value.(string); ok && strings.HasPrefix(digest, "sha256:") {
+	// A pattern may run artifacts of its own beside the app's: as the value or the default of a variable.
+	v, err := r.version(ctx, d.Desired.Digest)
+	if err != nil {
+		return failed(err)
+	}
+	given := variables(v, d.Desired)
+	for _, declared := range v.Interface.Variables {
+		value, set := given[declared.Name]
+		if !set {
+			value = declared.Default
+		}
+		if digest, ok := value.(string); ok && strings.HasPrefix(digest, "sha256:") && digest != d.Desired.Artifact {
 			if err := r.bring(ctx, &agent, digest); err != nil {
 				return failed(err)
 			}

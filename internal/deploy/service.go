@@ -141,7 +141,7 @@ func (s *Service) admit(tx *db.Tx, d Deployment) (Deployment, error) {
 		return d, err
 	}
 	d.ID, d.Instance, d.State, d.CreatedAt = db.NewID("dpl"), instance.ID, Waiting, tx.Now()
-	d.Kind, d.Previous, d.Evidence = KindOf(instance.Deployed, d.Desired), instance.Deployed, []Probe{}
+	d.Kind, d.Previous, d.Evidence = d.kind(instance.Deployed), instance.Deployed, []Probe{}
 	if d.Number, err = nextNumber(tx, instance.ID); err != nil {
 		return d, err
 	}
@@ -248,7 +248,7 @@ func (s *Service) begin(tx *db.Tx, instance app.Instance, d Deployment) error {
 	now := tx.Now()
 	instance.Running, instance.Fence, instance.State = d.ID, instance.Fence+1, app.Deploying
 	d.State, d.Reason, d.fence, d.StartedAt = Running, "", instance.Fence, &now
-	d.Previous, d.Kind = instance.Deployed, KindOf(instance.Deployed, d.Desired)
+	d.Previous, d.Kind = instance.Deployed, d.kind(instance.Deployed)
 	if err := app.SaveInstance(tx, instance); err != nil {
 		return err
 	}
@@ -510,7 +510,7 @@ func (s *Service) Redeploy(ctx context.Context, name, environment string) (d Dep
 		if desired.IsZero() {
 			return fault.New(fault.Conflict, "deployment.not_selected", "%s does not select the environment %s.", name, environment).Do("Add it under `environments` in flywheel.yaml.")
 		}
-		d, err = s.admit(tx, Deployment{App: name, Environment: environment, Trigger: ByRedeploy, Desired: desired, CreatedBy: account.From(ctx).ID})
+		d, err = s.admit(tx, Deployment{App: name, Environment: environment, Trigger: ByRedeploy, Kind: Infrastructure, Desired: desired, CreatedBy: account.From(ctx).ID})
 		if err != nil {
 			return err
 		}

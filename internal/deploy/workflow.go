@@ -287,7 +287,7 @@ func (s *Service) fail(flow durable.Flow, d Deployment, out outcome) error {
 		if err := app.SaveInstance(tx, instance); err != nil {
 			return false, err
 		}
-		if _, err := s.admit(tx, Deployment{App: d.App, Environment: d.Environment, Change: d.Change, Trigger: ByRollback, Desired: d.Previous, CreatedBy: "flywheel"}); err != nil {
+		if _, err := s.admit(tx, Deployment{App: d.App, Environment: d.Environment, Change: d.Change, Trigger: ByRollback, Kind: d.Kind, Desired: d.Previous, CreatedBy: "flywheel"}); err != nil {
 			return false, err
 		}
 		instance.Running = ""
