@@ -1,0 +1,170 @@
+// Command testsum reads `go test -json` and shows what a person wants of it: a line for each package,
+// the output of what failed, and a summary. It fails when a test failed, when a package did not build,
+// and when a package has test files but ran no test: tests that never run look like tests that pass.
+//
+//	go test -json ./... | go run ./tools/testsum -tally FILE NAME
+//
+// With -tally it adds its counts to a file, which `testsum -total FILE` sums up in one line.
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+type event struct {
+	Action, Package, Test, Output, ImportPath, FailedBuild string
+	Elapsed                                                float64
+}
+
+// tally counts tests; a subtest is a test, and a test with subtests counts as well.
+type tally struct{ passed, failed, skipped int }
+
+func (t tally) String() string {
+	return fmt.Sprintf("%d passed, %d failed, %d skipped", t.passed, t.failed, t.skipped)
+}
+
+func main() {
+	file := flag.String("tally", "", "file to add the counts to")
+	total := flag.String("total", "", "print the sum of the counts in this file and exit")
+	flag.Parse()
+	if *total != "" {
+		os.Exit(sum(*total))
+	}
+	name := strings.Join(flag.Args(), " ")
+	counts, ok := read(os.Stdin, os.Stdout)
+	fmt.Printf("%s: %s\n", name, counts)
+	if *file != "" {
+		if err := add(*file, name, counts); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			ok = false
+		}
+	}
+	if !ok {
+		os.Exit(1)
+	}
+}
+
+// read shows events as they come and reports whether everything that should run ran and passed.
+func read(in io.Reader, out io.Writer) (counts tally, ok bool) {
+	ok = true
+	output := map[string][]string{} // of a running test, or of a package
+	tests := map[string]int{}       // that ran in a package
+	lines := bufio.NewReader(in)
+	for {
+		line, err := lines.ReadString('\n')
+		var e event
+		if line != "" && json.Unmarshal([]byte(line), &e) != nil {
+			fmt.Fprint(out, line) // of the go command itself
+			continue
+		}
+		if err != nil {
+			break
+		}
+		key := e.Package + " " + e.Test
+		switch e.Action {
+		case "output":
+			output[key] = append(output[key], e.Output)
+		case "build-output":
+			fmt.Fprint(out, e.Output)
+		case "build-fail":
+			ok = false
+		case "pass", "fail", "skip":
+			if e.Test == "" {
+				ok = finish(out, e, tests[e.Package], output[key]) && ok
+				if e.Action == "fail" && tests[e.Package] == 0 { // it did not build, or died before its first test
+					counts.failed++
+				}
+				delete(output, key)
+				continue
+			}
+			tests[e.Package]++
+			switch e.Action {
+			case "pass":
+				counts.passed++
+			case "skip":
+				counts.skipped++
+				fmt.Fprintf(out, "skip  %s %s: %s\n", short(e.Package), e.Test, reason(output[key]))
+			case "fail":
+				counts.failed++
+				fmt.Fprintf(out, "FAIL  %s %s\n%s", short(e.Package), e.Test, strings.Join(output[key], ""))
+			}
+			delete(output, key)
+		}
+	}
+	if len(tests) == 0 {
+		fmt.Fprintln(out, "FAIL  no test ran at all")
+		ok = false
+	}
+	return counts, ok && counts.failed == 0
+}
+
+// finish prints the line of a package that has ended.
+func finish(out io.Writer, e event, ran int, output []string) bool {
+	name := short(e.Package)
+	all := strings.Join(output, "")
+	switch {
+	case e.Action == "fail":
+		fmt.Fprintf(out, "FAIL  %s (%.1f s)\n%s", name, e.Elapsed, all)
+		return false
+	case e.Action == "skip" || strings.Contains(all, "[no test files]"):
+		return true
+	case ran == 0 && !strings.Contains(all, "(cached)"):
+		fmt.Fprintf(out, "FAIL  %s has test files, but none of its tests ran\n", name)
+		return false
+	}
+	fmt.Fprintf(out, "ok    %s (%d tests, %.1f s)\n", name, ran, e.Elapsed)
+	return true
+}
+
+func reason(output []string) string {
+	for _, line := range output {
+		line = strings.TrimSpace(line)
+		if line != "" && !strings.HasPrefix(line, "===") && !strings.HasPrefix(line, "---") {
+			return line
+		}
+	}
+	return "no reason given"
+}
+
+func short(pkg string) string { return strings.TrimPrefix(pkg, "flywheel.dev/flywheel/") }
+
+func add(file, name string, t tally) error {
+	f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = fmt.Fprintf(f, "%d %d %d %s\n", t.passed, t.failed, t.skipped, name)
+	return err
+}
+
+// sum prints the parts and, as the last line, the sum of them in the words that test runners use.
+func sum(file string) int {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	var all tally
+	for line := range strings.Lines(string(content)) {
+		var t tally
+		if _, err := fmt.Sscan(line, &t.passed, &t.failed, &t.skipped); err != nil {
+			fmt.Fprintf(os.Stderr, "%s: %q is not a count: %v\n", file, line, err)
+			return 1
+		}
+		name := strings.TrimSpace(strings.SplitN(line, " ", 4)[3])
+		fmt.Printf("%-24s %s\n", name, t)
+		all.passed, all.failed, all.skipped = all.passed+t.passed, all.failed+t.failed, all.skipped+t.skipped
+	}
+	fmt.Println(all)
+	if all.failed > 0 || all.passed == 0 {
+		return 1
+	}
+	return 0
+}
