@@ -280,7 +280,7 @@ func (s *Service) effect(ctx context.Context, c change.Change, dir string, log i
 	if err != nil {
 		return "", nil, err
 	}
-	breaking := 0
+	breaking := []string{}
 	for i, instance := range instances {
 		e := Effect{App: instance.App, Environment: instance.Environment, Version: instance.Deployed.Version}
 		for _, environment := range environments {
@@ -303,7 +303,7 @@ func (s *Service) effect(ctx context.Context, c change.Change, dir string, log i
 		}
 		e.Breaking = e.Error != "" || len(e.Destructive) > 0 || len(e.OutOfBounds) > 0
 		if e.Breaking {
-			breaking++
+			breaking = append(breaking, e.App+"/"+e.Environment+": "+e.why())
 		}
 		found.Instances = append(found.Instances, e)
 	}
@@ -314,10 +314,21 @@ func (s *Service) effect(ctx context.Context, c change.Change, dir string, log i
 	switch {
 	case len(instances) == 0:
 		return "no instance runs on this pattern yet", nil, nil
-	case breaking > 0:
-		return fmt.Sprintf("%d of %d live instances would break", breaking, len(instances)), nil, nil
+	case len(breaking) > 0:
+		return fmt.Sprintf("%d of %d live instances would break: %s", len(breaking), len(instances), strings.Join(breaking, "; ")), nil, nil
 	}
 	return fmt.Sprintf("%d live instances can move to it", len(instances)), nil, nil
+}
+
+// why says in a few words why an instance would break.
+func (e Effect) why() string {
+	switch {
+	case e.Error != "":
+		return e.Error
+	case len(e.Destructive) > 0:
+		return "it destroys or replaces " + strings.Join(e.Destructive, ", ")
+	}
+	return strings.Join(e.OutOfBounds, ", ")
 }
 
 func withoutValues(variables, values map[string]any) map[string]any {

@@ -79,7 +79,7 @@ type demo struct {
 	coe     map[string]*person
 	step    *Step
 	urls    map[string]string // of the app, by environment
-	members map[string]string // passwords, to be shown
+	told    map[string]bool   // what was said of checks and deployments
 }
 
 func run(ctx context.Context, o server.Options, once, asJSON bool, out, errs io.Writer) (err error) {
@@ -114,7 +114,7 @@ func run(ctx context.Context, o server.Options, once, asJSON bool, out, errs io.
 		return err
 	}
 	d := &demo{progress: p, server: s, report: &Report{URL: s.URL(), Engine: s.Engine.Name + " " + s.Engine.Version}, work: filepath.Join(o.Data, "clones"),
-		coe: map[string]*person{}, urls: map[string]string{}, members: map[string]string{}}
+		coe: map[string]*person{}, urls: map[string]string{}, told: map[string]bool{}}
 	p.head("Flywheel is ready at %s (%.1f s, %s)", s.URL(), time.Since(began).Seconds(), d.report.Engine)
 	if s.SignIn[0] != "" {
 		p.note("sign in as %s with the password %s", s.SignIn[0], s.SignIn[1])
@@ -283,10 +283,9 @@ func (p *person) orAdmin(admin *person) *person {
 // settle waits until a change is in one of the states, telling its checks and deployments as they
 // pass. A change that ends elsewhere is an error with its reason.
 func (d *demo) settle(ctx context.Context, id string, wanted ...change.State) (server.ChangeDetail, error) {
-	told := map[string]bool{}
 	tell := func(key, format string, args ...any) {
-		if !told[key] {
-			told[key] = true
+		if !d.told[key] {
+			d.told[key] = true
 			d.note(format, args...)
 		}
 	}

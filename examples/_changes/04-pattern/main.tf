@@ -15,13 +15,14 @@ resource "flywheel_service" "search" {
 }
 
 resource "flywheel_service" "app" {
-  name        = "app"
-  artifact    = var.artifact
-  command     = ["./app"]
-  instances   = var.instances
-  memory_mb   = var.memory_mb
-  health_path = "/healthz"
-  env         = { DB_VERSION = var.db_version }
-  uses        = { SEARCH_URL = flywheel_service.search.id }
-  volumes     = { "/data" = flywheel_volume.data.id }
+  name          = "app"
+  artifact      = var.artifact
+  command       = ["./app"]
+  instances     = var.instances
+  memory_mb     = var.memory_mb
+  health_path   = "/healthz"
+  start_seconds = 10
+  env           = { DB_VERSION = var.db_version }
+  uses          = { SEARCH_URL = flywheel_service.search.id }
+  volumes       = { "/data" = flywheel_volume.data.id }
 }

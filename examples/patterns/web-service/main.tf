@@ -5,12 +5,13 @@ resource "flywheel_volume" "data" {
 }
 
 resource "flywheel_service" "app" {
-  name        = "app"
-  artifact    = var.artifact
-  command     = ["./app"]
-  instances   = var.instances
-  memory_mb   = var.memory_mb
-  health_path = "/healthz"
-  env         = { DB_VERSION = var.db_version }
-  volumes     = { "/data" = flywheel_volume.data.id }
+  name          = "app"
+  artifact      = var.artifact
+  command       = ["./app"]
+  instances     = var.instances
+  memory_mb     = var.memory_mb
+  health_path   = "/healthz"
+  start_seconds = 10
+  env           = { DB_VERSION = var.db_version }
+  volumes       = { "/data" = flywheel_volume.data.id }
 }
