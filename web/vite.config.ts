@@ -2,7 +2,7 @@ import react from "@vitejs/plugin-react";
 import { defineConfig } from "vite";
 
 // `npm run dev` serves the pages with a running Flywheel behind them.
-const backend = process.env.FLYWHEEL_URL ?? "http://127.0.0.1:8080";
+const backend = process.env.FLYWHEEL_URL ?? "http://127.0.0.1:7270";
 
 export default defineConfig({
   plugins: [react()],

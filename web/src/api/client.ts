@@ -1,6 +1,10 @@
-// One way to the API. What fails, fails as a Problem: the sentence, the way out and the request id that
-// the server gave (RFC 9457), or a sentence of our own when the server could not be reached.
+// One way to the API, typed by its description. What fails, fails as a Problem: the sentence, the way
+// out and the request id that the server gave (RFC 9457), or a sentence of our own when the server could
+// not be reached.
+import createClient from "openapi-fetch";
+import type { paths } from "./schema";
 import { session } from "./session";
+import type { ProblemBody } from "./types";
 
 export class Problem extends Error {
   readonly status: number;
@@ -9,13 +13,13 @@ export class Problem extends Error {
   readonly fields: { path: string; message: string }[];
   readonly requestId?: string;
 
-  constructor(from: { status: number; code: string; detail: string; remedy?: string; fields?: { path: string; message: string }[]; requestId?: string }) {
+  constructor(from: Partial<ProblemBody> & { status: number; code: string; detail: string }) {
     super(from.detail);
     this.status = from.status;
     this.code = from.code;
     this.remedy = from.remedy;
     this.fields = from.fields ?? [];
-    this.requestId = from.requestId;
+    this.requestId = from.request_id;
   }
 
   /** The message for one field of the input: "name" finds the path "body.name". */
@@ -24,67 +28,47 @@ export class Problem extends Error {
   }
 }
 
-export interface Options {
-  body?: unknown;
-  query?: Record<string, string | number | boolean | undefined>;
-  /** The answer is text, not JSON. */
-  text?: boolean;
-  /** A 401 is an answer here, not the end of a session. */
-  anonymous?: boolean;
-}
-
-export function url(path: string, query: Options["query"] = {}): string {
-  const search = new URLSearchParams();
-  for (const [key, value] of Object.entries(query)) {
-    if (value !== undefined && value !== "") search.set(key, String(value));
-  }
-  const text = search.toString();
-  return `/api/v1${path}${text ? `?${text}` : ""}`;
-}
-
-/** Sends a request. When the session has ended it waits for the person to sign in again and then sends
- *  the same request once more, so that nothing typed is lost. */
-export async function request<T>(method: string, path: string, options: Options = {}): Promise<T> {
-  const key = method === "POST" ? crypto.randomUUID() : undefined;
-  for (;;) {
-    const answer = await send(method, path, options, key);
-    if (answer.ok) {
-      if (options.text) return (await answer.text()) as T;
-      return (answer.status === 204 || answer.headers.get("Content-Length") === "0" ? undefined : await answer.json()) as T;
-    }
-    const problem = await read(answer);
-    if (problem.status !== 401 || options.anonymous || !(await session.again())) throw problem;
-  }
-}
-
-async function send(method: string, path: string, options: Options, key?: string): Promise<Response> {
-  const headers: Record<string, string> = {};
-  if (options.body !== undefined) headers["Content-Type"] = "application/json";
-  if (key) headers["Idempotency-Key"] = key;
+/** Reads the problem that an answer holds. */
+export async function read(answer: Response): Promise<Problem> {
+  const unknown = { status: answer.status, code: "unknown", detail: `The server answered ${answer.status} without a reason.`, request_id: answer.headers.get("X-Request-Id") ?? undefined };
   try {
-    return await fetch(url(path, options.query), { method, headers, body: options.body === undefined ? undefined : JSON.stringify(options.body) });
+    return new Problem({ ...unknown, ...((await answer.json()) as Partial<ProblemBody>) });
+  } catch {
+    return new Problem(unknown);
+  }
+}
+
+async function send(request: Request): Promise<Response> {
+  try {
+    return await fetch(request);
   } catch {
     throw new Problem({ status: 0, code: "network", detail: "Flywheel cannot be reached.", remedy: "What you typed is still here: try again in a moment." });
   }
 }
 
-export async function read(answer: Response): Promise<Problem> {
-  const requestId = answer.headers.get("X-Request-Id") ?? undefined;
-  try {
-    const body = (await answer.json()) as { code?: string; detail?: string; remedy?: string; fields?: { path: string; message: string }[]; request_id?: string };
-    return new Problem({
-      status: answer.status, code: body.code ?? "unknown", detail: body.detail ?? answer.statusText,
-      remedy: body.remedy, fields: body.fields, requestId: body.request_id ?? requestId,
-    });
-  } catch {
-    return new Problem({ status: answer.status, code: "unknown", detail: `The server answered ${answer.status} without a reason.`, requestId });
+/** Sends a request. When the session has ended it waits for the person to sign in again and then sends
+ *  the same request once more, so that nothing typed is lost. */
+async function patient(request: Request): Promise<Response> {
+  if (request.method === "POST") request.headers.set("Idempotency-Key", crypto.randomUUID());
+  for (;;) {
+    const answer = await send(request.clone());
+    if (answer.ok) return answer;
+    const problem = await read(answer);
+    if (problem.status !== 401 || !(await session.again())) throw problem;
   }
 }
 
-export const get = <T>(path: string, query?: Options["query"]) => request<T>("GET", path, { query });
-export const post = <T>(path: string, body: unknown = {}) => request<T>("POST", path, { body });
-export const put = <T>(path: string, body: unknown = {}) => request<T>("PUT", path, { body });
-export const remove = <T>(path: string) => request<T>("DELETE", path);
+/** The same for who may not be signed in: a 401 is an answer, not the end of a session. */
+async function frank(request: Request): Promise<Response> {
+  const answer = await send(request);
+  if (!answer.ok) throw await read(answer);
+  return answer;
+}
 
-/** Parts of a path that come from data. */
-export const segment = (text: string) => encodeURIComponent(text);
+export const api = createClient<paths>({ fetch: patient });
+export const anonymous = createClient<paths>({ fetch: frank });
+
+/** What an operation answers. Failures have been thrown by then. */
+export async function data<T>(answer: Promise<{ data?: T }>): Promise<T> {
+  return (await answer).data as T;
+}

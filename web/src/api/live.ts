@@ -8,7 +8,7 @@ export type Connection = "connecting" | "live" | "reconnecting";
 
 /** Whether what a query shows may have changed with the event. A query's key begins with the noun it
  *  shows; a key with a name or id after the noun shows one thing, a key without shows a list. */
-export function affects(event: Pick<LiveEvent, "type" | "subject" | "app">, key: QueryKey): boolean {
+export function affects(event: LiveEvent, key: QueryKey): boolean {
   const [noun, name] = key;
   const subject = event.subject ?? "";
   const about = [subject, event.app].filter(Boolean);
@@ -40,7 +40,7 @@ export function affects(event: Pick<LiveEvent, "type" | "subject" | "app">, key:
  *  after the last event it saw. */
 export function follow(client: QueryClient, report: (connection: Connection) => void): () => void {
   const stop = new AbortController();
-  let pending: Pick<LiveEvent, "type" | "subject" | "app">[] = [];
+  let pending: LiveEvent[] = [];
   let flush: ReturnType<typeof setTimeout> | undefined;
   const take = (data: string) => {
     if (!data) return; // a position without an event

@@ -1,228 +1,44 @@
-// What the API sends and takes, named as in Go.
+// Short names for what the API describes. schema.ts is generated from openapi.json (`npm run gen`).
+import type { components } from "./schema";
 
-export type Lane = "software" | "variable" | "pattern";
+type Schemas = components["schemas"];
+
+export type Me = Schemas["AccountMe"];
+export type App = Schemas["AppDetail"];
+export type Desired = Schemas["AppDesired"];
+export type Environment = Schemas["AppEnvironment"];
+export type Instance = Schemas["AppInstance"];
+export type NewApp = Schemas["AppCreate"];
+export type Secret = Schemas["Secret"];
+
+export type Change = Schemas["Change"];
+export type ChangeDetail = Schemas["ServerChangeDetail"];
+export type Check = Schemas["ChangeCheck"];
+export type Lane = NonNullable<Change["lane"]>;
+export type Form = Schemas["ChangeForm"];
+export type EnvironmentForm = Omit<Schemas["ChangeFields"], "schema"> & { schema: Schema };
+export type Preview = Schemas["ChangePreview"];
+export type FileDiff = Schemas["GitFileDiff"];
+
+export type Certification = Schemas["CertifyCertification"];
+export type Decision = Schemas["CertifyDecisionInputBody"];
+
+export type Deployment = Schemas["Deployment"];
+export type Step = Schemas["DeployStep"];
+
+export type Pattern = Schemas["PatternSummary"];
+export type PatternVersion = Schemas["PatternVersion"];
+export type PatternVariable = Schemas["PatternVariable"];
+
+export type Story = Schemas["BacklogStory"];
+export type HomeItem = Schemas["ServerItem"];
+export type LiveEvent = Pick<Schemas["EventCloudEvent"], "type" | "subject" | "app">;
+export type ProblemBody = Schemas["Problem"];
+
+/** Values of variables, by name. */
 export type Values = Record<string, unknown>;
 
-export interface Page<T> {
-  items: T[];
-  next?: string;
-}
-
-export interface Me {
-  id: string;
-  name: string;
-  title: string;
-  admin: boolean;
-  disciplines: string[] | null;
-  teams: Record<string, string> | null;
-  may: string[] | null;
-  may_in_team: Record<string, string[] | null> | null;
-}
-
-export interface Pin {
-  name: string;
-  range?: string;
-  version?: string;
-  digest?: string;
-}
-export interface App {
-  id: string;
-  name: string;
-  title: string;
-  team: string;
-  state: "active" | "removing" | "removed";
-  pattern: Pin;
-  createdBy: string;
-  createdAt: string;
-  repository: string;
-  instances: Instance[];
-  environments: Environment[];
-  recommended?: string;
-}
-export interface Desired {
-  pattern: string;
-  version: string;
-  digest: string;
-  variables: Values | null;
-  artifact: string;
-  source?: string;
-}
-export interface Instance {
-  id: string;
-  app: string;
-  environment: string;
-  state: "new" | "deploying" | "healthy" | "degraded" | "removed";
-  reason?: string;
-  deployed: Desired;
-  url?: string;
-  runningDeployment?: string;
-  pinnedBy?: string;
-  updatedAt: string;
-}
-export interface Environment {
-  name: string;
-  class: "development" | "staging" | "production";
-  after?: string;
-  order: number;
-  target: string;
-  onNewer: string;
-  values: Values;
-  updatedAt: string;
-}
-
-export type ChangeState =
-  | "checking" | "waiting" | "review" | "held" | "ready" | "refused" | "failed" | "blocked"
-  | "merging" | "merged" | "deployed" | "rolled_back" | "closed" | "rejected";
-export interface Reason {
-  environment?: string;
-  variable?: string;
-  text: string;
-}
-export interface Effect {
-  environment: string;
-  action: "deploy" | "remove";
-  plan: boolean;
-}
-export interface Change {
-  id: string;
-  kind: "app" | "pattern";
-  subject: string;
-  team?: string;
-  branch: string;
-  title: string;
-  body?: string;
-  state: ChangeState;
-  why?: string;
-  remedy?: string;
-  lane?: Lane;
-  reasons: Reason[];
-  effects: Effect[];
-  revision: number;
-  head: string;
-  main?: string;
-  merged?: string;
-  story?: string;
-  needs?: string;
-  reverts?: string;
-  revert?: string;
-  fixForward?: string;
-  opener: string;
-  authors: string[];
-  openedAt: string;
-  updatedAt: string;
-}
-export type CheckState = "running" | "passed" | "failed" | "held" | "warning";
-export interface Check {
-  id: string;
-  change: string;
-  revision: number;
-  name: string;
-  state: CheckState;
-  summary: string;
-  detail?: unknown;
-  log?: string;
-  startedAt: string;
-  finishedAt?: string;
-}
-export interface Approval {
-  discipline: string;
-  person: string;
-  name: string;
-  decision: "approved" | "rejected";
-  reason?: string;
-  digest: string;
-  at: string;
-}
-export interface AffectedInstance {
-  app: string;
-  environment: string;
-  version: string;
-  summary: string;
-  breaking: boolean;
-  destructive?: string[];
-  outOfBounds?: string[];
-  planDigest?: string;
-  plan?: unknown;
-  error?: string;
-}
-export interface Certification {
-  version: string;
-  bump: string;
-  reasons: string[];
-  instances: AffectedInstance[];
-  approvals: Approval[];
-  needed: Record<string, number>;
-  digest: string;
-}
-export interface ChangeDetail {
-  change: Change;
-  checks: Check[];
-  deployments: Deployment[];
-  certification?: Certification;
-  heldDigest?: string;
-  mayDecide: string[];
-}
-export interface Preview {
-  lane: Lane | "";
-  reasons: Reason[];
-  effects: Effect[];
-  held: boolean;
-  refused?: string;
-  remedy?: string;
-  fields?: { path: string; message: string }[];
-}
-export interface FileDiff {
-  path: string;
-  oldPath?: string;
-  status: "added" | "modified" | "deleted" | "renamed" | "type_changed";
-  oldMode: string;
-  newMode: string;
-  added: number;
-  removed: number;
-  binary: boolean;
-  patch: string;
-  truncated: boolean;
-}
-
-export type DeploymentState =
-  | "waiting" | "running" | "held" | "succeeded" | "failed" | "cancelled" | "superseded" | "interrupted";
-export interface Step {
-  position: number;
-  name: string;
-  state: "running" | "succeeded" | "failed" | "held";
-  detail?: string;
-  startedAt: string;
-  finishedAt?: string;
-}
-export interface Probe {
-  url: string;
-  status?: number;
-  error?: string;
-  milliseconds: number;
-  at: string;
-}
-export interface Deployment {
-  id: string;
-  app: string;
-  environment: string;
-  instance: string;
-  number: number;
-  change?: string;
-  trigger: "change" | "rollback" | "redeploy";
-  kind: "release" | "infrastructure" | "destroy";
-  state: DeploymentState;
-  reason?: string;
-  desired: Desired;
-  previous: Desired;
-  plan?: unknown;
-  planDigest?: string;
-  evidence: Probe[];
-  createdBy: string;
-  createdAt: string;
-  startedAt?: string;
-  finishedAt?: string;
-  steps?: Step[];
-}
+// What the API passes on without describing it: plans, as Go's tofu.Plan, and JSON Schema.
 
 export type PlanAction = "no-op" | "create" | "read" | "update" | "replace" | "delete" | "forget";
 export interface ResourceChange {
@@ -266,76 +82,4 @@ export interface Schema {
   properties?: Record<string, Schema>;
   required?: string[];
   readOnly?: boolean;
-}
-export interface EnvironmentForm {
-  name: string;
-  class: string;
-  schema: Schema;
-  values: Values | null;
-}
-
-export type VersionState = "draft" | "in_review" | "certified" | "deprecated" | "retired";
-export interface PatternVariable {
-  name: string;
-  type: string;
-  description?: string;
-  required: boolean;
-  default?: unknown;
-  sensitive?: boolean;
-  control: "team" | "coe" | "platform";
-  bounds?: Schema;
-}
-export interface PatternVersion {
-  id: string;
-  pattern: string;
-  version: string;
-  digest: string;
-  state: VersionState;
-  recommended: boolean;
-  manifest?: {
-    spec: {
-      variables: Record<string, { control: string; classes?: Record<string, Schema> }> | null;
-      approvals: Record<string, number> | null;
-      release: { driver: string; output?: string; url?: string };
-    };
-  } | null;
-  interface: { variables: PatternVariable[] | null; outputs: string[] | null };
-  readme?: string;
-  commit: string;
-  change?: string;
-  createdAt: string;
-}
-export interface Pattern {
-  name: string;
-  title: string;
-  owner?: string;
-  createdAt: string;
-  recommended?: string;
-  versions: PatternVersion[] | null;
-  repository?: string;
-}
-
-export interface Story {
-  id: string;
-  key: string;
-  title: string;
-  team: string;
-  state: "open" | "done";
-  createdBy: string;
-  createdAt: string;
-}
-
-export interface HomeItem {
-  change?: Change;
-  deployment?: Deployment;
-}
-export interface Home {
-  moving: HomeItem[];
-  waiting: HomeItem[];
-}
-
-export interface LiveEvent {
-  type: string;
-  subject?: string;
-  app?: string;
 }

@@ -1,11 +1,15 @@
 // Words that somebody else wrote, rendered without their power: whatever could run or fetch is removed.
 import DOMPurify from "dompurify";
-import { marked } from "marked";
+import { Marked } from "marked";
 import { useMemo } from "react";
+
+// HTML inside of Markdown is left out before it is parsed: the browser would report what the
+// Content-Security-Policy forbids, even where the sanitiser takes it away.
+const marked = new Marked({ renderer: { html: () => "" } });
 
 export default function Markdown({ text }: { text: string }) {
   const html = useMemo(() => {
-    const raw = marked.parse(text.replace(/<!--[\s\S]*?-->/g, ""), { async: false, gfm: true });
+    const raw = marked.parse(text, { async: false, gfm: true });
     const clean = DOMPurify.sanitize(raw, { USE_PROFILES: { html: true }, FORBID_TAGS: ["style", "form", "input", "img", "button"], FORBID_ATTR: ["style", "id", "class", "name"], RETURN_DOM_FRAGMENT: true });
     for (const link of clean.querySelectorAll("a")) {
       link.setAttribute("rel", "noopener noreferrer nofollow");
@@ -19,13 +23,14 @@ export default function Markdown({ text }: { text: string }) {
         old.replaceWith(next);
       }
     }
-    for (const table of clean.querySelectorAll("table, pre")) {
+    for (const table of clean.querySelectorAll("table")) {
       const frame = document.createElement("div");
       frame.className = "scroll-x";
       frame.tabIndex = 0;
       table.replaceWith(frame);
       frame.append(table);
     }
+    for (const pre of clean.querySelectorAll("pre")) pre.tabIndex = 0;
     const box = document.createElement("div");
     box.append(clean);
     return box.innerHTML;

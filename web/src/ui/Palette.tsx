@@ -34,7 +34,7 @@ function Finder({ close, help }: { close: () => void; help: () => void }) {
   const apps = useInfiniteQuery(appsQuery);
   const patterns = useQuery(patternsQuery);
   const changes = useInfiniteQuery(changesQuery({}, 100));
-  const stories = useQuery(storiesQuery);
+  const stories = useInfiniteQuery(storiesQuery);
   const [query, setQuery] = useState("");
   const [at, setAt] = useState(0);
   const list = useRef<HTMLUListElement>(null);
@@ -42,16 +42,16 @@ function Finder({ close, help }: { close: () => void; help: () => void }) {
   const entries = useMemo(() => {
     const all: Entry[] = [];
     const size = 16;
-    for (const app of apps.data?.pages.flatMap((page) => page.items) ?? []) {
+    for (const app of apps.data ?? []) {
       all.push({ id: app.id, kind: "App", label: app.name, hint: app.title === app.name ? app.team : `${app.title} · ${app.team}`, icon: <IconApps size={size} />, weight: 1.2, go: () => void navigate({ to: "/apps/$app", params: { app: app.name } }) });
     }
-    for (const pattern of patterns.data?.items ?? []) {
+    for (const pattern of patterns.data ?? []) {
       all.push({ id: pattern.name, kind: "Pattern", label: pattern.name, hint: pattern.title, icon: <IconBlocks size={size} />, weight: 1.1, go: () => void navigate({ to: "/patterns/$pattern", params: { pattern: pattern.name } }) });
     }
-    for (const change of changes.data?.pages.flatMap((page) => page.items) ?? []) {
+    for (const change of changes.data ?? []) {
       all.push({ id: change.id, kind: "Change", label: change.title, hint: `${change.subject} · ${word(change.state).toLowerCase()} · ${change.id}`, icon: <IconGitPullRequest size={size} />, weight: 0.9, go: () => void navigate({ to: "/changes/$change", params: { change: change.id } }) });
     }
-    for (const story of stories.data?.items ?? []) {
+    for (const story of stories.data ?? []) {
       all.push({ id: story.id, kind: "Story", label: story.title, hint: story.key, icon: <IconBook2 size={size} />, weight: 0.9, go: () => void navigate({ to: "/changes", search: { story: story.key } }) });
     }
     for (const { to, label, icon: Icon } of places) {

@@ -3,14 +3,13 @@
 import { useWindowVirtualizer } from "@tanstack/react-virtual";
 import { useEffect, useLayoutEffect, useRef, useState, type ReactNode } from "react";
 
-interface Pages<T> {
-  data?: { pages: { items: T[] }[] };
+interface More {
   hasNextPage: boolean;
   isFetchingNextPage: boolean;
   fetchNextPage: () => unknown;
 }
 
-export function Rows<T extends { id: string }>({ items, more, label, children }: { items: T[]; more?: Pages<unknown>; label: string; children: (item: T) => ReactNode }) {
+export function Rows<T extends { id: string }>({ items, more, label, children }: { items: T[]; more?: More; label: string; children: (item: T) => ReactNode }) {
   const list = useRef<HTMLUListElement>(null);
   const [margin, setMargin] = useState(0);
   useLayoutEffect(() => setMargin(list.current?.offsetTop ?? 0), []);

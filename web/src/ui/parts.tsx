@@ -58,9 +58,9 @@ const lanes: Record<Lane, [typeof IconBolt, string]> = {
 };
 
 /** A lane as icon and word in its colour. */
-export function LaneTag({ lane, big }: { lane?: Lane | ""; big?: boolean }) {
-  if (!lane) return null;
-  const [Icon, meaning] = lanes[lane];
+export function LaneTag({ lane, big }: { lane?: string; big?: boolean }) {
+  if (!lane || !(lane in lanes)) return null;
+  const [Icon, meaning] = lanes[lane as Lane];
   return (
     <span className={`tag lane lane-${lane}${big ? " big" : ""}`} title={meaning}>
       <Icon size={big ? 15 : 13} stroke={2.2} aria-hidden />
@@ -69,7 +69,7 @@ export function LaneTag({ lane, big }: { lane?: Lane | ""; big?: boolean }) {
     </span>
   );
 }
-export const laneMeaning = (lane: Lane) => lanes[lane][1];
+export const laneMeaning = (lane: string) => lanes[lane as Lane]?.[1];
 
 // One clock for all relative times of a page.
 let now = Date.now();

@@ -1,10 +1,10 @@
 import { queryOptions, useQuery } from "@tanstack/react-query";
-import { request } from "../../api/client";
+import { anonymous, data } from "../../api/client";
 import type { Me } from "../../api/types";
 
 export const meQuery = queryOptions({
   queryKey: ["me"],
-  queryFn: () => request<Me>("GET", "/me", { anonymous: true }),
+  queryFn: () => data(anonymous.GET("/api/v1/me")),
   staleTime: 60_000,
   retry: false,
 });
@@ -25,6 +25,5 @@ export function teamsWhere(me: Me | undefined, permission: string): string[] {
   return Object.keys(me?.may_in_team ?? {}).filter((team) => may(me, permission, team)).sort();
 }
 
-export const signIn = (name: string, password: string) =>
-  request<unknown>("POST", "/session", { body: { name, password }, anonymous: true });
-export const signOut = () => request<void>("DELETE", "/session", { anonymous: true });
+export const signIn = (name: string, password: string) => data(anonymous.POST("/api/v1/session", { body: { name, password } }));
+export const signOut = () => data(anonymous.DELETE("/api/v1/session"));

@@ -54,7 +54,7 @@ export default function AppPage() {
                 <p>{app.pattern.name} {app.recommended} is recommended; this app is on {app.pattern.version}.</p>
               </Note>
             )}
-            {app.environments.length === 0 && app.instances.length === 0 ? (
+            {columns(app).length === 0 ? (
               <section className="card"><Empty title="No environment yet">It appears here when the first change is merged. Its environments stand in <code className="word">flywheel.yaml</code>.</Empty></section>
             ) : (
               <div className="side-by-side">
@@ -71,10 +71,11 @@ export default function AppPage() {
 
 /** The selected environments in their order, and instances of those no longer selected. */
 function columns(app: App): { name: string; environment?: Environment; instance?: Instance }[] {
-  const selected = [...app.environments].sort((a, b) => a.order - b.order || a.name.localeCompare(b.name));
-  const rest = app.instances.filter((instance) => instance.state !== "removed" && !selected.some(({ name }) => name === instance.environment));
+  const instances = app.instances ?? [];
+  const selected = [...(app.environments ?? [])].sort((a, b) => a.order - b.order || a.name.localeCompare(b.name));
+  const rest = instances.filter((instance) => instance.state !== "removed" && !selected.some(({ name }) => name === instance.environment));
   return [
-    ...selected.map((environment) => ({ name: environment.name, environment, instance: app.instances.find((instance) => instance.environment === environment.name) })),
+    ...selected.map((environment) => ({ name: environment.name, environment, instance: instances.find((instance) => instance.environment === environment.name) })),
     ...rest.map((instance) => ({ name: instance.environment, instance })),
   ];
 }
@@ -145,7 +146,7 @@ function Place({ app, name, environment, instance, can }: { app: App; name: stri
 
 function History({ app, environment }: { app: string; environment: string }) {
   const query = useInfiniteQuery(deploymentsQuery({ app, environment }, 5));
-  const items = query.data?.pages[0]?.items ?? [];
+  const items = query.data ?? [];
   return (
     <div>
       <h3 className="sub line">Last deployments <Link className="link small push" to="/deployments" search={{ app, environment }}>All<span className="hidden"> deployments of {environment}</span></Link></h3>
@@ -172,8 +173,8 @@ function Changes({ app }: { app: string }) {
   return (
     <Card title="Changes" flush aside={<Link className="link small" to="/changes" search={{ subject: app }}>All</Link>}>
       <Ask query={query}>
-        {({ pages }) => pages[0]!.items.length === 0 ? <Empty title="No change yet">Push a branch to its repository, or change a variable.</Empty> : (
-          <ul className="rows">{pages[0]!.items.slice(0, 10).map((change) => <li key={change.id}><ChangeRow change={change} /></li>)}</ul>
+        {(items) => items.length === 0 ? <Empty title="No change yet">Push a branch to its repository, or change a variable.</Empty> : (
+          <ul className="rows">{items.slice(0, 10).map((change) => <li key={change.id}><ChangeRow change={change} /></li>)}</ul>
         )}
       </Ask>
     </Card>

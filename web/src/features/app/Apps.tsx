@@ -18,7 +18,7 @@ export default function Apps() {
   const { q = "", team = "" } = route.useSearch();
   const navigate = route.useNavigate();
   const query = useInfiniteQuery(appsQuery);
-  const all = useMemo(() => query.data?.pages.flatMap((page) => page.items) ?? [], [query.data]);
+  const all = useMemo(() => query.data ?? [], [query.data]);
   const teams = useMemo(() => [...new Set(all.map((app) => app.team))].sort(), [all]);
   const found = useMemo(
     () => all.filter((app) => (!team || app.team === team) && Math.max(match(q, app.name), match(q, app.title), match(q, app.team), match(q, app.pattern.name)) > 0),
@@ -70,8 +70,8 @@ function AppRow({ app }: { app: App }) {
       <span className="dim wide-only clip">{app.team}</span>
       <span className="dim wide-only clip">{app.pattern.name} <span className="tabular">{app.pattern.version}</span></span>
       <span className="line full">
-        {app.state !== "active" ? <State state={app.state} /> : app.instances.length === 0 ? <span className="dim small">not deployed yet</span> : (
-          app.instances.map((instance) => (
+        {app.state !== "active" ? <State state={app.state} /> : (app.instances ?? []).length === 0 ? <span className="dim small">not deployed yet</span> : (
+          app.instances?.map((instance) => (
             <span key={instance.id} className="line gap-4 nowrap small" title={`${instance.environment}: ${instance.state}`}>
               <StateIcon state={instance.state} size={14} />{instance.environment}<span className="hidden">: {instance.state}</span>
             </span>

@@ -15,7 +15,7 @@ export function RollBack({ app, environment, opened, close }: { app: string; env
   const [to, setTo] = useState<string | null>(null);
   const navigate = useNavigate();
   const run = useAct(() => rollBack(app, environment, to ?? undefined), (d) => void navigate({ to: "/deployments/$deployment", params: { deployment: d.id } }));
-  const earlier = query.data?.pages.flatMap((page) => page.items).slice(1) ?? [];
+  const earlier = query.data?.slice(1) ?? [];
   return (
     <Modal opened={opened} onClose={close} title={`Roll back ${app} in ${environment}`}>
       <form className="stack" onSubmit={(event) => { event.preventDefault(); run.mutate(undefined); }}>

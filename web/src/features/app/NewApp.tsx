@@ -21,10 +21,10 @@ export default function NewApp() {
   const client = useQueryClient();
   const patterns = useQuery(patternsQuery);
   const environments = useQuery(environmentsQuery);
-  const certified = patterns.data?.items.filter((pattern) => pattern.recommended) ?? [];
+  const certified = patterns.data?.filter((pattern) => pattern.recommended) ?? [];
   const { values, set } = useForm({ name: "", title: "", team: teams.length === 1 ? teams[0]! : "", pattern: search.pattern ?? "", environments: undefined as string[] | undefined });
   const pattern = values.pattern || (certified.length === 1 ? certified[0]!.name : "");
-  const chosen = values.environments ?? environments.data?.items.map(({ name }) => name) ?? [];
+  const chosen = values.environments ?? environments.data?.map(({ name }) => name) ?? [];
   const create = useMutation({
     mutationFn: () => createApp({ name: values.name, title: values.title || undefined, team: values.team, pattern, environments: chosen }),
     onSuccess: ({ change }) => {
@@ -59,7 +59,7 @@ export default function NewApp() {
                 <TextInput label="Title" description="What people call it; the name if left out" value={values.title} maxLength={120} onChange={(event) => set({ title: event.currentTarget.value })} error={problem?.field("title")} />
                 <Select label="Team" description="Whose it is" required withAsterisk={false} data={teams} value={values.team || null} onChange={(value) => set({ team: value ?? "" })} error={problem?.field("team")} searchable={teams.length > 8} />
                 <Ask query={environments} rows={1}>
-                  {({ items }) => items.length === 0 ? <Note tone="hold">The platform has no environments yet. Somebody of the Center of Excellence makes one: <code className="word">flywheel environment create staging --class staging</code></Note> : (
+                  {(items) => items.length === 0 ? <Note tone="hold">The platform has no environments yet. Somebody of the Center of Excellence makes one: <code className="word">flywheel environment create staging --class staging</code></Note> : (
                     <Checkbox.Group label="Environments" description="A change reaches them in this order" value={chosen} onChange={(environments) => set({ environments })}>
                       <div className="line checks">{items.map((environment) => <Checkbox key={environment.name} value={environment.name} label={environment.name} />)}</div>
                     </Checkbox.Group>

@@ -22,7 +22,7 @@ export function Secrets({ app, environment, opened, close }: { app: string; envi
       <div className="stack loose">
         {opened && (
           <Ask query={query} rows={1}>
-            {({ items }) => items.length === 0 ? <p className="dim">None is set. Set the first below.</p> : (
+            {(items) => items.length === 0 ? <p className="dim">None is set. Set the first below.</p> : (
               <ul className="rows">
                 {items.map((secret) => (
                   <li key={secret.name} className="line pad-y"><code>{secret.name}</code><span className="dim small push">set <Time at={secret.updated_at} /></span>

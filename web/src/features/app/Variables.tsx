@@ -4,12 +4,12 @@ import { useDebouncedValue } from "@mantine/hooks";
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
 import { useState, type FormEvent } from "react";
-import type { EnvironmentForm, Preview, Values } from "../../api/types";
+import type { EnvironmentForm, Form as Proposal, Preview, Values } from "../../api/types";
 import { useAct } from "../../ui/act";
 import { Ask, Card, LaneTag, laneMeaning, Note, Page, Sentence, Wrong } from "../../ui/parts";
 import { parse, typed } from "../../ui/schema";
 import { SchemaField } from "../../ui/SchemaField";
-import { appQuery, formQuery, preview, propose, type Proposal } from "./queries";
+import { appQuery, formQuery, preview, propose } from "./queries";
 import { plural } from "../../ui/text";
 
 const route = getRouteApi("/apps/$app/variables");
@@ -19,7 +19,7 @@ export default function Variables() {
   const query = useQuery(formQuery(app));
   return (
     <Page title={`Change variables of ${app}`} width="wide" crumbs={<><Link to="/apps">Apps</Link> / <Link to="/apps/$app" params={{ app }}>{app}</Link></>}>
-      <Ask query={query}>{({ environments }) => <Form app={app} environments={environments} />}</Ask>
+      <Ask query={query}>{(environments) => <Form app={app} environments={environments} />}</Ask>
     </Page>
   );
 }
@@ -119,7 +119,7 @@ function Verdict({ preview, error }: { preview?: Preview; error: unknown }) {
     <>
       <p className="line"><LaneTag lane={preview.lane} big /></p>
       {preview.lane && <p className="dim small">{laneMeaning(preview.lane)}</p>}
-      <ul className="reasons">{preview.reasons.map((reason, i) => <li key={i}><Sentence text={reason.text} /></li>)}</ul>
+      <ul className="reasons">{preview.reasons?.map((reason, i) => <li key={i}><Sentence text={reason.text} /></li>)}</ul>
       {preview.held && <Note tone="hold"><p>An operator has to release it.</p></Note>}
     </>
   );

@@ -1,5 +1,5 @@
 import { Button, Select, TextInput } from "@mantine/core";
-import { useQuery } from "@tanstack/react-query";
+import { useInfiniteQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useState, type FormEvent } from "react";
 import { Problem } from "../../api/client";
@@ -11,12 +11,12 @@ import { createStory, storiesQuery } from "./queries";
 export default function Stories() {
   const me = useMe();
   const teams = teamsWhere(me, "plan_stories");
-  const query = useQuery(storiesQuery);
+  const query = useInfiniteQuery(storiesQuery);
   return (
     <Page title="Stories">
       {teams.length > 0 && <NewStory teams={teams} />}
       <Ask query={query}>
-        {({ items }) => (
+        {(items) => (
           <section className="card">
             {items.length === 0 ? <Empty title="No story yet">A story says what somebody wants and why. A commit names it with the trailer <code className="word">Story: STY-12</code>, and its changes show here.</Empty> : (
               <ul className="rows" aria-label="Stories">

@@ -1,6 +1,11 @@
-import { queryOptions } from "@tanstack/react-query";
-import { get, post } from "../../api/client";
-import type { Page, Story } from "../../api/types";
+import { infiniteQueryOptions } from "@tanstack/react-query";
+import { api, data } from "../../api/client";
 
-export const storiesQuery = queryOptions({ queryKey: ["stories"], queryFn: () => get<Page<Story>>("/stories", { limit: 200 }) });
-export const createStory = (body: { title: string; team: string }) => post<Story>("/stories", body);
+export const storiesQuery = infiniteQueryOptions({
+  queryKey: ["stories"],
+  queryFn: ({ pageParam }) => data(api.GET("/api/v1/stories", { params: { query: { limit: 100, cursor: pageParam } } })),
+  initialPageParam: undefined as string | undefined,
+  getNextPageParam: (page) => page.next || undefined,
+  select: ({ pages }) => pages.flatMap((page) => page.items ?? []),
+});
+export const createStory = (body: { title: string; team: string }) => data(api.POST("/api/v1/stories", { body }));

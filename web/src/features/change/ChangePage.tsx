@@ -42,7 +42,10 @@ export default function ChangePage() {
 }
 
 function Decide({ detail }: { detail: ChangeDetail }) {
-  const { change, checks, certification, deployments } = detail;
+  const { change, certification } = detail;
+  const checks = detail.checks ?? [];
+  const deployments = detail.deployments ?? [];
+  const reasons = change.reasons ?? [];
   const plans = checks.filter(({ detail }) => asPlan(detail));
   return (
     <>
@@ -55,8 +58,8 @@ function Decide({ detail }: { detail: ChangeDetail }) {
       <div className="two">
         <div className="stack loose">
           <Card title={change.lane ? "Why this lane" : "What it does"} aside={change.lane ? <span className="dim small wide-only">{laneMeaning(change.lane)}</span> : undefined}>
-            {change.reasons.length === 0 ? <p className="dim">{change.kind === "pattern" ? "The source of a pattern differs, so the Center of Excellence decides." : "Its lane is being found."}</p> : (
-              <ul className="reasons">{change.reasons.map((reason, i) => <li key={i}><Sentence text={reason.text} /></li>)}</ul>
+            {reasons.length === 0 ? <p className="dim">{change.kind === "pattern" ? "The source of a pattern differs, so the Center of Excellence decides." : "Its lane is being found."}</p> : (
+              <ul className="reasons">{reasons.map((reason, i) => <li key={i}><Sentence text={reason.text} /></li>)}</ul>
             )}
             {change.body && <p className="body-text dim">{change.body}</p>}
           </Card>
@@ -82,7 +85,7 @@ function Decide({ detail }: { detail: ChangeDetail }) {
           <Files change={change} />
         </div>
         <div className="stack loose">
-          {certification && <Approvals change={change} certification={certification} mayDecide={detail.mayDecide} />}
+          {certification && <Approvals change={change} certification={certification} mayDecide={detail.mayDecide ?? []} />}
           <Facts change={change} />
           <Timeline detail={detail} />
         </div>
@@ -96,7 +99,7 @@ function Files({ change }: { change: Change }) {
   return (
     <Card title="Files">
       <Suspense fallback={<div className="skeleton" />}>
-        <Ask query={query} rows={2}>{({ files }) => (files ?? []).length === 0 ? <p className="dim">No file differs from main.</p> : <Diff files={files} />}</Ask>
+        <Ask query={query} rows={2}>{(files) => files.length === 0 ? <p className="dim">No file differs from main.</p> : <Diff files={files} />}</Ask>
       </Suspense>
     </Card>
   );
@@ -175,13 +178,13 @@ interface Moment {
 /** What happened, from what is known of the change, its checks, approvals and deployments. */
 function Timeline({ detail: { change, checks, certification, deployments } }: { detail: ChangeDetail }) {
   const moments: Moment[] = [{ at: change.openedAt, icon: <IconGitBranch size={14} aria-hidden className="ink-quiet" />, text: "Opened" }];
-  for (const check of checks) {
+  for (const check of checks ?? []) {
     if (check.finishedAt) moments.push({ at: check.finishedAt, icon: <StateIcon state={check.state} size={14} />, text: <>Check {check.name} {check.state === "held" ? "holds it" : check.state}</> });
   }
   for (const approval of certification?.approvals ?? []) {
     moments.push({ at: approval.at, icon: <StateIcon state={approval.decision} size={14} />, text: <>{approval.name} {approval.decision} for {approval.discipline}</> });
   }
-  for (const d of deployments) {
+  for (const d of deployments ?? []) {
     if (d.startedAt) moments.push({ at: d.startedAt, icon: d.trigger === "rollback" ? <IconArrowBackUp size={14} aria-hidden className="ink-hold" /> : <IconGitMerge size={14} aria-hidden className="ink-busy" />, text: <>{word(d.trigger === "change" ? "deploying" : d.trigger)} in {d.environment}</> });
     if (d.finishedAt) moments.push({ at: d.finishedAt, icon: <StateIcon state={d.state} size={14} />, text: <>{word(d.state)} in {d.environment}, <Took from={d.startedAt} to={d.finishedAt} /></> });
   }

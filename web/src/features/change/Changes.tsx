@@ -13,7 +13,7 @@ const states = ["checking", "waiting", "review", "held", "ready", "failed", "blo
 export default function Changes() {
   const filter = route.useSearch();
   const query = useInfiniteQuery(changesQuery(filter));
-  const items = useMemo(() => query.data?.pages.flatMap((page) => page.items) ?? [], [query.data]);
+  const items = useMemo(() => query.data ?? [], [query.data]);
   const title = ["Changes", filter.subject && `of ${filter.subject}`, filter.story && `for ${filter.story}`].filter(Boolean).join(" ");
   return (
     <Page title={title}>

@@ -1,7 +1,6 @@
 // The checks of a change, each with its log as it is written.
 import { IconChevronRight } from "@tabler/icons-react";
 import { useState } from "react";
-import { segment } from "../../api/client";
 import type { Change, Check } from "../../api/types";
 import { Log } from "../../ui/Log";
 import { Card, Sentence, StateIcon, Took } from "../../ui/parts";
@@ -30,7 +29,7 @@ function One({ change, check }: { change: Change; check: Check }) {
   return (
     <details open={open} onToggle={(event) => setOpen(event.currentTarget.open)}>
       <summary className="check"><IconChevronRight size={14} className="chevron dim" aria-hidden />{line}</summary>
-      {open && <Log path={`/changes/${change.id}/log/${segment(check.name)}`} live={check.state === "running"} label={`Log of ${check.name}`} />}
+      {open && <Log path={`/changes/${change.id}/log/${encodeURIComponent(check.name)}`} live={check.state === "running"} label={`Log of ${check.name}`} />}
     </details>
   );
 }

@@ -2,7 +2,7 @@
 import { Button, Textarea, TextInput } from "@mantine/core";
 import { IconCheck, IconX } from "@tabler/icons-react";
 import { useState } from "react";
-import type { Certification, Change, ChangeDetail } from "../../api/types";
+import type { Certification, Change, ChangeDetail, Decision } from "../../api/types";
 import { Confirm, useAct } from "../../ui/act";
 import { Card, Id, Note, Sentence, StateIcon, Time, Wrong } from "../../ui/parts";
 import { may, useMe } from "../account/queries";
@@ -36,7 +36,7 @@ export function Actions({ detail: { change, heldDigest, mayDecide } }: { detail:
           <p>Every check is green. It is merged into main and rolls out, environment by environment.</p>
         </Confirm>
       )}
-      {change.state === "held" && mayDecide.includes("release") && (
+      {change.state === "held" && mayDecide?.includes("release") && (
         <Confirm label="Release" variant="filled" danger title="Release what is held" go="Release" act={() => release(change.id, heldDigest ?? "")} ready={!!heldDigest} done="The change goes on.">
           <Note tone="hold"><p><Sentence text={change.why} /></p></Note>
           <p>You release what this page shows, and nothing else: if it changes meanwhile, you are asked again.</p>
@@ -54,7 +54,7 @@ export function Approvals({ change, certification, mayDecide }: { change: Change
   const me = useMe();
   const approvals = certification.approvals ?? [];
   const needed = disciplines.filter((discipline) => (certification.needed?.[discipline] ?? 0) > 0 || approvals.some((one) => one.discipline === discipline));
-  const own = change.authors.includes(me?.id ?? "");
+  const own = change.authors?.includes(me?.id ?? "");
   const decided = approvals.find((one) => one.person === me?.id && one.digest === certification.digest);
   const mine = disciplines.filter((discipline) => mayDecide.includes(discipline));
   return (
@@ -91,8 +91,8 @@ export function Approvals({ change, certification, mayDecide }: { change: Change
   );
 }
 
-function DecisionForm({ change, certification, mine }: { change: Change; certification: Certification; mine: readonly string[] }) {
-  const [discipline, setDiscipline] = useState(mine[0]!);
+function DecisionForm({ change, certification, mine }: { change: Change; certification: Certification; mine: readonly Decision["discipline"][] }) {
+  const [discipline, setDiscipline] = useState<Decision["discipline"]>(mine[0]!);
   const [reason, setReason] = useState("");
   // What is approved is what this page showed when the person began to look, not what came since.
   const [digest, setDigest] = useState(certification.digest);

@@ -1,6 +1,6 @@
 import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
-import { get, post, request, segment } from "../../api/client";
-import type { Change, ChangeDetail, FileDiff, Page } from "../../api/types";
+import { api, data } from "../../api/client";
+import type { Decision } from "../../api/types";
 
 export interface ChangeFilter {
   kind?: string;
@@ -12,23 +12,25 @@ export interface ChangeFilter {
 export const changesQuery = (filter: ChangeFilter, limit = 100) =>
   infiniteQueryOptions({
     queryKey: ["changes", filter, limit],
-    queryFn: ({ pageParam }) => get<Page<Change>>("/changes", { ...filter, cursor: pageParam, limit }),
-    initialPageParam: "",
+    queryFn: ({ pageParam }) => data(api.GET("/api/v1/changes", { params: { query: { ...filter, kind: filter.kind as "app" | undefined, limit, cursor: pageParam } } })),
+    initialPageParam: undefined as string | undefined,
     getNextPageParam: (page) => page.next || undefined,
+    select: ({ pages }) => pages.flatMap((page) => page.items ?? []),
   });
-export const changeQuery = (id: string) => queryOptions({ queryKey: ["change", id], queryFn: () => get<ChangeDetail>(`/changes/${segment(id)}`) });
-export const diffQuery = (id: string, head: string) =>
-  queryOptions({ queryKey: ["diff", id, head], queryFn: () => get<{ files: FileDiff[] }>(`/changes/${segment(id)}/diff`), staleTime: Infinity });
 
-const at = (id: string, verb: string) => `/changes/${segment(id)}/${verb}`;
-export const merge = (id: string) => request<Change>("POST", at(id, "merge"));
-export const release = (id: string, digest: string) => post<Change>(at(id, "release"), { digest });
-export const close = (id: string, reason: string) => post<Change>(at(id, "close"), { reason });
-export const declareFix = (id: string, fixes: string) => post<Change>(at(id, "fix"), { fixes });
-export interface Decision {
-  discipline: string;
-  digest: string;
-  reason: string;
-}
-export const approve = (id: string, decision: Decision) => post<Change>(at(id, "approve"), decision);
-export const reject = (id: string, decision: Decision) => post<Change>(at(id, "reject"), decision);
+const at = (change: string) => ({ path: { change } });
+export const changeQuery = (id: string) =>
+  queryOptions({ queryKey: ["change", id], queryFn: () => data(api.GET("/api/v1/changes/{change}", { params: at(id) })) });
+export const diffQuery = (id: string, head: string) =>
+  queryOptions({
+    queryKey: ["diff", id, head],
+    queryFn: async () => (await data(api.GET("/api/v1/changes/{change}/diff", { params: at(id) }))).files ?? [],
+    staleTime: Infinity,
+  });
+
+export const merge = (id: string) => data(api.POST("/api/v1/changes/{change}/merge", { params: at(id) }));
+export const release = (id: string, digest: string) => data(api.POST("/api/v1/changes/{change}/release", { params: at(id), body: { digest } }));
+export const close = (id: string, reason: string) => data(api.POST("/api/v1/changes/{change}/close", { params: at(id), body: { reason } }));
+export const declareFix = (id: string, fixes: string) => data(api.POST("/api/v1/changes/{change}/fix", { params: at(id), body: { fixes } }));
+export const approve = (id: string, body: Decision) => data(api.POST("/api/v1/changes/{change}/approve", { params: at(id), body }));
+export const reject = (id: string, body: Decision) => data(api.POST("/api/v1/changes/{change}/reject", { params: at(id), body }));

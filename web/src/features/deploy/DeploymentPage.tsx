@@ -71,7 +71,7 @@ function Detail({ deployment: d }: { deployment: Deployment }) {
         <div className="stack loose">
           {plan && <Card title="Plan" aside={<PlanSummary plan={plan} />}><PlanTree plan={plan} /></Card>}
           <Card title="Log" flush>{d.startedAt ? <Log path={`/deployments/${d.id}/log`} live={!over(d) && d.state !== "held"} label="Log" /> : <p className="pad dim">It has not begun.</p>}</Card>
-          {d.evidence.length > 0 && (
+          {d.evidence && d.evidence.length > 0 && (
             <Card title="Evidence" count={d.evidence.length} flush>
               <div className="scroll-x">
                 <table className="table">

@@ -13,7 +13,7 @@ const states = ["waiting", "running", "held", "succeeded", "failed", "cancelled"
 export default function Deployments() {
   const filter = route.useSearch();
   const query = useInfiniteQuery(deploymentsQuery(filter));
-  const items = useMemo(() => query.data?.pages.flatMap((page) => page.items) ?? [], [query.data]);
+  const items = useMemo(() => query.data ?? [], [query.data]);
   const title = ["Deployments", filter.app && `of ${filter.app}`, filter.environment && `in ${filter.environment}`, filter.change && `for ${filter.change}`].filter(Boolean).join(" ");
   return (
     <Page title={title}>

@@ -1,6 +1,6 @@
 import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
-import { get, post, request, segment } from "../../api/client";
-import type { Deployment, Page } from "../../api/types";
+import { api, data } from "../../api/client";
+import type { Deployment } from "../../api/types";
 
 export interface DeploymentFilter {
   app?: string;
@@ -12,13 +12,16 @@ export interface DeploymentFilter {
 export const deploymentsQuery = (filter: DeploymentFilter, limit = 100) =>
   infiniteQueryOptions({
     queryKey: ["deployments", filter, limit],
-    queryFn: ({ pageParam }) => get<Page<Deployment>>("/deployments", { ...filter, cursor: pageParam, limit }),
-    initialPageParam: "",
+    queryFn: ({ pageParam }) => data(api.GET("/api/v1/deployments", { params: { query: { ...filter, state: filter.state as Deployment["state"] | undefined, limit, cursor: pageParam } } })),
+    initialPageParam: undefined as string | undefined,
     getNextPageParam: (page) => page.next || undefined,
+    select: ({ pages }) => pages.flatMap((page) => page.items ?? []),
   });
+
+const at = (deployment: string) => ({ path: { deployment } });
 export const deploymentQuery = (id: string) =>
-  queryOptions({ queryKey: ["deployment", id], queryFn: () => get<Deployment>(`/deployments/${segment(id)}`) });
-export const cancel = (id: string) => request<Deployment>("POST", `/deployments/${segment(id)}/cancel`);
-export const release = (id: string, planDigest: string) => post<Deployment>(`/deployments/${segment(id)}/release`, { planDigest });
+  queryOptions({ queryKey: ["deployment", id], queryFn: () => data(api.GET("/api/v1/deployments/{deployment}", { params: at(id) })) });
+export const cancel = (id: string) => data(api.POST("/api/v1/deployments/{deployment}/cancel", { params: at(id) }));
+export const release = (id: string, planDigest: string) => data(api.POST("/api/v1/deployments/{deployment}/release", { params: at(id), body: { planDigest } }));
 
 export const over = (deployment: Deployment) => !["waiting", "running", "held"].includes(deployment.state);

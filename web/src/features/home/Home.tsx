@@ -18,7 +18,7 @@ import { homeQuery } from "./queries";
 /** Whether the decision a thing waits for is one this person may take. */
 export function forMe(item: HomeItem, me: Me | undefined): boolean {
   const { change, deployment } = item;
-  if (change?.state === "review") return (me?.disciplines?.length ?? 0) > 0 && !change.authors.includes(me?.id ?? "");
+  if (change?.state === "review") return (me?.disciplines?.length ?? 0) > 0 && !change.authors?.includes(me?.id ?? "");
   if (change?.state === "held") return may(me, "release_hold", change.team ?? "");
   if (change?.state === "ready") return may(me, "merge", change.team ?? "");
   if (deployment) return Object.values(me?.may_in_team ?? {}).some((list) => list?.includes("release_hold"));
@@ -30,20 +30,20 @@ export default function Home() {
   const home = useQuery(homeQuery);
   const apps = useInfiniteQuery(appsQuery);
   const recent = useInfiniteQuery(deploymentsQuery({}, 8));
-  const fresh = apps.data?.pages[0]?.items.length === 0;
+  const fresh = apps.data?.length === 0;
   return (
     <Page title="Home">
       {fresh && <FirstSteps />}
       <Ask query={home}>
         {({ moving, waiting }) => {
-          const mine = waiting.filter((item) => forMe(item, me));
-          const others = waiting.filter((item) => !forMe(item, me));
+          const mine = (waiting ?? []).filter((item) => forMe(item, me));
+          const others = (waiting ?? []).filter((item) => !forMe(item, me));
           return (
             <div className="columns">
               <div className="stack loose">
                 {mine.length > 0 && <Card title="Waiting for you" count={mine.length} flush><Items items={mine} label="Waiting for you" /></Card>}
-                <Card title="Moving" count={moving.length} flush>
-                  {moving.length === 0 ? <Empty title="Nothing is moving">Push a branch of an app, or change a variable, and watch it roll out here.</Empty> : <Items items={moving} label="Moving" />}
+                <Card title="Moving" count={moving?.length ?? 0} flush>
+                  {!moving?.length ? <Empty title="Nothing is moving">Push a branch of an app, or change a variable, and watch it roll out here.</Empty> : <Items items={moving} label="Moving" />}
                 </Card>
               </div>
               <div className="stack loose">
@@ -53,8 +53,8 @@ export default function Home() {
                 {!fresh && (
                   <Card title="Last deployments" flush aside={<Link to="/deployments" className="link small">All</Link>}>
                     <Ask query={recent}>
-                      {({ pages }) => pages[0]!.items.length === 0 ? <Empty title="Nothing was deployed yet" /> : (
-                        <ul className="rows">{pages[0]!.items.slice(0, 8).map((d) => <li key={d.id}><DeploymentRow deployment={d} /></li>)}</ul>
+                      {(items) => items.length === 0 ? <Empty title="Nothing was deployed yet" /> : (
+                        <ul className="rows">{items.slice(0, 8).map((d) => <li key={d.id}><DeploymentRow deployment={d} /></li>)}</ul>
                       )}
                     </Ask>
                   </Card>
@@ -83,9 +83,9 @@ export function FirstSteps() {
   const me = useMe();
   const patterns = useQuery(patternsQuery);
   const apps = useInfiniteQuery(appsQuery);
-  const certified = patterns.data?.items.some((pattern) => pattern.recommended);
-  const app = apps.data?.pages[0]?.items[0];
-  const deployed = app?.instances.some((instance) => instance.state === "healthy");
+  const certified = patterns.data?.some((pattern) => pattern.recommended);
+  const app = apps.data?.[0];
+  const deployed = app?.instances?.some((instance) => instance.state === "healthy");
   const steps: { done: boolean; title: string; text: ReactNode; action: ReactNode }[] = [
     {
       done: !!certified, title: "Have a certified pattern",

@@ -1,5 +1,4 @@
 import { queryOptions } from "@tanstack/react-query";
-import { get } from "../../api/client";
-import type { Home } from "../../api/types";
+import { api, data } from "../../api/client";
 
-export const homeQuery = queryOptions({ queryKey: ["home"], queryFn: () => get<Home>("/home") });
+export const homeQuery = queryOptions({ queryKey: ["home"], queryFn: () => data(api.GET("/api/v1/home")) });

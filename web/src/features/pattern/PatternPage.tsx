@@ -44,7 +44,7 @@ export default function PatternPage() {
       </Ask>
       <Card title="Changes" flush aside={<Link className="link small" to="/changes" search={{ kind: "pattern", subject: name }}>All</Link>}>
         <Ask query={changes} rows={2}>
-          {({ pages }) => pages[0]!.items.length === 0 ? <Empty title="No change yet">Push a branch to its repository to propose one.</Empty> : <ul className="rows">{pages[0]!.items.slice(0, 20).map((change) => <li key={change.id}><ChangeRow change={change} /></li>)}</ul>}
+          {(items) => items.length === 0 ? <Empty title="No change yet">Push a branch to its repository to propose one.</Empty> : <ul className="rows">{items.slice(0, 20).map((change) => <li key={change.id}><ChangeRow change={change} /></li>)}</ul>}
         </Ask>
       </Card>
     </Page>

@@ -9,7 +9,7 @@ export default function Patterns() {
   return (
     <Page title="Patterns">
       <Ask query={query}>
-        {({ items }) => (
+        {(items) => (
           <section className="card">
             {items.length === 0 ? (
               <Empty title="The catalogue is empty">A pattern is a module with a <code className="word">pattern.yaml</code> beside it. Add one with <code className="word">flywheel pattern create NAME --from FOLDER</code>; its first version is then certified.</Empty>

@@ -51,11 +51,11 @@ export default function VersionPage() {
   );
 }
 
-const control = { team: "The team", coe: "The Center of Excellence", platform: "Flywheel itself" } as const;
+const control: Record<string, string> = { team: "The team", coe: "The Center of Excellence", platform: "Flywheel itself" };
 
 function Interface({ version }: { version: PatternVersion }) {
-  const order = { team: 0, coe: 1, platform: 2 };
-  const variables = [...(version.interface.variables ?? [])].sort((a, b) => order[a.control] - order[b.control] || a.name.localeCompare(b.name));
+  const order = ["team", "coe", "platform"];
+  const variables = [...(version.interface.variables ?? [])].sort((a, b) => order.indexOf(a.control) - order.indexOf(b.control) || a.name.localeCompare(b.name));
   return (
     <Card title="Variables" count={variables.length} flush>
       <div className="scroll-x" tabIndex={0}>

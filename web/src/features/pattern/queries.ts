@@ -1,8 +1,8 @@
 import { queryOptions } from "@tanstack/react-query";
-import { get, segment } from "../../api/client";
-import type { Page, Pattern, PatternVersion } from "../../api/types";
+import { api, data } from "../../api/client";
 
-export const patternsQuery = queryOptions({ queryKey: ["patterns"], queryFn: () => get<Page<Pattern>>("/patterns") });
-export const patternQuery = (name: string) => queryOptions({ queryKey: ["patterns", name], queryFn: () => get<Pattern>(`/patterns/${segment(name)}`) });
-export const versionQuery = (name: string, version: string) =>
-  queryOptions({ queryKey: ["patterns", name, version], queryFn: () => get<PatternVersion>(`/patterns/${segment(name)}/versions/${segment(version)}`) });
+export const patternsQuery = queryOptions({ queryKey: ["patterns"], queryFn: async () => (await data(api.GET("/api/v1/patterns"))).items ?? [] });
+export const patternQuery = (pattern: string) =>
+  queryOptions({ queryKey: ["patterns", pattern], queryFn: () => data(api.GET("/api/v1/patterns/{pattern}", { params: { path: { pattern } } })) });
+export const versionQuery = (pattern: string, version: string) =>
+  queryOptions({ queryKey: ["patterns", pattern, version], queryFn: () => data(api.GET("/api/v1/patterns/{pattern}/versions/{version}", { params: { path: { pattern, version } } })) });
