@@ -6,6 +6,7 @@ import (
 
 	"flywheel.dev/flywheel/internal/account"
 	"flywheel.dev/flywheel/internal/db"
+	"flywheel.dev/flywheel/internal/event"
 	"flywheel.dev/flywheel/internal/fault"
 )
 
@@ -45,6 +46,23 @@ func SetDescription(tx *db.Tx, name string, d Description) error {
 func SetState(tx *db.Tx, name string, s State) error {
 	_, err := tx.Exec(`update app set state = $2 where name = $1`, name, s)
 	return err
+}
+
+// RemoveIfGone marks an app removed when its main selects no environment and no instance of it is left.
+// Its history and its name stay.
+func RemoveIfGone(tx *db.Tx, name string) error {
+	a, err := Find(tx, name)
+	if err != nil || a.Pin.Pattern == "" || len(a.Description.Environments) > 0 {
+		return err
+	}
+	left, err := Instances(tx, name)
+	if err != nil || len(left) > 0 {
+		return err
+	}
+	if err := event.Append(tx, event.Event{Type: event.Own("app", "removed"), Subject: name, App: name, Data: map[string]string{"app": name}}); err != nil {
+		return err
+	}
+	return SetState(tx, name, Removed)
 }
 
 // All returns every app that is not removed, by name, after a cursor.

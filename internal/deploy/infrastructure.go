@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -272,6 +273,14 @@ func (r *Runs) apply(ctx context.Context, d Deployment) outcome {
 	return outcome{}
 }
 
+// interrupt asks the engine of a running deployment to stop in an orderly way: what it has finished
+// stays finished. A deployment that has no engine running stops before its next step.
+func (r *Runs) interrupt(d Deployment, log *slog.Logger) {
+	if err := r.Engine.Cancel(tofu.Run{ID: d.workflow(), Dir: filepath.Join(r.Dir, d.workflow())}); err != nil {
+		log.Warn("the engine could not be interrupted", "deployment", d.ID, "error", err)
+	}
+}
+
 // engineFailed turns the end of an engine run into a step's outcome: the first diagnostics say why.
 func engineFailed(result tofu.Result, err error) outcome {
 	out := failed(err)
@@ -283,6 +292,9 @@ func engineFailed(result tofu.Result, err error) outcome {
 	}
 	if len(messages) > 0 {
 		out.Failed = strings.Join(messages, " ")
+	}
+	if result.Outcome == tofu.Cancelled {
+		out.Code = "deployment.cancelled"
 	}
 	if result.Outcome == tofu.Interrupted {
 		out.Interrupted, out.Addresses = true, result.MayExist

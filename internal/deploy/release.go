@@ -168,7 +168,7 @@ func (s *Service) verify(ctx context.Context, d Deployment) outcome {
 			}
 		}
 		if probe = s.probe(ctx, strings.TrimRight(url, "/")+path); probe.Status == http.StatusOK {
-			return outcome{Detail: fmt.Sprintf("%s answered 200 in %d ms", probe.URL, probe.Millis), URL: url, Probes: []Probe{probe}}
+			return s.smoke(ctx, d, outcome{Detail: fmt.Sprintf("%s answered 200 in %d ms", probe.URL, probe.Millis), URL: url, Probes: []Probe{probe}})
 		}
 	}
 	why := probe.Error
@@ -176,6 +176,25 @@ func (s *Service) verify(ctx context.Context, d Deployment) outcome {
 		why = fmt.Sprintf("it answered %d", probe.Status)
 	}
 	return outcome{Failed: fmt.Sprintf("%s is not well: %s.", probe.URL, why), Code: "verify.unhealthy", URL: url, Probes: []Probe{probe}}
+}
+
+// smoke adds the app's own smoke test to a passed probe.
+func (s *Service) smoke(ctx context.Context, d Deployment, passed outcome) outcome {
+	log, _, err := s.Runs.log(ctx, d)
+	if err != nil {
+		return failed(err)
+	}
+	defer log.Close()
+	summary, err := s.Smoke.run(ctx, d, passed.URL, log)
+	if err != nil {
+		out := failed(err)
+		out.URL, out.Probes = passed.URL, passed.Probes
+		return out
+	}
+	if summary != "" {
+		passed.Detail += "; " + summary
+	}
+	return passed
 }
 
 var prober = &http.Client{Timeout: 5 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}

@@ -25,6 +25,7 @@ type Service struct {
 	Changes  *change.Service
 	Drivers  map[string]Driver // how a release rolls out, by the name a pattern uses
 	Runs     *Runs             // infrastructure runs
+	Smoke    *Smoke
 	Logs     *runlog.Store
 	Log      *slog.Logger
 	Interval time.Duration // of the sweeper; 0 means 5 s
@@ -79,6 +80,9 @@ func (s *Service) Sweep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.Runs.forget(s.DB.Now().Add(-24 * time.Hour)); err != nil {
+		return err
+	}
 	for _, d := range running {
 		if err := s.Durable.Start(s.run, d.workflow()); err != nil {
 			return err
@@ -127,7 +131,10 @@ func (s *Service) advance(tx *db.Tx, c change.Change) error {
 		}
 		return nil // one is running, or has failed and ends the way
 	}
-	return change.MarkDeployed(tx, c)
+	if err := change.MarkDeployed(tx, c); err != nil {
+		return err
+	}
+	return app.RemoveIfGone(tx, c.Subject)
 }
 
 // admit puts a deployment into the order of its instance and starts it if it is its turn.
@@ -371,6 +378,8 @@ func (s *Service) Cancel(ctx context.Context, id string) (d Deployment, err erro
 			}
 		case Running:
 			d.cancel, d.Reason = true, "cancelling, as "+account.From(ctx).Name+" asked"
+			running := d
+			tx.AfterCommit(func() { s.Runs.interrupt(running, s.Log) })
 		case Held:
 			return s.dropHeld(ctx, tx, &d)
 		default:

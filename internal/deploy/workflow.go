@@ -268,11 +268,18 @@ func (s *Service) fail(flow durable.Flow, d Deployment, out outcome) error {
 		if err := s.endLeg(tx, d, "failed"); err != nil {
 			return false, err
 		}
+		touched, err := effects(tx, d)
+		if err != nil {
+			return false, err
+		}
 		instance.State, instance.Reason = app.Degraded, d.ID+": "+out.Failed
-		if d.Trigger == ByRollback || d.Previous.IsZero() || out.Interrupted || d.Kind == Destroy {
-			// Nothing to go back to, or going back is what failed: a person decides.
+		if !touched && !instance.Deployed.IsZero() {
+			instance.State = app.Healthy // what ran before still runs, and nothing was done to it
+		}
+		if !touched || d.Trigger == ByRollback || d.Previous.IsZero() || out.Interrupted || d.Kind == Destroy || now.State == Cancelled {
+			// Nothing to go back from or to, or going back is what failed: a person decides.
 			if d.Change != "" && d.Trigger == ByChange {
-				if err := change.MarkStuck(tx, d.Change, fmt.Sprintf("Its deployment %s in %s failed: %s", d.ID, d.Environment, out.Failed)); err != nil {
+				if err := change.MarkStuck(tx, d.Change, fmt.Sprintf("Its deployment %s in %s ended: %s", d.ID, d.Environment, out.Failed)); err != nil {
 					return false, err
 				}
 			}
@@ -304,6 +311,13 @@ func (s *Service) fail(flow durable.Flow, d Deployment, out outcome) error {
 		return "", s.Changes.OpenRevert(account.System(context.WithoutCancel(ctx), "deploy"), d.Change)
 	})
 	return err
+}
+
+// effects reports whether the deployment began to change the world.
+func effects(tx *db.Tx, d Deployment) (bool, error) {
+	var n int
+	err := tx.QueryRow(`select count(*) from deployment_step where deployment = $1 and name in ('apply', 'release', 'destroy')`, d.ID).Scan(&n)
+	return n > 0, err
 }
 
 // lost turns "a newer deployment owns the instance" into a quiet end: that one tells the story.

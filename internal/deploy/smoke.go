@@ -1,0 +1,120 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"flywheel.dev/flywheel/internal/change"
+	"flywheel.dev/flywheel/internal/db"
+	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/git"
+	"flywheel.dev/flywheel/internal/manifest"
+	"flywheel.dev/flywheel/internal/sandbox"
+)
+
+// Smoke runs the smoke test of an app (`test.smoke` in flywheel.yaml) against an instance that was just
+// deployed: in the sandbox, with the app's own source, and with the instance as the only thing that it
+// can reach.
+type Smoke struct {
+	DB      *db.DB
+	Git     *git.Host
+	Sandbox *sandbox.Sandbox
+	Dir     string // of work folders
+}
+
+const smokeTimeout = 5 * time.Minute
+
+// smokePort is where the test finds the instance inside the sandbox, as $URL says.
+const smokePort = 8080
+
+// run returns a summary, or a fault if the test failed. A change without a smoke test has none to fail.
+func (s *Smoke) run(ctx context.Context, d Deployment, instanceURL string, log io.Writer) (string, error) {
+	if d.Change == "" || d.Trigger != ByChange {
+		return "", nil // what is gone back to was tested when it came
+	}
+	var c change.Change
+	if err := s.DB.Read(ctx, func(tx *db.Tx) (err error) { c, err = change.Find(tx, d.Change); return err }); err != nil {
+		return "", err
+	}
+	content, err := s.Git.ReadFile(ctx, c.Repo(), c.Merged, "flywheel.yaml")
+	if err != nil {
+		return "", err
+	}
+	m, err := manifest.ParseApp("flywheel.yaml", content)
+	if err != nil || m.Test.Smoke == "" {
+		return "", err
+	}
+	work, err := os.MkdirTemp(s.Dir, "smoke-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(work)
+	source := filepath.Join(work, "source")
+	if err := s.Git.Export(ctx, c.Repo(), c.Merged, source); err != nil {
+		return "", err
+	}
+	socket := filepath.Join(work, "instance.sock")
+	bridge, err := openBridge(socket, instanceURL)
+	if err != nil {
+		return "", err
+	}
+	defer bridge.Close()
+	ctx, cancel := context.WithTimeout(ctx, smokeTimeout)
+	defer cancel()
+	fmt.Fprintf(log, "$ %s\n", m.Test.Smoke)
+	cmd, err := s.Sandbox.Command(ctx, sandbox.Spec{
+		Args: []string{"/bin/sh", "-c", m.Test.Smoke}, Dir: "/app", Env: []string{fmt.Sprintf("URL=http://127.0.0.1:%d", smokePort), "CI=true"},
+		Binds: []sandbox.Bind{{Source: source, Target: "/app", Writable: true}}, Forwards: []sandbox.Forward{{Port: smokePort, Socket: socket}},
+		Memory: 1 << 30, Processes: 500, Stdout: log, Stderr: log,
+	})
+	if err != nil {
+		return "", err
+	}
+	err = cmd.Run()
+	var exit *sandbox.ExitError
+	switch {
+	case ctx.Err() != nil:
+		return "", fault.New(fault.Conflict, "verify.smoke_timeout", "The smoke test did not end within %s.", smokeTimeout)
+	case errors.As(err, &exit):
+		return "", fault.New(fault.Conflict, "verify.smoke_failed", "The smoke test failed: %s.", exit).Do("Its output is in the deployment's log.")
+	}
+	return "the smoke test passed", err
+}
+
+// openBridge listens on a Unix socket and carries each connection to the host of a URL.
+func openBridge(socket, to string) (io.Closer, error) {
+	u, err := url.Parse(to)
+	if err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return // closed
+			}
+			go func() {
+				defer in.Close()
+				out, err := net.Dial("tcp", u.Host)
+				if err != nil {
+					return // the test sees a connection that ends
+				}
+				defer out.Close()
+				go func() { _, _ = io.Copy(out, in); _ = out.(*net.TCPConn).CloseWrite() }()
+				_, _ = io.Copy(in, out)
+			}()
+		}
+	}()
+	return l, nil
+}
