@@ -84,6 +84,13 @@ func (d *DB) now() time.Time { return d.Now().UTC().Truncate(time.Microsecond) }
 // Context returns the context of the transaction, which carries the actor.
 func (tx *Tx) Context() context.Context { return tx.ctx }
 
+// In makes ctx the context of the transaction from here on, and returns the same transaction. A
+// transaction of a workflow has no actor of its own: whoever writes there says who acts.
+func (tx *Tx) In(ctx context.Context) *Tx {
+	tx.ctx = ctx
+	return tx
+}
+
 // Now returns the moment of the transaction, in UTC with microseconds.
 func (tx *Tx) Now() time.Time { return tx.now }
 
