@@ -100,8 +100,7 @@ func (s *Service) Cancel(r Run) error {
 // while the run goes on.
 func (s *Service) Close(ctx context.Context, r Run) error {
 	for _, step := range []string{planStep, applyStep} {
-		who, err := supervisor.LoadIdentity(filepath.Join(r.Dir, step), supervisor.RunFile)
-		if err == nil && who.Running() {
+		if s.goingOn(ctx, filepath.Join(r.Dir, step)) {
 			return fault.New(fault.Conflict, "run.going_on", "Run %s is going on.", r.ID)
 		}
 	}
@@ -109,6 +108,26 @@ func (s *Service) Close(ctx context.Context, r Run) error {
 		return fault.New(fault.Conflict, "run.unrecovered", "Run %s holds a state that is not stored.", r.ID).Do("Recover the run first.")
 	}
 	return errors.Join(os.RemoveAll(r.work()), os.RemoveAll(r.out()), os.RemoveAll(r.planJSON()), s.States.Revoke(ctx, r.ID))
+}
+
+// goingOn reports whether the supervisor of a step lives. One that has left its result is only about to
+// end, which on a busy machine takes a moment.
+func (s *Service) goingOn(ctx context.Context, step string) bool {
+	for range 100 {
+		who, err := supervisor.LoadIdentity(step, supervisor.RunFile)
+		if err != nil || !who.Running() {
+			return false
+		}
+		if _, err := supervisor.Load(step); err != nil {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return true
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return true
 }
 
 // PlanJSON returns the plan of a run as `show -json` printed it. It holds sensitive values.
