@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -42,16 +43,20 @@ func CheckBounds(p *Pattern, class string, variables map[string]any) []Violation
 		v, known := p.Spec.Variables[name]
 		switch {
 		case !known:
-			violations = append(violations, Violation{name, fmt.Sprintf("the pattern %s does not let a team set it; a team sets %s%s.",
-				p.Metadata.Name, strings.Join(p.TeamVariables(), ", "), didYouMean(name, p.TeamVariables()))})
+			message := fmt.Sprintf("the pattern %s does not let a team set it%s", p.Metadata.Name, didYouMean(name, p.TeamVariables()))
+			if !strings.HasSuffix(message, "?") {
+				message += "."
+			}
+			violations = append(violations, Violation{name, message})
 			continue
 		case v.Control != "team":
 			violations = append(violations, Violation{name, "it is a value of the environment, which the Center of Excellence sets."})
 			continue
 		}
-		bounds := v.BoundsFor(class)
-		if err := validate(bounds, variables[name]); err != "" {
-			violations = append(violations, Violation{name, fmt.Sprintf("%s is outside its bounds: %s.", show(variables[name]), describe(bounds, class, v))})
+		if allowed, err := p.allows(name, class, variables[name]); err != nil {
+			violations = append(violations, Violation{name, fmt.Sprintf("its bounds in the pattern cannot be used: %v.", err)})
+		} else if !allowed {
+			violations = append(violations, Violation{name, fmt.Sprintf("%s is outside its bounds: %s.", show(variables[name]), describe(v.BoundsFor(class), class, v))})
 		}
 	}
 	return violations
@@ -84,28 +89,41 @@ func (p *Pattern) Explain(class, variable string) string {
 	return "team-controlled"
 }
 
-func validate(bounds map[string]any, value any) string {
+// allows reports whether the value of a variable is inside its bounds in a class of environments.
+func (p *Pattern) allows(variable, class string, value any) (bool, error) {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return false, err
+	}
+	parsed, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		return false, err
+	}
+	name := variable + "\x00" + class
+	schema, known := p.compiled.Load(name)
+	if !known {
+		if schema, err = compileBounds(p.Spec.Variables[variable].BoundsFor(class)); err != nil {
+			return false, err
+		}
+		p.compiled.Store(name, schema)
+	}
+	return schema.(*jsonschema.Schema).Validate(parsed) == nil, nil
+}
+
+func compileBounds(bounds map[string]any) (*jsonschema.Schema, error) {
+	text, err := json.Marshal(withTypes(bounds))
+	if err != nil {
+		return nil, err
+	}
+	parsed, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		return nil, err
+	}
 	c := jsonschema.NewCompiler()
-	text, err := json.Marshal(map[string]any{"bounds": bounds, "value": value})
-	if err != nil {
-		return err.Error()
+	if err := c.AddResource("bounds.json", parsed); err != nil {
+		return nil, err
 	}
-	parsed, err := jsonschema.UnmarshalJSON(strings.NewReader(string(text)))
-	if err != nil {
-		return err.Error()
-	}
-	parts := parsed.(map[string]any)
-	if err := c.AddResource("bounds.json", withTypes(parts["bounds"].(map[string]any))); err != nil {
-		return err.Error()
-	}
-	schema, err := c.Compile("bounds.json")
-	if err != nil {
-		return err.Error()
-	}
-	if err := schema.Validate(parts["value"]); err != nil {
-		return err.Error()
-	}
-	return ""
+	return c.Compile("bounds.json")
 }
 
 // withTypes adds the type that numeric and text keywords mean: in JSON Schema "abc" satisfies

@@ -13,28 +13,23 @@ import (
 	"bytes"
 	"embed"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"slices"
-	"strconv"
 	"strings"
 	"sync"
-	"unicode/utf8"
 
-	"github.com/goccy/go-yaml"
-	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
 	"github.com/santhosh-tekuri/jsonschema/v6"
-	"github.com/santhosh-tekuri/jsonschema/v6/kind"
-
-	"flywheel.dev/flywheel/internal/fault"
 )
 
 //go:embed schema/*.json
 var schemas embed.FS
 
-// Limit is the largest manifest that is read, in bytes.
-const Limit = 256 << 10
+// What is read of a manifest at most. Every limit is far above what people write; they bound the time and
+// memory that a hostile file costs.
+const (
+	Limit        = 64 << 10 // bytes
+	deepest      = 100      // levels of nesting
+	largestValue = 10_000   // values after every alias is replaced by what it stands for
+)
 
 // Metadata names the thing that a manifest describes.
 type Metadata struct {
@@ -48,6 +43,8 @@ type Metadata struct {
 type Pattern struct {
 	Metadata Metadata    `json:"metadata"`
 	Spec     PatternSpec `json:"spec"`
+
+	compiled sync.Map // bounds as a schema, by variable and class: campaigns check thousands of instances
 }
 
 // PatternSpec is the governance of a pattern.
@@ -154,43 +151,6 @@ type Environment struct {
 	Variables map[string]any `json:"variables"`
 }
 
-// ParsePattern reads pattern.yaml. file is its name for messages.
-func ParsePattern(file string, content []byte) (*Pattern, error) {
-	var p Pattern
-	return &p, parse(file, content, "pattern", &p)
-}
-
-// ParseApp reads flywheel.yaml. file is its name for messages.
-func ParseApp(file string, content []byte) (*App, error) {
-	var a struct {
-		Metadata Metadata `json:"metadata"`
-		Spec     App      `json:"spec"`
-	}
-	err := parse(file, content, "app", &a)
-	a.Spec.Metadata = a.Metadata
-	if a.Spec.Merge == "" {
-		a.Spec.Merge = "auto"
-	}
-	if a.Spec.Build.Artifact == "" {
-		a.Spec.Build.Artifact = "."
-	}
-	return &a.Spec, err
-}
-
-// Check reads a manifest of either kind and returns what is wrong with it, or nil.
-func Check(file string, content []byte) error {
-	var head struct {
-		Kind string `yaml:"kind"`
-	}
-	_ = yaml.Unmarshal(content, &head) // what is wrong with the text is said below
-	if head.Kind == "Pattern" || strings.HasSuffix(file, "pattern.yaml") {
-		_, err := ParsePattern(file, content)
-		return err
-	}
-	_, err := ParseApp(file, content)
-	return err
-}
-
 // Schemas returns the published JSON Schemas, by name: "pattern.schema.json" and "app.schema.json".
 func Schemas() map[string][]byte {
 	out := map[string][]byte{}
@@ -221,154 +181,3 @@ var compiled = sync.OnceValue(func() map[string]*jsonschema.Schema {
 	}
 	return out
 })
-
-func invalid(file string) *fault.Fault {
-	return fault.New(fault.Invalid, "manifest.invalid", "%s is not valid.", file).Do("`flywheel validate %s` shows every problem.", file)
-}
-
-func parse(file string, content []byte, schema string, into any) error {
-	switch {
-	case len(content) > Limit:
-		return fault.New(fault.TooLarge, "manifest.too_large", "%s is larger than %d KiB.", file, Limit>>10)
-	case !utf8.Valid(content):
-		return invalid(file).At(file+":1:1", "it is not UTF-8 text")
-	case len(bytes.TrimSpace(content)) == 0:
-		return invalid(file).At(file+":1:1", "it is empty")
-	case bytes.Contains(content, []byte("*")) && bytes.Count(content, []byte("&")) > 20:
-		return invalid(file).At(file+":1:1", "it uses more than 20 anchors")
-	}
-	tree, err := parser.ParseBytes(content, 0)
-	if err != nil {
-		return syntax(file, err)
-	}
-	if len(tree.Docs) != 1 {
-		return invalid(file).At(file+":1:1", "it must hold exactly one YAML document, not %d", len(tree.Docs))
-	}
-	var doc any
-	if err := yaml.NodeToValue(tree.Docs[0].Body, &doc); err != nil {
-		return syntax(file, err)
-	}
-	text, err := json.Marshal(doc)
-	if err != nil { // keys that are not strings
-		return invalid(file).At(file+":1:1", "it holds a key or a value that JSON does not have")
-	}
-	plain, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
-	if err != nil {
-		return err
-	}
-	var broken *jsonschema.ValidationError
-	if err := compiled()[schema].Validate(plain); errors.As(err, &broken) {
-		f := invalid(file)
-		report(f, file, tree.Docs[0].Body, broken)
-		return f
-	} else if err != nil {
-		return err
-	}
-	return json.Unmarshal(text, into)
-}
-
-// syntax turns an error of the YAML parser into a fault with its place.
-func syntax(file string, err error) error {
-	at, message := file+":1:1", err.Error()
-	var y yaml.Error
-	if errors.As(err, &y) {
-		message = y.GetMessage()
-		if t := y.GetToken(); t != nil && t.Position != nil {
-			at = fmt.Sprintf("%s:%d:%d", file, t.Position.Line, t.Position.Column)
-		}
-	}
-	return invalid(file).At(at, "%s", message)
-}
-
-// report adds one field for each leaf of a validation error, with its place in the file.
-func report(f *fault.Fault, file string, root ast.Node, e *jsonschema.ValidationError) {
-	if len(e.Causes) > 0 {
-		for _, c := range e.Causes {
-			report(f, file, root, c)
-		}
-		return
-	}
-	path := e.InstanceLocation
-	switch k := e.ErrorKind.(type) {
-	case *kind.AdditionalProperties:
-		for _, name := range k.Properties {
-			f.At(place(file, root, append(slices.Clone(path), name), true), "the key %q is not known here%s", name, didYouMean(name, siblings(e)))
-		}
-	case *kind.Required:
-		for _, name := range k.Missing {
-			f.At(place(file, root, path, false), "%s lacks the key %q", dotted(path), name)
-		}
-	case *kind.Type:
-		f.At(place(file, root, path, false), "%s must be %s, not %s", dotted(path), strings.Join(k.Want, " or "), k.Got)
-	case *kind.Enum:
-		f.At(place(file, root, path, false), "%s must be one of %s", dotted(path), list(k.Want))
-	case *kind.Const:
-		f.At(place(file, root, path, false), "%s must be %v", dotted(path), k.Want)
-	case *kind.FalseSchema: // an unevaluated property
-		name := path[len(path)-1]
-		f.At(place(file, root, path, true), "the key %q is not known here%s", name, didYouMean(name, boundsKeys))
-	default:
-		f.At(place(file, root, path, false), "%s: %s", dotted(path), e.ErrorKind.LocalizedString(printer))
-	}
-}
-
-func dotted(path []string) string {
-	if len(path) == 0 {
-		return "the file"
-	}
-	return strings.Join(path, ".")
-}
-
-func list(values []any) string {
-	out := []string{}
-	for _, v := range values {
-		out = append(out, fmt.Sprint(v))
-	}
-	return strings.Join(out, ", ")
-}
-
-// place finds the line and column of a value, or of its key, in the syntax tree.
-func place(file string, node ast.Node, path []string, key bool) string {
-	at := node
-	for i, name := range path {
-		next := ast.Node(nil)
-		switch n := at.(type) {
-		case *ast.MappingNode:
-			for _, v := range n.Values {
-				if keyName(v) == name {
-					next = pick(v, key && i == len(path)-1)
-				}
-			}
-		case *ast.MappingValueNode:
-			if keyName(n) == name {
-				next = pick(n, key && i == len(path)-1)
-			}
-		case *ast.SequenceNode:
-			if j, err := strconv.Atoi(name); err == nil && j < len(n.Values) {
-				next = n.Values[j]
-			}
-		}
-		if next == nil {
-			break
-		}
-		at = next
-	}
-	if t := at.GetToken(); t != nil && t.Position != nil {
-		if m, isMap := at.(*ast.MappingNode); isMap && len(m.Values) > 0 {
-			t = m.Values[0].Key.GetToken()
-		} else if v, isPair := at.(*ast.MappingValueNode); isPair {
-			t = v.Key.GetToken()
-		}
-		return fmt.Sprintf("%s:%d:%d", file, t.Position.Line, t.Position.Column)
-	}
-	return file + ":1:1"
-}
-
-func keyName(v *ast.MappingValueNode) string { return strings.Trim(v.Key.String(), `"'`) }
-
-func pick(v *ast.MappingValueNode, key bool) ast.Node {
-	if key {
-		return v.Key
-	}
-	return v.Value
-}

@@ -1,0 +1,81 @@
+package manifest
+
+import (
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+
+	"github.com/Masterminds/semver/v3"
+)
+
+// check adds what the schema cannot say about a flywheel.yaml.
+func (a *App) check(d *document) {
+	if _, err := semver.NewConstraint(a.Pattern.Version); err != nil {
+		d.note([]string{"spec", "pattern", "version"}, "%q is not a range of versions; write for example ~1.4, ^1.2 or 1.4.2", a.Pattern.Version)
+	}
+}
+
+// check adds what the schema cannot say about a pattern.yaml.
+func (p *Pattern) check(d *document) {
+	for _, name := range slices.Sorted(maps.Keys(p.Spec.Variables)) {
+		v := p.Spec.Variables[name]
+		path := []string{"spec", "variables", name}
+		if name == p.Spec.Artifact.Variable {
+			d.note(path, "spec.variables.%s is the artifact, which Flywheel sets; take one of the two out", name)
+		}
+		if v.Control == "coe" && len(v.Classes) > 0 {
+			d.note(append(path, "classes"), "spec.variables.%s.classes bounds teams, but no team sets this variable", name)
+		}
+		checkBounds(d, path, v.Bounds)
+		for class, own := range v.Classes {
+			checkBounds(d, append(slices.Clone(path), "classes", class), own)
+			for _, pair := range ranges {
+				if contradict(v.BoundsFor(class), pair) && !contradict(v.Bounds, pair) && !contradict(own, pair) {
+					d.note(append(slices.Clone(path), "classes", class), "nothing is allowed in %s: %s is larger than %s", class, pair[0], pair[1])
+				}
+			}
+		}
+	}
+	p.checkRelease(d)
+}
+
+var ranges = [][2]string{{"minimum", "maximum"}, {"minLength", "maxLength"}, {"minItems", "maxItems"}}
+
+func contradict(bounds map[string]any, pair [2]string) bool {
+	low, hasLow := bounds[pair[0]].(float64)
+	high, hasHigh := bounds[pair[1]].(float64)
+	return hasLow && hasHigh && low > high
+}
+
+// checkBounds refuses bounds that no value meets, and a regular expression that is none.
+func checkBounds(d *document, path []string, bounds map[string]any) {
+	for _, pair := range ranges {
+		if contradict(bounds, pair) {
+			d.note(append(slices.Clone(path), pair[0]), "nothing is allowed: %s is larger than %s", pair[0], pair[1])
+		}
+	}
+	if text, ok := bounds["pattern"].(string); ok {
+		if _, err := regexp.Compile(text); err != nil {
+			d.note(append(slices.Clone(path), "pattern"), "%s is not a regular expression that can be used here: %v", strconv.Quote(text), err)
+		}
+	}
+}
+
+// checkRelease refuses a driver without what it needs.
+func (p *Pattern) checkRelease(d *document) {
+	r, path := p.Spec.Release, []string{"spec", "release"}
+	switch {
+	case r.Driver == "":
+		return
+	case r.Driver == "local" && r.Output == "":
+		d.note(path, "the driver local needs output: the output of the module that is the id of the flywheel_service")
+	case r.Driver == "command" && len(r.Command) == 0:
+		d.note(path, "the driver command needs command: the rollout command as a list")
+	case r.Driver != "command" && len(r.Command) > 0:
+		d.note(append(path, "command"), "command is for the driver command, and this is %s", r.Driver)
+	}
+	if p.Spec.Artifact.Variable == "" {
+		d.note(path, "a release needs an artifact: name its variable as spec.artifact.variable")
+	}
+}
