@@ -1,21 +1,26 @@
 package manifest
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 
-	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
 
 	"flywheel.dev/flywheel/internal/fault"
 )
 
-// File is a flywheel.yaml that is being edited. Comments and order stay as people wrote them.
+// File is a flywheel.yaml that is being edited as text: comments, order and style stay as people wrote
+// them, except inside of what an edit has to write anew. Each edit is proven by reading its result.
 type File struct {
-	name string
-	tree *ast.File
+	name    string
+	text    []byte // with plain line ends
+	windows bool   // the file had \r\n
 }
 
 // Open reads a flywheel.yaml for editing. It must be valid.
@@ -23,57 +28,50 @@ func Open(name string, content []byte) (*File, error) {
 	if _, err := ParseApp(name, content); err != nil {
 		return nil, err
 	}
-	tree, err := parser.ParseBytes(content, parser.ParseComments)
-	return &File{name, tree}, err
+	return &File{name: name, text: unix(content), windows: bytes.Contains(content, []byte("\r\n"))}, nil
 }
 
 // Bytes returns the edited text.
 func (f *File) Bytes() []byte {
-	return []byte(strings.TrimRight(f.tree.String(), "\n") + "\n")
+	if f.windows {
+		return bytes.ReplaceAll(f.text, []byte("\n"), []byte("\r\n"))
+	}
+	return bytes.Clone(f.text)
 }
 
 // SetVersion sets the range of pattern versions.
 func (f *File) SetVersion(wanted string) error {
-	p, err := yaml.PathString("$.spec.pattern.version")
-	if err != nil {
-		return err
-	}
-	node, err := yaml.ValueToNode(wanted)
-	if err != nil {
-		return err
-	}
-	return p.ReplaceWithNode(f.tree, node)
+	return f.edit([]string{"spec", "pattern", "version"}, func(doc map[string]any) error {
+		child(child(doc, "spec"), "pattern")["version"] = wanted
+		return nil
+	})
 }
 
 // SetVariable sets a variable of an environment that the app selects; nil takes it back to its default.
 func (f *File) SetVariable(environment, variable string, value any) error {
-	return f.environments(func(all map[string]any) error {
-		e, selected := all[environment]
-		if !selected {
+	value, err := plainValue(value)
+	if err != nil {
+		return err
+	}
+	return f.edit([]string{"spec", "environments", environment, "variables", variable}, func(doc map[string]any) error {
+		all := child(child(doc, "spec"), "environments")
+		if _, selected := all[environment]; !selected {
 			return fault.New(fault.Invalid, "environment.not_selected", "The app does not select the environment %q.", environment).Do("Add it under `environments` in flywheel.yaml first.")
 		}
-		own, _ := e.(map[string]any)
-		if own == nil {
-			own = map[string]any{}
-		}
-		variables, _ := own["variables"].(map[string]any)
-		if variables == nil {
-			variables = map[string]any{}
-		}
+		variables := child(child(all, environment), "variables")
 		if value == nil {
 			delete(variables, variable)
 		} else {
 			variables[variable] = value
 		}
-		own["variables"] = variables
-		all[environment] = own
 		return nil
 	})
 }
 
 // RemoveEnvironment takes an environment out.
 func (f *File) RemoveEnvironment(environment string) error {
-	return f.environments(func(all map[string]any) error {
+	return f.edit([]string{"spec", "environments", environment}, func(doc map[string]any) error {
+		all := child(child(doc, "spec"), "environments")
 		if _, selected := all[environment]; !selected {
 			return fault.New(fault.Invalid, "environment.not_selected", "The app is not in the environment %q.", environment)
 		}
@@ -84,38 +82,286 @@ func (f *File) RemoveEnvironment(environment string) error {
 
 // RemoveEnvironments takes all environments out: the app is to run nowhere.
 func (f *File) RemoveEnvironments() error {
-	return f.environments(func(all map[string]any) error { clear(all); return nil })
+	return f.edit([]string{"spec", "environments"}, func(doc map[string]any) error {
+		clear(child(child(doc, "spec"), "environments"))
+		return nil
+	})
 }
 
-// environments edits the block `environments` as a value and writes it back. Comments outside it stay.
-func (f *File) environments(edit func(map[string]any) error) error {
-	p, err := yaml.PathString("$.spec.environments")
+// child returns the mapping below a key, which it makes if it is missing or empty.
+func child(parent map[string]any, key string) map[string]any {
+	m, ok := parent[key].(map[string]any)
+	if !ok {
+		m = map[string]any{}
+		parent[key] = m
+	}
+	return m
+}
+
+// edit brings the text to say what change makes of its value. It writes as little as it can: first the
+// key at path alone, else what holds it, and so on. A way that does not read back as wanted is not taken.
+func (f *File) edit(path []string, change func(doc map[string]any) error) error {
+	d, err := read(f.name, f.text)
 	if err != nil {
 		return err
 	}
-	node, err := p.FilterFile(f.tree)
-	if err != nil {
-		return fault.New(fault.Conflict, "manifest.no_environments", "%s selects no environments.", f.name)
-	}
-	var value any
-	if err := yaml.NodeToValue(node, &value); err != nil {
-		return err
-	}
-	// Through JSON, so that every map has string keys.
-	text, err := json.Marshal(value)
+	value, err := plainValue(d.value)
 	if err != nil {
 		return err
 	}
-	all := map[string]any{}
-	if err := json.Unmarshal(text, &all); err != nil {
+	wanted := value.(map[string]any)
+	if err := change(wanted); err != nil {
 		return err
 	}
-	if err := edit(all); err != nil {
-		return err
+	if f.says(f.text, wanted) {
+		return nil
 	}
-	replacement, err := yaml.ValueToNode(all, yaml.IndentSequence(true))
+	for n := len(path); n > 0; n-- {
+		for _, text := range f.ways(d, path[:n], wanted) {
+			if f.says(text, wanted) {
+				f.text = text
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("manifest: %s cannot be edited at %s", f.name, dotted(path))
+}
+
+func (f *File) says(text []byte, wanted map[string]any) bool {
+	d, err := read(f.name, text)
 	if err != nil {
-		return fmt.Errorf("manifest: %w", err)
+		return false
 	}
-	return p.ReplaceWithNode(f.tree, replacement)
+	value, err := plainValue(d.value)
+	return err == nil && reflect.DeepEqual(prune(value), prune(wanted))
+}
+
+// plainValue gives every value the type that JSON would.
+func plainValue(v any) (out any, err error) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	return out, json.Unmarshal(text, &out)
+}
+
+// prune takes empty variables away: `prod: {}`, `prod:` and `prod: {variables: {}}` mean the same.
+func prune(v any) any {
+	doc, _ := plainValue(v)
+	m, ok := doc.(map[string]any)
+	if !ok {
+		return doc
+	}
+	all := child(child(m, "spec"), "environments")
+	for name := range all {
+		e := child(all, name)
+		if len(child(e, "variables")) == 0 {
+			delete(e, "variables")
+		}
+	}
+	return doc
+}
+
+// ways returns texts that may say the wanted value at path: with the key's value replaced, with the key
+// inserted, or with it cut out.
+func (f *File) ways(d *document, path []string, wanted map[string]any) [][]byte {
+	var value any = wanted
+	there := true
+	for _, name := range path {
+		m, _ := value.(map[string]any)
+		value, there = m[name]
+	}
+	parent, i := d.entry(path)
+	if parent == nil {
+		return nil
+	}
+	lines := bytes.SplitAfter(f.text, []byte("\n"))
+	splice := func(from, to int, with string) []byte {
+		return slices.Concat(f.text[:from], []byte(with), f.text[to:])
+	}
+	key := path[len(path)-1]
+	switch {
+	case i >= 0 && there:
+		start := f.offset(lines, parent.Values[i].Key)
+		out := [][]byte{}
+		for _, s := range f.spans(start, parent.IsFlowStyle) {
+			out = append(out, splice(s[0], s[1], " "+flow(value)))
+		}
+		return out
+	case i >= 0: // cut it out
+		start := f.offset(lines, parent.Values[i].Key)
+		if parent.IsFlowStyle {
+			if i+1 < len(parent.Values) {
+				return [][]byte{splice(start, f.offset(lines, parent.Values[i+1].Key), "")}
+			}
+			return nil
+		}
+		line := bytes.LastIndexByte(f.text[:start], '\n') + 1
+		out := [][]byte{}
+		for _, s := range f.spans(start, false) {
+			end := s[1]
+			if n := bytes.IndexByte(f.text[end:], '\n'); n >= 0 {
+				end += n + 1
+			} else {
+				end = len(f.text)
+			}
+			out = append(out, splice(line, end, ""))
+		}
+		return out
+	case there && len(parent.Values) > 0: // insert it before the first key
+		start := f.offset(lines, parent.Values[0].Key)
+		entry := flowKey(key) + ": " + flow(value)
+		if parent.IsFlowStyle {
+			return [][]byte{splice(start, start, entry+", ")}
+		}
+		line := bytes.LastIndexByte(f.text[:start], '\n') + 1
+		return [][]byte{splice(start, start, entry+"\n"+strings.Repeat(" ", start-line))}
+	}
+	return nil
+}
+
+// entry returns the mapping that holds the last key of the path, and the key's place in it or -1. The
+// mapping is nil where the text has none.
+func (d *document) entry(path []string) (*ast.MappingNode, int) {
+	node := d.root
+	for n, name := range path {
+		m, ok := node.(*ast.MappingNode)
+		if !ok {
+			return nil, -1
+		}
+		i := slices.IndexFunc(m.Values, func(v *ast.MappingValueNode) bool { return keyName(v) == name })
+		if i < 0 || n == len(path)-1 {
+			if n < len(path)-1 {
+				return nil, -1
+			}
+			return m, i
+		}
+		node = m.Values[i].Value
+	}
+	return nil, -1
+}
+
+// offset returns where a key begins in the text.
+func (f *File) offset(lines [][]byte, key ast.Node) int {
+	p := key.GetToken().Position
+	at := 0
+	for _, line := range lines[:p.Line-1] {
+		at += len(line)
+	}
+	column := 1
+	for i := range string(lines[p.Line-1]) {
+		if column == p.Column {
+			return at + i
+		}
+		column++
+	}
+	return at
+}
+
+var keyText = regexp.MustCompile(`^("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^:#\s]+)[ \t]*:`)
+
+// spans returns where the value of the key at start may lie, without the space before it, the likeliest
+// first.
+func (f *File) spans(start int, inFlow bool) [][2]int {
+	colon := keyText.FindIndex(f.text[start:])
+	if colon == nil {
+		return nil
+	}
+	from := start + colon[1]
+	line, _, _ := bytes.Cut(f.text[from:], []byte("\n"))
+	out := [][2]int{}
+	value := bytes.TrimLeft(line, " ")
+	begin := from + len(line) - len(value)
+	if len(value) > 0 && bytes.IndexByte([]byte("{[\"'"), value[0]) >= 0 {
+		out = append(out, [2]int{from, closing(f.text, begin)})
+	}
+	plain := value
+	if i := bytes.Index(line, []byte(" #")); i >= 0 {
+		plain = bytes.TrimLeft(line[:i], " ")
+	}
+	if inFlow {
+		if i := bytes.IndexAny(plain, ",}]"); i >= 0 {
+			plain = plain[:i]
+		}
+		return append(out, [2]int{from, begin + len(bytes.TrimRight(plain, " "))})
+	}
+	if len(plain) > 0 {
+		return append(out, [2]int{from, begin + len(bytes.TrimRight(plain, " "))})
+	}
+	if end := f.block(start, from+len(line)); end > from+len(line) {
+		return append(out, [2]int{from, end})
+	}
+	return append(out, [2]int{from, from}) // empty, but there may be a comment
+}
+
+// block returns the end of the lines below the key at start that are indented deeper than it.
+func (f *File) block(start, end int) int {
+	column := start - (bytes.LastIndexByte(f.text[:start], '\n') + 1)
+	last := end
+	for end < len(f.text) {
+		line, _, _ := bytes.Cut(f.text[end+1:], []byte("\n"))
+		text := bytes.TrimLeft(line, " ")
+		if len(bytes.TrimSpace(text)) > 0 {
+			if len(line)-len(text) <= column {
+				break
+			}
+			last = end + 1 + len(line)
+		}
+		end += 1 + len(line)
+	}
+	return last
+}
+
+// closing returns the end of the bracketed or quoted value that begins at start.
+func closing(text []byte, start int) int {
+	depth := 0
+	quote := byte(0)
+	for i := start; i < len(text); i++ {
+		switch c := text[i]; {
+		case quote != 0:
+			if c == '\\' && quote == '"' {
+				i++
+			} else if c == quote {
+				quote = 0
+			}
+		case c == '"' || c == '\'':
+			quote = c
+		case c == '{' || c == '[':
+			depth++
+		case c == '}' || c == ']':
+			depth--
+		}
+		if depth == 0 && quote == 0 {
+			return i + 1
+		}
+	}
+	return len(text)
+}
+
+// flow writes a value on one line, as in DESIGN.md. Texts are always quoted, so that "16" stays a text.
+func flow(v any) string {
+	switch v := v.(type) {
+	case map[string]any:
+		parts := []string{}
+		for _, k := range slices.Sorted(maps.Keys(v)) {
+			parts = append(parts, flowKey(k)+": "+flow(v[k]))
+		}
+		return "{" + strings.Join(parts, ", ") + "}"
+	case []any:
+		parts := []string{}
+		for _, e := range v {
+			parts = append(parts, flow(e))
+		}
+		return "[" + strings.Join(parts, ", ") + "]"
+	}
+	return show(v) // what JSON writes for the rest, YAML reads
+}
+
+var plainKey = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]*$`)
+
+func flowKey(k string) string {
+	if plainKey.MatchString(k) && !slices.Contains([]string{"true", "false", "null", "yes", "no", "on", "off"}, strings.ToLower(k)) {
+		return k
+	}
+	return show(k)
 }

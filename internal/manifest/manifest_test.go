@@ -100,6 +100,7 @@ func TestEveryMistakeIsNamedWithItsPlace(t *testing.T) {
 		{"a near choice", goodApp, "merge: auto", "merge: atuo", []string{`flywheel.yaml:8:10: spec.merge must be one of auto, manual; did you mean "auto"?`}},
 		{"a version that is a number", goodApp, `"~1.4"`, "1.4", []string{`flywheel.yaml:5:41: spec.pattern.version must be text, not a number; put it in quotes`}},
 		{"a version that is no range", goodApp, `"~1.4"`, "newest", []string{`flywheel.yaml:5:41: "newest" is not a range of versions; write for example ~1.4, ^1.2 or 1.4.2`}},
+		{"a wrong choice after Windows line ends", strings.ReplaceAll(goodApp, "\n", "\r\n"), "merge: auto", "merge: never", []string{`flywheel.yaml:8:10: spec.merge must be one of auto, manual`}},
 		{"a missing key", goodApp, "name: web-service, ", "", []string{`flywheel.yaml:5:13: spec.pattern lacks the key "name"`}},
 		{"an unknown key of an environment", goodApp, "staging: {variables:", "staging: {variabels:", []string{`flywheel.yaml:10:15: the key "variabels" is not known here; did you mean "variables"?`}},
 		{"an environment that is a number", goodApp, "staging: {variables: {instances: 1}}", "staging: 4", []string{"flywheel.yaml:10:14: spec.environments.staging must be empty or keys and values, not a number"}},

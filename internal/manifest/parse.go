@@ -87,7 +87,7 @@ func invalid(file string) *fault.Fault {
 
 // read parses YAML, within the limits.
 func read(file string, content []byte) (*document, error) {
-	content = bytes.TrimPrefix(content, []byte("\ufeff")) // some editors begin a file with it
+	content = unix(content)
 	start := file + ":1:1"
 	switch {
 	case len(content) > Limit:
@@ -121,6 +121,14 @@ func read(file string, content []byte) (*document, error) {
 		return nil, invalid(file).At(start, "it must hold keys and values, beginning with apiVersion and kind")
 	}
 	return d, nil
+}
+
+// unix returns the content without a byte order mark and with plain line ends, by which the parser
+// counts lines rightly.
+func unix(content []byte) []byte {
+	content = bytes.TrimPrefix(content, []byte("\ufeff"))
+	content = bytes.ReplaceAll(content, []byte("\r\n"), []byte("\n"))
+	return bytes.ReplaceAll(content, []byte("\r"), []byte("\n"))
 }
 
 // place finds the first byte that is no UTF-8.
