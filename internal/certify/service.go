@@ -47,6 +47,9 @@ func (s *Service) Start(c change.Change) error {
 	if c.State == change.Merging {
 		return s.Durable.Start(s.publish, c.Workflow()+".publish")
 	}
+	if c.State != change.Checking { // decided in the meantime
+		return nil
+	}
 	return s.Durable.Start(s.certify, c.Workflow())
 }
 
@@ -75,7 +78,8 @@ func (s *Service) decide(ctx context.Context, id, discipline, digest, reason, de
 	var refusal error
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		refusal = nil
-		if c, err = change.Find(tx, id); err != nil {
+		// Taken, so that of two last approvals at the same time the second sees the first.
+		if c, err = change.Take(tx, id); err != nil {
 			return err
 		}
 		if c.Kind != change.OfPattern {
@@ -100,7 +104,7 @@ func (s *Service) decide(ctx context.Context, id, discipline, digest, reason, de
 		if err := saveApproval(tx, id, c.Revision, a); err != nil {
 			return err
 		}
-		if err := event.Append(tx, event.Event{Type: event.Own("change", decision), Subject: id, Data: a}); err != nil {
+		if err := event.Append(tx, event.Event{Type: event.Own("change", decision), Subject: id, Actor: actor.ID, Data: a}); err != nil {
 			return err
 		}
 		if err := account.Audit(tx, account.Entry{Action: "change." + decision, Subject: id, Decision: "allowed", Reason: discipline + " " + digest + " " + reason}); err != nil {
@@ -108,7 +112,7 @@ func (s *Service) decide(ctx context.Context, id, discipline, digest, reason, de
 		}
 		found.Approvals = append(found.Approvals, a)
 		if decision == "rejected" {
-			c.State, c.Why = change.Rejected, discipline+" ("+actor.Name+") rejected it: "+reason
+			c.State, c.Why, c.Remedy = change.Rejected, discipline+" ("+actor.Name+") rejected it: "+reason, "Push what was asked for as a new change."
 			if err := change.Save(tx, c); err != nil {
 				return err
 			}
@@ -117,7 +121,7 @@ func (s *Service) decide(ctx context.Context, id, discipline, digest, reason, de
 		missing := found.Missing()
 		c.Why = "waits for the approval of " + strings.Join(missing, ", ")
 		if len(missing) == 0 {
-			c.State, c.Why = change.Merging, ""
+			c.State, c.Why, c.Remedy = change.Merging, "", ""
 			merging := c
 			tx.AfterCommit(func() {
 				if err := s.Start(merging); err != nil {

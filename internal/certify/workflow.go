@@ -21,17 +21,26 @@ import (
 	"flywheel.dev/flywheel/internal/tofu"
 )
 
+// errOutdated ends a workflow whose revision is not the one being certified or published any more.
 var errOutdated = errors.New("a newer revision is being certified")
 
 // certify looks at one revision of a pattern change: gate → validate → test → interface → effect on
 // every live instance → review. It ends where people decide.
 func (s *Service) certify(flow durable.Flow, workflow string) (string, error) {
-	id, rest, _ := strings.Cut(workflow, ".")
-	revision, _ := strconv.Atoi(rest)
+	id, revision := parse(workflow)
+	// A stopping server must not turn a running check into a failed one.
 	ctx := account.System(context.WithoutCancel(flow), "certify")
+	ended, err := s.attempt(flow, ctx, id, revision)
+	if err = quiet(err); err != nil && flow.Err() == nil {
+		s.troubled(ctx, id, revision, err)
+	}
+	return ended, err
+}
+
+func (s *Service) attempt(flow durable.Flow, ctx context.Context, id string, revision int) (string, error) {
 	tree, err := durable.Step(flow, "merge", func(context.Context) (string, error) { return s.mergeTree(ctx, id, revision) })
 	if err != nil || tree == "" {
-		return "", quiet(err)
+		return "merge", err
 	}
 	for _, check := range []struct {
 		name string
@@ -41,31 +50,42 @@ func (s *Service) certify(flow durable.Flow, workflow string) (string, error) {
 			return s.check(ctx, id, revision, tree, check.name, check.do)
 		})
 		if err != nil || !passed {
-			return check.name, quiet(err)
+			return check.name, err
 		}
 	}
 	_, err = durable.Transaction(s.Durable, flow, "review", func(tx *db.Tx) (string, error) {
-		c, err := s.current(tx, id, revision)
-		if err != nil {
-			return "", err
-		}
-		found, err := Find(tx, id, revision)
-		if err != nil {
-			return "", err
-		}
-		c.State, c.Lane, c.Why = change.Review, change.Pattern, "waits for the approval of "+strings.Join(found.Missing(), ", ")
-		c.Remedy = "`flywheel change approve " + c.ID + " --discipline … --digest " + found.Digest + "`"
-		c.Reasons = []change.Reason{{Text: "the pattern itself changes: " + c.Subject + " " + found.Version + " (" + found.Bump + ")"}}
-		for _, r := range found.Reasons {
-			c.Reasons = append(c.Reasons, change.Reason{Text: r})
-		}
-		if len(found.Missing()) == 0 { // a pattern that asks for no approval at all
-			c.State, c.Why, c.Remedy = change.Merging, "", ""
-			tx.AfterCommit(func() { _ = s.Start(c) }) // the sweeper starts it otherwise
-		}
-		return "", change.Save(tx, c)
+		return "", s.review(tx.In(ctx), id, revision)
 	})
-	return "review", quiet(err)
+	return "review", err
+}
+
+// review hands a checked revision to the people who decide.
+func (s *Service) review(tx *db.Tx, id string, revision int) error {
+	c, err := current(tx, change.Take, id, revision, change.Checking)
+	if err != nil {
+		return err
+	}
+	found, err := Find(tx, id, revision)
+	if err != nil {
+		return err
+	}
+	c.State, c.Lane, c.Why = change.Review, change.Pattern, "waits for the approval of "+strings.Join(found.Missing(), ", ")
+	c.Remedy = "`flywheel change approve " + c.ID + " --discipline … --digest " + found.Digest + "`"
+	c.Reasons = []change.Reason{{Text: "the pattern itself changes: " + c.Subject + " " + found.Version + " (" + found.Bump + ")"}}
+	for _, r := range found.Reasons {
+		c.Reasons = append(c.Reasons, change.Reason{Text: r})
+	}
+	if len(found.Missing()) == 0 { // a pattern that asks for no approval at all
+		c.State, c.Why, c.Remedy = change.Merging, "", ""
+		tx.AfterCommit(func() { _ = s.Start(c) }) // the sweeper starts it otherwise
+	}
+	return change.Save(tx, c)
+}
+
+func parse(workflow string) (id string, revision int) {
+	parts := strings.Split(workflow, ".")
+	revision, _ = strconv.Atoi(parts[1])
+	return parts[0], revision
 }
 
 func quiet(err error) error {
@@ -75,40 +95,83 @@ func quiet(err error) error {
 	return err
 }
 
-func (s *Service) current(tx *db.Tx, id string, revision int) (change.Change, error) {
-	c, err := change.Find(tx, id)
-	if err == nil && c.Revision != revision {
+// troubled says that a revision could not be certified because of the platform, not of the change. The
+// sweeper of package change tries again.
+func (s *Service) troubled(ctx context.Context, id string, revision int, cause error) {
+	s.Log.Error("a pattern change could not be certified", "change", id, "revision", revision, "error", cause)
+	err := s.DB.Write(ctx, func(tx *db.Tx) error {
+		c, err := current(tx, change.Take, id, revision, change.Checking)
+		if err != nil {
+			return err
+		}
+		c.Why, c.Remedy = "something went wrong inside Flywheel", "It is tried again by itself. What went wrong is in the server's log."
+		return change.Save(tx, c)
+	})
+	if quiet(err) != nil {
+		s.Log.Error("nor could that be noted", "change", id, "error", err)
+	}
+}
+
+// current loads the change, with change.Find or change.Take, and fails with errOutdated unless it is
+// still at this revision and in this state.
+func current(tx *db.Tx, load func(*db.Tx, string) (change.Change, error), id string, revision int, state change.State) (change.Change, error) {
+	c, err := load(tx, id)
+	if err == nil && (c.Revision != revision || c.State != state) {
 		err = errOutdated
 	}
 	return c, err
 }
 
-// mergeTree returns the tree of the change merged into main as it is now, or "" after it recorded a
-// conflict.
+// mergeTree returns the tree of the change merged into main as it is now, or "" after it recorded why
+// there is none.
 func (s *Service) mergeTree(ctx context.Context, id string, revision int) (string, error) {
-	var c change.Change
-	if err := s.DB.Read(ctx, func(tx *db.Tx) (err error) { c, err = s.current(tx, id, revision); return err }); err != nil {
+	var c, beside change.Change
+	var busy bool
+	err := s.DB.Read(ctx, func(tx *db.Tx) (err error) {
+		c, err = current(tx, change.Find, id, revision, change.Checking)
+		return err
+	})
+	if err != nil {
 		return "", err
 	}
 	main, err := s.Git.Resolve(ctx, c.Repo(), "refs/heads/main")
 	if err != nil {
 		return "", err
 	}
-	tree, conflicts, err := s.Git.MergeTree(ctx, c.Repo(), main, c.Head)
-	if err != nil {
+	// Asked after main was read, so that no version that is on main already is missing in the catalogue.
+	if err := s.DB.Read(ctx, func(tx *db.Tx) error { beside, busy, err = change.MergingBeside(tx, c); return err }); err != nil {
+		return "", err
+	}
+	tree, state, why, remedy := "", change.Checking, "", ""
+	if busy {
+		why = "waits until the change " + beside.ID + " is published"
+	} else if tree, state, why, remedy, err = s.merged(ctx, c, main); err != nil {
 		return "", err
 	}
 	return tree, s.DB.Write(ctx, func(tx *db.Tx) error {
-		if c, err = s.current(tx, id, revision); err != nil {
+		if c, err = current(tx, change.Take, id, revision, change.Checking); err != nil {
 			return err
 		}
-		c.Main = main
-		if len(conflicts) > 0 {
-			c.State, c.Why = change.Blocked, "it conflicts with main in "+strings.Join(conflicts, ", ")
-			c.Remedy = "Merge main into your branch, resolve the conflict and push again."
-		}
+		c.Main, c.State, c.Why, c.Remedy = main, state, why, remedy
 		return change.Save(tx, c)
 	})
+}
+
+// merged merges the change into main without moving it; without a tree it says what becomes of it.
+func (s *Service) merged(ctx context.Context, c change.Change, main string) (tree string, state change.State, why, remedy string, err error) {
+	if there, err := s.Git.Contains(ctx, c.Repo(), main, c.Head); err != nil {
+		return "", "", "", "", err
+	} else if there {
+		return "", change.Closed, "main has all its commits already", "", nil
+	}
+	tree, conflicts, err := s.Git.MergeTree(ctx, c.Repo(), main, c.Head)
+	if f := fault.From(err); f != nil && f.Kind == fault.Conflict { // unrelated histories
+		return "", change.Blocked, f.Message, f.Remedy, nil
+	}
+	if len(conflicts) > 0 {
+		return "", change.Blocked, "it conflicts with main in " + strings.Join(conflicts, ", "), "Merge main into your branch, resolve the conflict and push again.", nil
+	}
+	return tree, change.Checking, "", "", err
 }
 
 // check runs one check on the exported pattern and records how it went. A fault is a failed check.
@@ -117,7 +180,7 @@ func (s *Service) check(ctx context.Context, id string, revision int, tree, name
 	var c change.Change
 	logName := fmt.Sprintf("%s.%d.%s", id, revision, name)
 	err := s.DB.Write(ctx, func(tx *db.Tx) (err error) {
-		if c, err = s.current(tx, id, revision); err != nil {
+		if c, err = current(tx, change.Take, id, revision, change.Checking); err != nil {
 			return err
 		}
 		return change.SetCheck(tx, c, change.Check{Name: name, State: change.CheckRunning, Summary: "running", Log: logName})
@@ -144,7 +207,7 @@ func (s *Service) check(ctx context.Context, id string, revision int, tree, name
 	}
 	passed := checkErr == nil
 	return passed, s.DB.Write(ctx, func(tx *db.Tx) error {
-		if c, err = s.current(tx, id, revision); err != nil {
+		if c, err = current(tx, change.Take, id, revision, change.Checking); err != nil {
 			return err
 		}
 		k := change.Check{Name: name, State: change.CheckPassed, Summary: summary, Detail: detail}
@@ -341,71 +404,86 @@ func withoutValues(variables, values map[string]any) map[string]any {
 	return own
 }
 
-// publish merges an approved pattern change and publishes its version.
+// publish merges an approved pattern change and publishes its version. It does not give up in between:
+// main would hold what nobody can use.
 func (s *Service) publish(flow durable.Flow, workflow string) (string, error) {
-	parts := strings.Split(workflow, ".")
-	id := parts[0]
-	revision, _ := strconv.Atoi(parts[1])
+	id, revision := parse(workflow)
 	ctx := account.System(context.WithoutCancel(flow), "certify")
+	return "published", durable.Insist(flow, func() error {
+		err := quiet(s.publishOnce(flow, ctx, id, revision))
+		if err != nil {
+			s.Log.Warn("an approved pattern change is not published yet; trying again", "change", id, "error", err)
+		}
+		return err
+	})
+}
+
+func (s *Service) publishOnce(flow durable.Flow, ctx context.Context, id string, revision int) error {
 	commit, err := durable.Step(flow, "merge", func(context.Context) (string, error) {
 		var c change.Change
-		if err := s.DB.Read(ctx, func(tx *db.Tx) (err error) { c, err = s.current(tx, id, revision); return err }); err != nil {
+		err := s.DB.Read(ctx, func(tx *db.Tx) (err error) {
+			c, err = current(tx, change.Find, id, revision, change.Merging)
+			return err
+		})
+		if err != nil {
 			return "", err
 		}
 		return s.Changes.MergeToMain(ctx, c)
 	})
 	if err != nil {
-		return "", quiet(err)
+		return err
 	}
 	if commit == "" { // main moved: what was approved is not what would be merged
 		_, err = durable.Transaction(s.Durable, flow, "again", func(tx *db.Tx) (string, error) {
-			c, err := s.current(tx, id, revision)
+			c, err := current(tx.In(ctx), change.Take, id, revision, change.Merging)
 			if err != nil {
 				return "", err
 			}
-			return "", s.Changes.Again(tx, c)
+			return "", s.Changes.Missed(tx, c)
 		})
-		return "again", quiet(err)
+		return err
 	}
 	version, err := durable.Step(flow, "publish", func(context.Context) (pattern.Version, error) {
 		return s.publishVersion(ctx, id, revision, commit)
 	})
 	if err != nil {
-		return "", quiet(err)
+		return err
 	}
 	_, err = durable.Transaction(s.Durable, flow, "certified", func(tx *db.Tx) (string, error) {
-		c, err := s.current(tx, id, revision)
-		if err != nil {
-			return "", err
-		}
-		if err := s.Patterns.Certify(tx, version, c.ID); err != nil {
-			return "", err
-		}
-		c.State, c.Merged, c.Why, c.Remedy = change.Merged, commit, "published as "+c.Subject+" "+version.Version, ""
-		if err := change.Save(tx, c); err != nil {
-			return "", err
-		}
-		others, err := change.OpenOf(tx, change.OfPattern, c.Subject)
-		if err != nil {
-			return "", err
-		}
-		for _, other := range others {
-			if other.ID != c.ID && other.State != change.Failed {
-				if err := s.Changes.Again(tx, other); err != nil {
-					return "", err
-				}
-			}
-		}
-		return "", s.Changes.Wake(tx)
+		return "", s.certified(tx.In(ctx), id, revision, version, commit)
 	})
-	return "certified", quiet(err)
+	return err
+}
+
+// certified records the published version, looks again at the other changes of the pattern, whose main
+// has moved, and lets go what waits for it.
+func (s *Service) certified(tx *db.Tx, id string, revision int, version pattern.Version, commit string) error {
+	c, err := current(tx, change.Take, id, revision, change.Merging)
+	if err != nil {
+		return err
+	}
+	if err := s.Patterns.Certify(tx, version, c.ID); err != nil {
+		return err
+	}
+	c.State, c.Merged, c.Why, c.Remedy = change.Merged, commit, "published as "+c.Subject+" "+version.Version, ""
+	if err := change.Save(tx, c); err != nil {
+		return err
+	}
+	others, err := change.OpenOf(tx, change.OfPattern, c.Subject)
+	if err != nil {
+		return err
+	}
+	if err := s.Changes.AgainBeside(tx, c, others); err != nil {
+		return err
+	}
+	return s.Changes.Wake(tx)
 }
 
 func (s *Service) publishVersion(ctx context.Context, id string, revision int, commit string) (pattern.Version, error) {
 	var c change.Change
 	var found Certification
 	err := s.DB.Read(ctx, func(tx *db.Tx) (err error) {
-		if c, err = s.current(tx, id, revision); err != nil {
+		if c, err = current(tx, change.Find, id, revision, change.Merging); err != nil {
 			return err
 		}
 		found, err = Find(tx, id, revision)

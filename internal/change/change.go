@@ -10,6 +10,9 @@
 // versions. A push, a moved main or a certified pattern starts the next revision, and steps of an
 // older one find themselves outdated and stop.
 //
+// Merging is the point of no return: main moves in git and then in the database, and in between nobody
+// may stop it, push into it, or compare with that main. A commit pushed then is the next change.
+//
 // Changes of a pattern repository are opened and closed here as well, but certified in package
 // certify. Deliberately absent: effects on the world (package deploy), and comments or reviews of
 // lines, which belong to the forge.
@@ -95,10 +98,11 @@ func (s State) Open() bool {
 
 // Proposal is what a revision of an app change would make true.
 type Proposal struct {
-	Description app.Description `json:"description"`
-	Tree        string          `json:"tree"`     // of the merge result
-	Artifact    string          `json:"artifact"` // once built
-	Auto        bool            `json:"auto"`     // merge by itself when green
+	Description app.Description   `json:"description"`
+	Tree        string            `json:"tree"`            // of the merge result
+	Artifact    string            `json:"artifact"`        // once built
+	Plans       map[string]string `json:"plans,omitempty"` // digest of each environment's plan
+	Auto        bool              `json:"auto"`            // merge by itself when green
 }
 
 // Check is one thing that was looked at, with its result.

@@ -2,7 +2,6 @@ package change
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -49,7 +48,7 @@ func (s *Service) Create(ctx context.Context, name string, in Form) (c Change, e
 	if err != nil {
 		return c, err
 	}
-	if in.Title == "" {
+	if in.Title = strings.TrimSpace(in.Title); in.Title == "" {
 		in.Title = "Change variables of " + a.Name
 	}
 	message := in.Title
@@ -250,11 +249,13 @@ func schemaOf(v pattern.Version, class string) map[string]any {
 	return map[string]any{"type": "object", "properties": properties, "additionalProperties": false}
 }
 
+func outerFailure(r Result) string { return "the outer check " + r.Name + " failed" }
+
 // PostResult records what an outer CI says about the head of a change. A failed one fails the change
 // like a failed check of the platform.
 func (s *Service) PostResult(ctx context.Context, id string, r Result) (c Change, err error) {
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
-		if c, err = s.visible(ctx, tx, id); err != nil {
+		if c, err = s.visible(ctx, tx, id, Take); err != nil {
 			return err
 		}
 		if err := account.From(ctx).Require(account.PostResult, c.Team); err != nil {
@@ -266,20 +267,28 @@ func (s *Service) PostResult(ctx context.Context, id string, r Result) (c Change
 		if r.Head != c.Head {
 			return fault.New(fault.Stale, "change.result_stale", "The result is about %.10s, but the change is at %.10s.", r.Head, c.Head).Do("Run the check again on the new head.")
 		}
-		if strings.ContainsAny(r.Name, "\n\r") || slices.Contains([]string{"lane", "tests", "policy"}, r.Name) || strings.HasPrefix(r.Name, "plan") {
+		if strings.ContainsAny(r.Name, "\n\r") || own(r.Name) {
 			return fault.New(fault.Invalid, "change.result_name", "%q is the name of a check that Flywheel runs itself.", r.Name).At("name", "choose another")
 		}
 		state := CheckPassed
 		if !r.Passed {
 			state = CheckFailed
-			c.State, c.Why, c.Remedy = Failed, fmt.Sprintf("the outer check %s failed: %s", r.Name, r.Summary), "Push a correction."
-			c.Revision++
-			if err := Save(tx, c); err != nil {
-				return err
-			}
 		}
 		if err := SetCheck(tx, c, Check{Name: r.Name, State: state, Summary: r.Summary}); err != nil {
 			return err
+		}
+		failed := outerFailure(r)
+		switch {
+		case c.State == Merging: // too late to stop it
+		case !r.Passed:
+			c.State, c.Why, c.Remedy = Failed, failed+": "+r.Summary, "Push a correction, or run the check again."
+			if err := Save(tx, c); err != nil {
+				return err
+			}
+		case c.State == Failed && strings.HasPrefix(c.Why, failed+":"):
+			if err := s.Again(tx, c); err != nil { // it was only this check
+				return err
+			}
 		}
 		return account.Audit(tx, account.Entry{Action: "change.result", Subject: id, Decision: "allowed", Reason: r.Name + " " + string(state)})
 	})

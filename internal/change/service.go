@@ -105,6 +105,9 @@ func (s *Service) Sweep(ctx context.Context, branches bool) error {
 		if err := s.start(c); err != nil {
 			return err
 		}
+		if err := s.resume(ctx, c); err != nil {
+			return err
+		}
 	}
 	if branches {
 		return s.reconcile(ctx)
@@ -112,37 +115,73 @@ func (s *Service) Sweep(ctx context.Context, branches bool) error {
 	return nil
 }
 
-// reconcile opens changes for branches that were pushed while nobody could notice.
+// patience is how long the sweeper lets a change be whose workflow has ended without an answer.
+const patience = 30 * time.Second
+
+// resume begins the next revision of a change that is being checked although its workflow has ended: the
+// platform failed it, or what it waited for is over.
+func (s *Service) resume(ctx context.Context, c Change) error {
+	if c.State != Checking || s.DB.Now().Sub(c.UpdatedAt) < patience {
+		return nil
+	}
+	if ended, err := s.Durable.Ended(c.Workflow()); err != nil || !ended {
+		return err
+	}
+	return quiet(s.DB.Write(ctx, func(tx *db.Tx) error {
+		now, err := current(tx, Take, c.ID, c.Revision, Checking)
+		if err != nil {
+			return err
+		}
+		return s.Again(tx, now)
+	}))
+}
+
+// reconcile opens, updates and closes changes for branches that moved while nobody could notice.
 func (s *Service) reconcile(ctx context.Context) error {
 	repos, err := s.Git.List()
 	if err != nil {
 		return err
 	}
 	for _, repo := range repos {
-		heads, err := s.Git.Heads(ctx, repo)
-		if err != nil {
+		if err := s.reconcileOne(ctx, repo); err != nil {
+			s.Log.Warn("a repository could not be compared with its changes", "repository", repo.String(), "error", err)
+		}
+	}
+	return ctx.Err()
+}
+
+func (s *Service) reconcileOne(ctx context.Context, repo git.Repo) error {
+	var open []Change
+	var known map[string]bool
+	err := s.DB.Read(ctx, func(tx *db.Tx) (err error) {
+		if open, err = OpenOf(tx, kindOf(repo), repo.Name); err != nil {
 			return err
 		}
-		for branch, sha := range heads {
-			if branch == git.Main {
-				continue
-			}
-			var known bool
-			err := s.DB.Read(ctx, func(tx *db.Tx) error {
-				var n int
-				err := tx.QueryRow(`select count(*) from change where subject = $1 and kind = $2 and branch = $3 and head = $4`,
-					repo.Name, kindOf(repo), branch, sha).Scan(&n)
-				known = n > 0
+		known, err = seen(tx, kindOf(repo), repo.Name)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	// The branches are read after the changes: one that is made in between is noticed by its push, and one
+	// that is open here and gone there was deleted.
+	heads, err := s.Git.Heads(ctx, repo)
+	if err != nil {
+		return err
+	}
+	for branch, sha := range heads {
+		if branch == git.Main || known[branch+" "+sha] {
+			continue
+		}
+		s.Log.Info("a branch was pushed while the server was away", "repository", repo.String(), "branch", branch)
+		if _, err := s.push(ctx, repo, git.RefUpdate{Ref: "refs/heads/" + branch, New: sha}); err != nil {
+			s.Log.Warn("a branch could not become a change", "repository", repo.String(), "branch", branch, "error", err)
+		}
+	}
+	for _, c := range open {
+		if _, there := heads[c.Branch]; !there {
+			if _, err := s.closeBranch(ctx, c.Kind, c.Subject, c.Branch); err != nil {
 				return err
-			})
-			if err != nil {
-				return err
-			}
-			if !known {
-				s.Log.Info("a branch was pushed while the server was away", "repository", repo.String(), "branch", branch)
-				if _, err := s.push(ctx, repo, git.RefUpdate{Ref: "refs/heads/" + branch, New: sha}); err != nil {
-					s.Log.Warn("a branch could not become a change", "repository", repo.String(), "branch", branch, "error", err)
-				}
 			}
 		}
 	}
@@ -196,7 +235,9 @@ func (s *Service) push(ctx context.Context, repo git.Repo, u git.RefUpdate) ([]s
 		return nil, err
 	}
 	if len(commits) == 0 {
-		return []string{fmt.Sprintf("%s has no commits that main lacks: no change.", branch)}, nil
+		lines := []string{fmt.Sprintf("%s has no commits that main lacks: no change.", branch)}
+		closed, err := s.end(ctx, kind, repo.Name, branch, "its branch has no commits that main lacks")
+		return append(lines, closed...), err
 	}
 	pushers, err := s.Git.Pushers(ctx, repo, branch, u.New)
 	if err != nil {
@@ -209,7 +250,14 @@ func (s *Service) push(ctx context.Context, repo git.Repo, u git.RefUpdate) ([]s
 		if err != nil {
 			return err
 		}
-		c = old
+		if c = old; exists {
+			if c, err = Take(tx, old.ID); err != nil {
+				return err
+			}
+			if exists = c.State.Open() && c.State != Merging; !exists {
+				c = Change{}
+			}
+		}
 		if !exists {
 			c = Change{ID: db.NewID("chg"), Kind: kind, Subject: repo.Name, Branch: branch, Opener: actor.ID, OpenedAt: tx.Now()}
 			if kind == OfApp {
@@ -221,15 +269,16 @@ func (s *Service) push(ctx context.Context, repo git.Repo, u git.RefUpdate) ([]s
 			}
 		}
 		c.Head, c.State, c.Why, c.Remedy, c.MergeRequested, c.Released, c.UpdatedAt = u.New, Checking, "", "", false, "", tx.Now()
+		c.Lane, c.Reasons, c.Effects = "", []Reason{}, []Effect{} // of what was pushed before
 		c.Revision++
 		describeCommits(&c, commits)
 		if reverted, ok := strings.CutPrefix(branch, revertPrefix); ok {
-			c.Reverts = "chg_" + reverted
+			// Anybody may name a branch like this; only a change of the same app or pattern is taken back.
+			if r, err := Find(tx, "chg_"+reverted); err == nil && r.Kind == kind && r.Subject == repo.Name {
+				c.Reverts = r.ID
+			}
 		}
 		c.Authors = slices.Compact(slices.Sorted(slices.Values(append(pushers, c.Opener, actor.ID))))
-		if c.Reasons == nil {
-			c.Reasons, c.Effects = []Reason{}, []Effect{}
-		}
 		if !exists {
 			if err := insert(tx, c); err != nil {
 				return err
@@ -254,6 +303,10 @@ func (s *Service) push(ctx context.Context, repo git.Repo, u git.RefUpdate) ([]s
 func describeCommits(c *Change, commits []git.Commit) {
 	first := commits[len(commits)-1]
 	c.Title, c.Body = first.Subject, first.Body
+	if c.Title == "" {
+		c.Title = c.Branch
+	}
+	declared := c.Fix // by DeclareFix, which a push does not take back
 	c.Story, c.Needs, c.Fix = "", "", ""
 	for _, commit := range commits {
 		for target, values := range map[*string][]string{&c.Story: commit.Stories, &c.Needs: commit.Needs, &c.Fix: commit.Fixes} {
@@ -261,6 +314,9 @@ func describeCommits(c *Change, commits []git.Commit) {
 				*target = values[len(values)-1]
 			}
 		}
+	}
+	if c.Fix == "" {
+		c.Fix = declared
 	}
 }
 
@@ -296,26 +352,51 @@ func (s *Service) answer(ctx context.Context, c Change) []string {
 }
 
 func (s *Service) closeBranch(ctx context.Context, kind Kind, subject, branch string) ([]string, error) {
-	var lines []string
-	err := s.DB.Write(ctx, func(tx *db.Tx) error {
+	return s.end(ctx, kind, subject, branch, "its branch was deleted")
+}
+
+// end closes the open change of a branch, if there is one, and says so.
+func (s *Service) end(ctx context.Context, kind Kind, subject, branch, why string) (lines []string, err error) {
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		lines = nil
 		c, open, err := OpenOn(tx, kind, subject, branch)
 		if err != nil || !open {
 			return err
 		}
-		c.State, c.Why = Closed, "its branch was deleted"
-		c.Revision++
-		lines = []string{fmt.Sprintf("Change %s is closed: its branch is gone.", c.ID)}
-		return Save(tx, c)
+		if c, err = Take(tx, c.ID); err != nil || !c.State.Open() || c.State == Merging {
+			return err
+		}
+		c.State, c.Why, c.Remedy = Closed, why, ""
+		lines = []string{fmt.Sprintf("Change %s is closed: %s.", c.ID, why)}
+		if err := Save(tx, c); err != nil {
+			return err
+		}
+		if err := account.Audit(tx, account.Entry{Action: "change.close", Subject: c.ID, Decision: "allowed", Reason: why}); err != nil {
+			return err
+		}
+		return s.over(tx, c)
 	})
 	return lines, err
+}
+
+// over lets go what waits for a pattern change that will not be certified.
+func (s *Service) over(tx *db.Tx, c Change) error {
+	if c.Kind != OfPattern {
+		return nil
+	}
+	return s.Wake(tx)
 }
 
 // Again starts the next revision of a change: its inputs may have changed. It is part of the
 // transaction that changed them.
 func (s *Service) Again(tx *db.Tx, c Change) error {
+	before := c.Revision
 	c.Revision++
-	c.State, c.Why, c.Remedy = Checking, "", ""
+	c.State, c.Why, c.Remedy, c.UpdatedAt = Checking, "", "", tx.Now()
 	if err := Save(tx, c); err != nil {
+		return err
+	}
+	if err := carry(tx, c, before); err != nil {
 		return err
 	}
 	tx.AfterCommit(func() { s.startLogged(c) })
@@ -338,8 +419,8 @@ func (s *Service) start(c Change) error {
 // Workflow returns the id under which this revision of the change is processed.
 func (c Change) Workflow() string { return fmt.Sprintf("%s.%d", c.ID, c.Revision) }
 
-// Wake looks again at every change that waits for a pattern version, because one was certified or
-// rejected. It is part of the transaction that did so.
+// Wake looks again at every app change that has no certified pattern version in its range, because one
+// was certified, rejected or closed. It is part of the transaction that did so.
 func (s *Service) Wake(tx *db.Tx) error {
 	for _, state := range []State{Waiting, Blocked} {
 		list, err := InState(tx, state)
@@ -347,7 +428,13 @@ func (s *Service) Wake(tx *db.Tx) error {
 			return err
 		}
 		for _, c := range list {
-			if c.Kind != OfApp {
+			if c.Kind != OfApp || c.Lane != Pattern { // others are blocked by a conflict
+				continue
+			}
+			if c, err = Take(tx, c.ID); err != nil {
+				return err
+			}
+			if c.State != state {
 				continue
 			}
 			if err := s.Again(tx, c); err != nil {
@@ -361,7 +448,7 @@ func (s *Service) Wake(tx *db.Tx) error {
 // Get returns a change with the checks of its current revision.
 func (s *Service) Get(ctx context.Context, id string) (c Change, checks []Check, err error) {
 	err = s.DB.Read(ctx, func(tx *db.Tx) error {
-		if c, err = s.visible(ctx, tx, id); err != nil {
+		if c, err = s.visible(ctx, tx, id, Find); err != nil {
 			return err
 		}
 		checks, err = Checks(tx, id, c.Revision)
@@ -370,30 +457,41 @@ func (s *Service) Get(ctx context.Context, id string) (c Change, checks []Check,
 	return c, checks, err
 }
 
-func (s *Service) visible(ctx context.Context, tx *db.Tx, id string) (Change, error) {
-	c, err := Find(tx, id)
-	if err != nil {
-		return c, err
+// visible loads a change, with Find or with Take, if the actor may see it.
+func (s *Service) visible(ctx context.Context, tx *db.Tx, id string, load func(*db.Tx, string) (Change, error)) (Change, error) {
+	actor := account.From(ctx)
+	if actor.Nobody() {
+		return Change{}, actor.Require(account.ViewPattern, "")
 	}
-	if c.Kind == OfApp {
-		if account.From(ctx).Require(account.ViewApp, c.Team) != nil {
-			return c, fault.Missing("change", id)
-		}
+	c, err := load(tx, id)
+	if err == nil && c.Kind == OfApp && !actor.Can(account.ViewApp, c.Team) {
+		return Change{}, fault.Missing("change", id)
 	}
-	return c, nil
+	return c, err
 }
 
 // List returns the changes that match and that the actor may see, newest first.
 func (s *Service) List(ctx context.Context, f Filter) (found []Change, err error) {
+	actor := account.From(ctx)
+	if actor.Nobody() {
+		return nil, actor.Require(account.ViewPattern, "")
+	}
 	err = s.DB.Read(ctx, func(tx *db.Tx) error {
-		all, err := list(tx, f)
-		if err != nil {
-			return err
+		found = []Change{}
+		for f := f; len(found) < f.Limit; { // pages of what is there, until one of what the actor sees is full
+			page, err := list(tx, f)
+			if err != nil {
+				return err
+			}
+			for _, c := range page {
+				if f.Before = c.ID; len(found) < f.Limit && (c.Kind == OfPattern || actor.Can(account.ViewApp, c.Team)) {
+					found = append(found, c)
+				}
+			}
+			if len(page) < f.Limit {
+				break
+			}
 		}
-		actor := account.From(ctx)
-		found = slices.DeleteFunc(all, func(c Change) bool {
-			return c.Kind == OfApp && actor.Require(account.ViewApp, c.Team) != nil
-		})
 		return nil
 	})
 	return found, err
@@ -417,7 +515,7 @@ func (s *Service) Diff(ctx context.Context, id string) ([]git.FileDiff, error) {
 // Merge asks for the merge of a change that is green and not merged by itself (`merge: manual`).
 func (s *Service) Merge(ctx context.Context, id string) (c Change, err error) {
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
-		if c, err = s.visible(ctx, tx, id); err != nil {
+		if c, err = s.visible(ctx, tx, id, Take); err != nil {
 			return err
 		}
 		if err := account.From(ctx).Require(account.Merge, c.Team); err != nil {
@@ -439,7 +537,7 @@ func (s *Service) Merge(ctx context.Context, id string) (c Change, err error) {
 // they have seen, and nothing else (rule of change 10).
 func (s *Service) ReleaseHeld(ctx context.Context, id, digest string) (c Change, err error) {
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
-		if c, err = s.visible(ctx, tx, id); err != nil {
+		if c, err = s.visible(ctx, tx, id, Take); err != nil {
 			return err
 		}
 		if err := account.From(ctx).Require(account.HoldRelease, c.Team); err != nil {
@@ -463,7 +561,7 @@ func (s *Service) ReleaseHeld(ctx context.Context, id, digest string) (c Change,
 // Close ends a change without merging it. Its branch stays.
 func (s *Service) Close(ctx context.Context, id, reason string) (c Change, err error) {
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
-		if c, err = s.visible(ctx, tx, id); err != nil {
+		if c, err = s.visible(ctx, tx, id, Take); err != nil {
 			return err
 		}
 		if c.Kind == OfApp {
@@ -474,15 +572,20 @@ func (s *Service) Close(ctx context.Context, id, reason string) (c Change, err e
 		if err != nil {
 			return err
 		}
-		if !c.State.Open() {
+		if !c.State.Open() || c.State == Merging {
 			return notOpen(c)
 		}
-		c.State, c.Why = Closed, "closed by "+account.From(ctx).Name+": "+reason
-		c.Revision++
+		c.State, c.Why, c.Remedy = Closed, "closed by "+account.From(ctx).Name, ""
+		if reason = strings.TrimSpace(reason); reason != "" {
+			c.Why += ": " + reason
+		}
+		if err := Save(tx, c); err != nil {
+			return err
+		}
 		if err := account.Audit(tx, account.Entry{Action: "change.close", Subject: c.ID, Decision: "allowed", Reason: reason}); err != nil {
 			return err
 		}
-		return Save(tx, c)
+		return s.over(tx, c)
 	})
 	return c, err
 }
@@ -491,13 +594,17 @@ func (s *Service) Close(ctx context.Context, id, reason string) (c Change, err e
 // instances that were rolled back.
 func (s *Service) DeclareFix(ctx context.Context, id, fixes string) (c Change, err error) {
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
-		if c, err = s.visible(ctx, tx, id); err != nil {
+		if c, err = s.visible(ctx, tx, id, Take); err != nil {
 			return err
 		}
 		if err := account.From(ctx).Require(account.Deploy, c.Team); err != nil {
 			return err
 		}
-		if broken, err := Find(tx, fixes); err != nil || broken.Subject != c.Subject {
+		broken, err := Find(tx, fixes)
+		if err != nil && !fault.Is(err, "change.not_found") {
+			return err
+		}
+		if err != nil || broken.Kind != c.Kind || broken.Subject != c.Subject || broken.ID == c.ID {
 			return fault.New(fault.Invalid, "change.fix_unknown", "%q is not a change of %s.", fixes, c.Subject)
 		}
 		c.Fix = fixes
@@ -517,8 +624,9 @@ func Mends(tx *db.Tx, id, broken string) (bool, error) {
 
 // MarkDeployed says that the change is verified in the last environment of its order.
 func MarkDeployed(tx *db.Tx, c Change) error {
-	if c.State != Merged {
-		return nil
+	c, err := Take(tx, c.ID)
+	if err != nil || c.State != Merged {
+		return err
 	}
 	c.State, c.Why = Deployed, ""
 	return Save(tx, c)
@@ -526,7 +634,7 @@ func MarkDeployed(tx *db.Tx, c Change) error {
 
 // MarkRolledBack says that an environment went back to what ran before the change.
 func MarkRolledBack(tx *db.Tx, id, why string) error {
-	c, err := Find(tx, id)
+	c, err := Take(tx, id)
 	if err != nil {
 		return err
 	}
@@ -536,7 +644,7 @@ func MarkRolledBack(tx *db.Tx, id, why string) error {
 
 // MarkStuck says why a merged change does not reach its last environment.
 func MarkStuck(tx *db.Tx, id, why string) error {
-	c, err := Find(tx, id)
+	c, err := Take(tx, id)
 	if err != nil {
 		return err
 	}
@@ -564,27 +672,54 @@ func (s *Service) OpenRevert(ctx context.Context, id string) error {
 		return err
 	}
 	head, err := s.Git.RevertCommit(ctx, c.Repo(), main, c.Merged, branch, git.Platform)
-	if fault.Is(err, "git.revert_conflict") {
+	why := ""
+	switch {
+	case fault.Is(err, "git.revert_conflict"):
+		why = "Its revert conflicts with later changes: revert it by hand"
+	case fault.Is(err, "git.revert_empty"):
+		why = "Main no longer has what it did: redeploy main"
+	case fault.Is(err, "git.branch_moved"): // a person was faster, with a better one
+		if head, err = s.Git.Resolve(ctx, c.Repo(), "refs/heads/"+branch); err != nil {
+			return err
+		}
+	case err != nil:
+		return err
+	}
+	if why != "" {
 		return s.DB.Write(ctx, func(tx *db.Tx) error {
-			if c, err = Find(tx, id); err != nil {
+			if c, err = Take(tx, id); err != nil {
 				return err
 			}
-			c.Remedy = "Its revert conflicts with later changes: revert it by hand, or push a correction with the trailer `Fixes: " + c.ID + "`."
+			c.Remedy = why + ", or push a correction with the trailer `Fixes: " + c.ID + "`."
 			return Save(tx, c)
 		})
 	}
-	if err != nil {
+	var known bool
+	if err := s.DB.Read(ctx, func(tx *db.Tx) error {
+		heads, err := seen(tx, c.Kind, c.Subject)
+		known = heads[branch+" "+head]
 		return err
+	}); err != nil {
+		return err
+	}
+	if known {
+		return s.link(ctx, id, branch)
 	}
 	if _, err := s.push(ctx, c.Repo(), git.RefUpdate{Ref: "refs/heads/" + branch, New: head}); err != nil {
 		return err
 	}
+	return s.link(ctx, id, branch)
+}
+
+// link says in a change which one takes it back.
+func (s *Service) link(ctx context.Context, id, branch string) error {
 	return s.DB.Write(ctx, func(tx *db.Tx) error {
-		revert, open, err := OpenOn(tx, c.Kind, c.Subject, branch)
-		if err != nil || !open {
+		c, err := Take(tx, id)
+		if err != nil {
 			return err
 		}
-		if c, err = Find(tx, id); err != nil {
+		revert, open, err := OpenOn(tx, c.Kind, c.Subject, branch)
+		if err != nil || !open {
 			return err
 		}
 		c.Revert = revert.ID

@@ -3,7 +3,9 @@ package change
 import (
 	"encoding/json"
 	"errors"
+	"strings"
 
+	"flywheel.dev/flywheel/internal/account"
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/event"
 	"flywheel.dev/flywheel/internal/fault"
@@ -29,10 +31,22 @@ func Find(tx *db.Tx, id string) (Change, error) {
 	return c, err
 }
 
-// OpenOn returns the open change of a branch, and false if there is none.
+// Take returns the change for writing: until the transaction ends nobody else takes it. Save writes every
+// column, so whoever saves a change has taken it first.
+func Take(tx *db.Tx, id string) (Change, error) {
+	if tx.Postgres() { // SQLite has one writer
+		if _, err := tx.Exec(`select 1 from change where id = $1 for update`, id); err != nil {
+			return Change{}, err
+		}
+	}
+	return Find(tx, id)
+}
+
+// OpenOn returns the open change of a branch, and false if there is none. A change that is being merged
+// is not open to its branch any more: what is pushed now is the next change.
 func OpenOn(tx *db.Tx, kind Kind, subject, branch string) (Change, bool, error) {
 	c, err := scan(tx.QueryRow(`select `+columns+` from change where kind = $1 and subject = $2 and branch = $3
-		and state not in ('merged','deployed','rolled_back','closed','rejected') order by opened_at desc limit 1`, kind, subject, branch))
+		and state not in ('merging','merged','deployed','rolled_back','closed','rejected') order by opened_at desc limit 1`, kind, subject, branch))
 	if errors.Is(err, db.ErrNoRows) {
 		return Change{}, false, nil
 	}
@@ -45,9 +59,30 @@ func OpenOf(tx *db.Tx, kind Kind, subject string) ([]Change, error) {
 		and state not in ('merged','deployed','rolled_back','closed','rejected') order by opened_at`, kind, subject)
 }
 
+// MergingBeside returns another change of the same repository that is being merged, and false if there
+// is none. While there is one, main and what is recorded about it may differ.
+func MergingBeside(tx *db.Tx, c Change) (Change, bool, error) {
+	other, err := scan(tx.QueryRow(`select `+columns+` from change where kind = $1 and subject = $2 and state = 'merging' and id <> $3 limit 1`, c.Kind, c.Subject, c.ID))
+	if errors.Is(err, db.ErrNoRows) {
+		return Change{}, false, nil
+	}
+	return other, err == nil, err
+}
+
 // InState returns the changes in one of the open states, oldest first.
 func InState(tx *db.Tx, s State) ([]Change, error) {
 	return db.Collect(tx, scan, `select `+columns+` from change where state = $1 order by opened_at`, s)
+}
+
+// seen returns every branch and head, with a space between, that a change of the repository has.
+func seen(tx *db.Tx, kind Kind, subject string) (map[string]bool, error) {
+	heads, err := db.Collect(tx, func(r db.Row) (s [2]string, err error) { return s, r.Scan(&s[0], &s[1]) },
+		`select branch, head from change where kind = $1 and subject = $2`, kind, subject)
+	known := map[string]bool{}
+	for _, h := range heads {
+		known[h[0]+" "+h[1]] = true
+	}
+	return known, err
 }
 
 // Filter of a list of changes. Empty fields match everything.
@@ -87,7 +122,7 @@ func Save(tx *db.Tx, c Change) error {
 }
 
 func announce(tx *db.Tx, c Change, kind string) error {
-	e := event.Event{Type: kind, Subject: c.ID, Data: map[string]any{
+	e := event.Event{Type: kind, Subject: c.ID, Actor: account.From(tx.Context()).ID, Data: map[string]any{
 		"change": c.ID, "kind": c.Kind, "subject": c.Subject, "state": c.State, "lane": c.Lane, "revision": c.Revision, "why": c.Why, "story": c.Story,
 	}}
 	if c.Kind == OfApp {
@@ -122,6 +157,28 @@ func SetCheck(tx *db.Tx, c Change, k Check) error {
 		return err
 	}
 	return announce(tx, c, "dev.cdeventsx.flywheel-change.checked")
+}
+
+// own are the names of the checks of an app change that the platform runs itself.
+func own(name string) bool {
+	return name == "lane" || name == "tests" || name == "policy" || strings.HasPrefix(name, "plan")
+}
+
+// carry keeps what an outer CI said about the head, which the next revision still has.
+func carry(tx *db.Tx, c Change, from int) error {
+	checks, err := Checks(tx, c.ID, from)
+	if err != nil || c.Kind != OfApp {
+		return err
+	}
+	for _, k := range checks {
+		if own(k.Name) {
+			continue
+		}
+		if err := SetCheck(tx, c, k); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Checks returns the checks of a revision in the order they began.

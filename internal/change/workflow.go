@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,18 +23,19 @@ import (
 // found is what looking at a revision answered: the proposal with its verdict, or the state that the
 // change takes instead, with the reason.
 type found struct {
-	Proposal Proposal      `json:"proposal"`
-	Verdict  Verdict       `json:"verdict"`
-	Main     string        `json:"main"`
+	Proposal Proposal       `json:"proposal"`
+	Verdict  Verdict        `json:"verdict"`
+	Main     string         `json:"main"`
 	Build    manifest.Build `json:"build"`
-	Test     manifest.Test `json:"test"`
-	State    State         `json:"state"`
-	Why      string        `json:"why"`
-	Remedy   string        `json:"remedy"`
-	Needs    string        `json:"needs"`
+	Test     manifest.Test  `json:"test"`
+	State    State          `json:"state"`
+	Why      string         `json:"why"`
+	Remedy   string         `json:"remedy"`
+	Needs    string         `json:"needs"`
 }
 
-// errOutdated ends a workflow whose revision is no longer the change's: a newer one is at work.
+// errOutdated ends a workflow whose revision is not being processed any more: a newer one is, or the
+// change was closed or failed meanwhile.
 var errOutdated = errors.New("a newer revision is being processed")
 
 // process carries one revision of an app change: lane → tests → plans → decision → merge. It ends
@@ -41,45 +43,60 @@ var errOutdated = errors.New("a newer revision is being processed")
 func (s *Service) process(flow durable.Flow, workflow string) (string, error) {
 	id, number, _ := strings.Cut(workflow, ".")
 	revision, _ := strconv.Atoi(number)
+	// A stopping server must not turn a running step into a failed one.
 	ctx := account.System(context.WithoutCancel(flow), "change")
+	ended, err := s.attempt(flow, ctx, id, revision)
+	if err = quiet(err); err != nil && flow.Err() == nil {
+		s.troubled(ctx, id, revision, err)
+	}
+	return ended, err
+}
 
+func (s *Service) attempt(flow durable.Flow, ctx context.Context, id string, revision int) (string, error) {
 	f, err := durable.Step(flow, "lane", func(context.Context) (found, error) { return s.findLane(ctx, id, revision) })
-	if err != nil || f.State != Checking {
-		return string(f.State), quiet(err)
+	if err != nil || f.State != Checking || f.Why != "" {
+		return string(f.State), err
 	}
 	artifact, err := durable.Step(flow, "tests", func(context.Context) (string, error) { return s.test(ctx, id, revision, f) })
 	if err != nil || artifact == "" {
-		return "tests", quiet(err)
+		return "tests", err
 	}
 	held := []string{}
+	f.Proposal.Plans = map[string]string{}
 	for _, effect := range f.Verdict.Effects {
 		if !effect.Plan {
 			continue
 		}
-		why, err := durable.Step(flow, "plan: "+effect.Environment, func(context.Context) (string, error) {
+		p, err := durable.Step(flow, "plan: "+effect.Environment, func(context.Context) (planned, error) {
 			return s.planEffect(ctx, id, revision, f, effect, artifact)
 		})
-		if err != nil {
-			return "plan", quiet(err)
+		if err != nil || p.Failed {
+			return "plan", err
 		}
-		if why != "" {
-			held = append(held, why)
+		f.Proposal.Plans[effect.Environment] = p.Digest
+		if p.Held != "" {
+			held = append(held, p.Held)
 		}
 	}
 	decided, err := durable.Transaction(s.Durable, flow, "decide", func(tx *db.Tx) (State, error) {
-		return s.decide(tx, id, revision, f, artifact, held)
+		return s.decide(tx.In(ctx), id, revision, f, artifact, held)
 	})
 	if err != nil || decided != Merging {
-		return string(decided), quiet(err)
+		return string(decided), err
 	}
-	merged, err := durable.Step(flow, "merge", func(context.Context) (string, error) { return s.merge(ctx, id) })
-	if err != nil {
-		return "merge", quiet(err)
-	}
-	_, err = durable.Transaction(s.Durable, flow, "merged", func(tx *db.Tx) (string, error) {
-		return "", s.merged(tx, id, revision, f, artifact, merged)
+	// From here on main may have moved, so it is not left before that is recorded.
+	return "merged", durable.Insist(flow, func() error {
+		commit, err := durable.Step(flow, "merge", func(context.Context) (string, error) { return s.merge(ctx, id, revision) })
+		if err == nil {
+			_, err = durable.Transaction(s.Durable, flow, "merged", func(tx *db.Tx) (string, error) {
+				return "", s.merged(tx.In(ctx), id, revision, f, artifact, commit)
+			})
+		}
+		if err = quiet(err); err != nil {
+			s.Log.Warn("a merge is not recorded yet; trying again", "change", id, "error", err)
+		}
+		return err
 	})
-	return "merged", quiet(err)
 }
 
 // quiet ends an outdated workflow without a word.
@@ -90,50 +107,81 @@ func quiet(err error) error {
 	return err
 }
 
-// current loads the change and fails with errOutdated unless it is still at this revision.
-func current(tx *db.Tx, id string, revision int) (Change, error) {
-	c, err := Find(tx, id)
-	if err != nil {
-		return c, err
+// troubled says that a revision could not be processed because of the platform, not of the change. The
+// sweeper tries again.
+func (s *Service) troubled(ctx context.Context, id string, revision int, cause error) {
+	s.Log.Error("a change could not be processed", "change", id, "revision", revision, "error", cause)
+	err := s.DB.Write(ctx, func(tx *db.Tx) error {
+		c, err := current(tx, Take, id, revision, Checking)
+		if err != nil {
+			return err
+		}
+		c.Why, c.Remedy = "something went wrong inside Flywheel", "It is tried again by itself. What went wrong is in the server's log."
+		return Save(tx, c)
+	})
+	if quiet(err) != nil {
+		s.Log.Error("nor could that be noted", "change", id, "error", err)
 	}
-	if c.Revision != revision {
-		return c, errOutdated
+}
+
+// current loads the change and fails with errOutdated unless it is still at this revision and in this
+// state.
+func current(tx *db.Tx, load func(*db.Tx, string) (Change, error), id string, revision int, state State) (Change, error) {
+	c, err := load(tx, id)
+	if err == nil && (c.Revision != revision || c.State != state) {
+		err = errOutdated
 	}
-	return c, nil
+	return c, err
 }
 
 // findLane describes what the branch, merged into main as it is now, would make of every instance,
 // and records the lane with its reasons.
-func (s *Service) findLane(ctx context.Context, id string, revision int) (found, error) {
+func (s *Service) findLane(ctx context.Context, id string, revision int) (f found, err error) {
 	var c Change
 	var a app.App
 	var environments []app.Environment
-	err := s.DB.Read(ctx, func(tx *db.Tx) (err error) {
-		if c, err = current(tx, id, revision); err != nil {
+	var beside Change
+	var busy bool
+	err = s.DB.Read(ctx, func(tx *db.Tx) error { c, err = current(tx, Find, id, revision, Checking); return err })
+	if err != nil {
+		return f, err
+	}
+	// First main, then what is recorded about it: a merge that comes between the two makes ours fail, and
+	// a merge that began before is seen below.
+	if f.Main, err = s.Git.Resolve(ctx, c.Repo(), "refs/heads/main"); err != nil {
+		return f, err
+	}
+	err = s.DB.Read(ctx, func(tx *db.Tx) error {
+		if a, err = app.Find(tx, c.Subject); err != nil {
 			return err
 		}
-		if a, err = app.Find(tx, c.Subject); err != nil {
+		if beside, busy, err = MergingBeside(tx, c); err != nil {
 			return err
 		}
 		environments, err = app.Environments(tx)
 		return err
 	})
-	if err != nil {
-		return found{}, err
-	}
-	f, err := s.look(ctx, c, a, environments)
-	if err != nil {
-		var refused *fault.Fault
-		if !errors.As(err, &refused) || refused.Kind == fault.Internal {
-			return f, err
-		}
-		f.State, f.Why, f.Remedy = Refused, refused.Message, refused.Remedy
-		for _, field := range refused.Fields {
-			f.Why += fmt.Sprintf(" (%s: %s)", field.Path, field.Message)
+	switch {
+	case fault.Is(err, "app.not_found"):
+		f.State, f.Why = Closed, "the app is removed"
+	case err != nil:
+		return f, err
+	case busy:
+		f.State, f.Why = Checking, "waits until the change "+beside.ID+" is merged"
+	default:
+		if f, err = s.look(ctx, c, f.Main, a, environments); err != nil {
+			refused := fault.From(err)
+			if refused.Kind == fault.Internal || refused.Kind == fault.Unavailable {
+				return f, err
+			}
+			f.State, f.Why, f.Remedy = Refused, refused.Message, refused.Remedy
+			for _, field := range refused.Fields {
+				f.Why += fmt.Sprintf(" (%s: %s)", field.Path, field.Message)
+			}
 		}
 	}
 	return f, s.DB.Write(ctx, func(tx *db.Tx) error {
-		if c, err = current(tx, id, revision); err != nil {
+		if c, err = current(tx, Take, id, revision, Checking); err != nil {
 			return err
 		}
 		c.State, c.Why, c.Remedy, c.Main = f.State, f.Why, f.Remedy, f.Main
@@ -144,11 +192,13 @@ func (s *Service) findLane(ctx context.Context, id string, revision int) (found,
 			c.Lane, c.Reasons, c.Effects = f.Verdict.Lane, f.Verdict.Reasons, f.Verdict.Effects
 		}
 		check := Check{Name: "lane", State: CheckPassed, Summary: string(c.Lane), Detail: c.Reasons}
-		if f.State != Checking {
+		switch {
+		case f.State == Checking && f.Why != "":
+			check.State, check.Summary = CheckRunning, f.Why
+		case f.State == Waiting:
+			check.State, check.Summary = CheckHeld, f.Why
+		case f.State != Checking:
 			check.State, check.Summary = CheckFailed, f.Why
-			if f.State == Waiting {
-				check.State = CheckHeld
-			}
 		}
 		if err := SetCheck(tx, c, check); err != nil {
 			return err
@@ -158,11 +208,14 @@ func (s *Service) findLane(ctx context.Context, id string, revision int) (found,
 }
 
 // look is findLane without its writing. A fault it returns is a refusal.
-func (s *Service) look(ctx context.Context, c Change, a app.App, environments []app.Environment) (f found, err error) {
-	f.State = Checking
+func (s *Service) look(ctx context.Context, c Change, main string, a app.App, environments []app.Environment) (f found, err error) {
+	f.State, f.Main = Checking, main
 	repo := c.Repo()
-	if f.Main, err = s.Git.Resolve(ctx, repo, "refs/heads/main"); err != nil {
+	if there, err := s.Git.Contains(ctx, repo, f.Main, c.Head); err != nil {
 		return f, err
+	} else if there {
+		f.State, f.Why = Closed, "main has all its commits already"
+		return f, nil
 	}
 	tree, conflicts, err := s.Git.MergeTree(ctx, repo, f.Main, c.Head)
 	if err != nil {
@@ -210,6 +263,10 @@ func (s *Service) look(ctx context.Context, c Change, a app.App, environments []
 	f.Verdict = Classify(a.Description, f.Proposal.Description, environments, func(environment, variable string) string {
 		return version.Manifest.Explain(classOf(environments, environment), variable)
 	})
+	if version.State == pattern.Retired && slices.ContainsFunc(f.Verdict.Effects, func(e Effect) bool { return e.Action == "deploy" }) {
+		return f, fault.New(fault.Conflict, "pattern.retired", "%s %s is retired: nothing is deployed on it any more.", version.Pattern, version.Version).
+			Do("Move to a certified version in the same change.")
+	}
 	return f, nil
 }
 
@@ -222,6 +279,7 @@ func (s *Service) pin(ctx context.Context, f *found, c Change, a app.App, m *man
 			v, err = s.Patterns.ByDigest(tx, a.Pin.Digest)
 			return err
 		})
+		v.Version = a.Pin.Version // a later version may have the same content
 		return v, err
 	}
 	err = s.DB.Read(ctx, func(tx *db.Tx) (err error) {
@@ -260,10 +318,10 @@ func (s *Service) pin(ctx context.Context, f *found, c Change, a app.App, m *man
 func (s *Service) awaited(tx *db.Tx, c Change, m *manifest.App) (*Change, error) {
 	if c.Needs != "" {
 		p, err := Find(tx, c.Needs)
-		if err != nil {
+		if err != nil && !fault.Is(err, "change.not_found") {
 			return nil, err
 		}
-		if p.Kind != OfPattern || p.Subject != m.Pattern.Name {
+		if err != nil || p.Kind != OfPattern || p.Subject != m.Pattern.Name {
 			return nil, fault.New(fault.Invalid, "change.needs_wrong", "%s is not a change of the pattern %s.", c.Needs, m.Pattern.Name).Do("Correct the trailer `Needs:`.")
 		}
 		return &p, nil
@@ -351,12 +409,9 @@ func checkBounds(m *manifest.Pattern, environments []app.Environment, d app.Desc
 // test builds and tests the merge result once for its source. It returns the artifact's digest, or ""
 // after it recorded the failure.
 func (s *Service) test(ctx context.Context, id string, revision int, f found) (string, error) {
-	if f.Proposal.Description.Source == "" || len(f.Verdict.Effects) == 0 && f.Proposal.Description.Source == "" {
-		return "none", nil
-	}
 	var c Change
 	err := s.DB.Write(ctx, func(tx *db.Tx) (err error) {
-		if c, err = current(tx, id, revision); err != nil {
+		if c, err = current(tx, Take, id, revision, Checking); err != nil {
 			return err
 		}
 		return SetCheck(tx, c, Check{Name: "tests", State: CheckRunning, Summary: "building and testing", Log: c.Workflow() + ".tests"})
@@ -372,7 +427,7 @@ func (s *Service) test(ctx context.Context, id string, revision int, f found) (s
 		return "", err
 	}
 	return result.Digest, s.DB.Write(ctx, func(tx *db.Tx) error {
-		if c, err2 := current(tx, id, revision); err2 != nil {
+		if c, err2 := current(tx, Take, id, revision, Checking); err2 != nil {
 			return err2
 		} else if err != nil {
 			if err := SetCheck(tx, c, Check{Name: "tests", State: CheckFailed, Summary: fault.From(err).Message}); err != nil {
@@ -386,14 +441,21 @@ func (s *Service) test(ctx context.Context, id string, revision int, f found) (s
 	})
 }
 
-// planEffect plans one instance as it would be after the merge, and says why the change must be held,
-// or "".
-func (s *Service) planEffect(ctx context.Context, id string, revision int, f found, effect Effect, artifact string) (string, error) {
+// planned is what the plan of one effect answered.
+type planned struct {
+	Digest string `json:"digest"`
+	Held   string `json:"held,omitempty"` // why the change must be held
+	Failed bool   `json:"failed,omitempty"`
+}
+
+// planEffect plans one instance as it would be after the merge. A plan that fails, or that a policy
+// refuses, fails the change.
+func (s *Service) planEffect(ctx context.Context, id string, revision int, f found, effect Effect, artifact string) (answer planned, err error) {
 	var c Change
 	var e app.Environment
 	name := "plan: " + effect.Environment
-	err := s.DB.Write(ctx, func(tx *db.Tx) (err error) {
-		if c, err = current(tx, id, revision); err != nil {
+	err = s.DB.Write(ctx, func(tx *db.Tx) (err error) {
+		if c, err = current(tx, Take, id, revision, Checking); err != nil {
 			return err
 		}
 		if e, err = app.FindEnvironment(tx, effect.Environment); err != nil {
@@ -402,44 +464,43 @@ func (s *Service) planEffect(ctx context.Context, id string, revision int, f fou
 		return SetCheck(tx, c, Check{Name: name, State: CheckRunning, Summary: "planning", Log: c.Workflow() + ".plan-" + effect.Environment})
 	})
 	if err != nil {
-		return "", err
+		return answer, err
 	}
-	desired := f.Proposal.Description.Desired(e, artifact)
-	planned, planErr := s.Plan(ctx, c, effect.Environment, desired)
+	p, planErr := s.Plan(ctx, c, effect.Environment, f.Proposal.Description.Desired(e, artifact))
 	if planErr != nil && fault.From(planErr).Kind == fault.Internal {
-		return "", planErr
+		return answer, planErr
 	}
-	why := ""
-	if len(planned.Destructive) > 0 {
-		why = fmt.Sprintf("%s: it would destroy or replace %s", effect.Environment, strings.Join(planned.Destructive, ", "))
+	answer.Digest = p.Digest
+	if len(p.Destructive) > 0 {
+		answer.Held = fmt.Sprintf("%s: it would destroy or replace %s", effect.Environment, strings.Join(p.Destructive, ", "))
 	}
-	return why, s.DB.Write(ctx, func(tx *db.Tx) error {
-		c, err := current(tx, id, revision)
+	check := Check{Name: name, State: CheckPassed, Summary: p.Summary, Detail: p.Tree}
+	switch {
+	case planErr != nil:
+		check.State, check.Summary = CheckFailed, fault.From(planErr).Message
+	case len(p.Refused) > 0:
+		check.State, check.Summary = CheckFailed, "a policy refuses it: "+strings.Join(p.Refused, "; ")
+	case answer.Held != "":
+		check.State, check.Summary = CheckHeld, p.Summary+"; "+answer.Held
+	case len(p.Warnings) > 0:
+		check.State, check.Summary = CheckWarning, p.Summary+"; "+strings.Join(p.Warnings, "; ")
+	}
+	answer.Failed = check.State == CheckFailed
+	return answer, s.DB.Write(ctx, func(tx *db.Tx) error {
+		c, err := current(tx, Take, id, revision, Checking)
 		if err != nil {
 			return err
 		}
-		check := Check{Name: name, State: CheckPassed, Summary: planned.Summary, Detail: planned.Tree}
-		switch {
-		case planErr != nil:
-			check.State, check.Summary = CheckFailed, fault.From(planErr).Message
-		case len(planned.Refused) > 0:
-			check.State, check.Summary = CheckFailed, "a policy refuses it: "+strings.Join(planned.Refused, "; ")
-		case why != "":
-			check.State, check.Summary = CheckHeld, planned.Summary+"; "+why
-		case len(planned.Warnings) > 0:
-			check.State, check.Summary = CheckWarning, planned.Summary+"; "+strings.Join(planned.Warnings, "; ")
-		}
-		if err := SetCheck(tx, c, check); err != nil || check.State != CheckFailed {
+		if err := SetCheck(tx, c, check); err != nil || !answer.Failed {
 			return err
 		}
-		c.State, c.Why, c.Remedy = Failed, fmt.Sprintf("The plan of %s failed: %s", effect.Environment, check.Summary), "Look at the check's log and push a correction."
-		c.Revision++ // the rest of this workflow finds itself outdated
+		c.State, c.Why, c.Remedy = Failed, fmt.Sprintf("the plan of %s failed: %s", effect.Environment, check.Summary), "Look at the check's log and push a correction."
 		return Save(tx, c)
 	})
 }
 
 // HeldDigest returns the digest an operator's release binds to: what the change would make of every
-// instance, and why it is held.
+// instance, by which plans, and why it is held.
 func (c Change) HeldDigest() string {
 	sum := sha256.Sum256([]byte(c.Why + "\n" + db.JSON(c.Proposal)))
 	return "sha256:" + hex.EncodeToString(sum[:])
@@ -447,7 +508,7 @@ func (c Change) HeldDigest() string {
 
 // decide says whether the change merges now, or what it waits for.
 func (s *Service) decide(tx *db.Tx, id string, revision int, f found, artifact string, held []string) (State, error) {
-	c, err := current(tx, id, revision)
+	c, err := current(tx, Take, id, revision, Checking)
 	if err != nil {
 		return "", err
 	}
@@ -455,33 +516,32 @@ func (s *Service) decide(tx *db.Tx, id string, revision int, f found, artifact s
 	c.Proposal = &f.Proposal
 	if f.Verdict.Held {
 		for _, r := range f.Verdict.Reasons {
-			if strings.Contains(r.Text, "operator") {
+			if strings.Contains(r.Text, "operator releases it") {
 				held = append(held, r.Text)
 			}
 		}
 	}
-	released := c.Released
+	if len(held) > 0 {
+		c.Why = strings.Join(held, "; ")
+	}
 	switch {
-	case len(held) > 0:
-		c.State, c.Why = Held, strings.Join(held, "; ")
-		c.Remedy = "An operator releases it with `flywheel change release " + c.ID + " --digest " + c.HeldDigest() + "`."
-		if released == c.HeldDigest() {
-			c.State, c.Why, c.Remedy = Merging, "", ""
-		}
-	case !f.Proposal.Auto && !c.MergeRequested:
+	case len(held) > 0 && c.Released != c.HeldDigest():
+		c.State, c.Remedy = Held, "An operator releases it with `flywheel change release "+c.ID+" --digest "+c.HeldDigest()+"`."
+	case len(held) == 0 && !f.Proposal.Auto && !c.MergeRequested:
 		c.State, c.Why, c.Remedy = Ready, "every check is green, and flywheel.yaml says `merge: manual`", "Merge it with `flywheel change merge "+c.ID+"`."
 		if c.Reverts != "" {
 			c.Why = "every check is green, and a person decides about a revert"
 		}
 	default:
-		c.State = Merging
+		c.State, c.Why, c.Remedy = Merging, "", ""
 	}
 	return c.State, Save(tx, c)
 }
 
-func (s *Service) merge(ctx context.Context, id string) (string, error) {
+func (s *Service) merge(ctx context.Context, id string, revision int) (string, error) {
 	var c Change
-	if err := s.DB.Read(ctx, func(tx *db.Tx) (err error) { c, err = Find(tx, id); return err }); err != nil {
+	err := s.DB.Read(ctx, func(tx *db.Tx) (err error) { c, err = current(tx, Find, id, revision, Merging); return err })
+	if err != nil {
 		return "", err
 	}
 	return s.MergeToMain(ctx, c)
@@ -495,7 +555,7 @@ func (s *Service) MergeToMain(ctx context.Context, c Change) (string, error) {
 		message += "Story: " + c.Story + "\n"
 	}
 	commit, err := s.Git.CommitMerge(ctx, c.Repo(), c.Main, c.Head, message, git.Platform)
-	if fault.Is(err, "change.main_moved") {
+	if f := fault.From(err); f != nil && f.Kind == fault.Conflict { // whatever it is, looking again says it
 		return "", nil
 	}
 	return commit, err
@@ -504,15 +564,18 @@ func (s *Service) MergeToMain(ctx context.Context, c Change) (string, error) {
 // merged records the merge, hands the targets over to be deployed, and lets every other open change of
 // the app be laned anew, since main moved under it.
 func (s *Service) merged(tx *db.Tx, id string, revision int, f found, artifact, commit string) error {
-	c, err := current(tx, id, revision)
+	c, err := current(tx, Take, id, revision, Merging)
 	if err != nil {
 		return err
 	}
 	if commit == "" {
-		return s.Again(tx, c)
+		return s.Missed(tx, c)
 	}
 	c.State, c.Why, c.Remedy, c.Merged = Merged, "", "", commit
 	if err := Save(tx, c); err != nil {
+		return err
+	}
+	if err := account.Audit(tx, account.Entry{Action: "change.merged", Subject: c.ID, Decision: "allowed", Reason: string(c.Lane) + " lane, " + commit}); err != nil {
 		return err
 	}
 	if err := app.SetDescription(tx, c.Subject, f.Proposal.Description); err != nil {
@@ -533,11 +596,39 @@ func (s *Service) merged(tx *db.Tx, id string, revision int, f found, artifact, 
 	if err != nil {
 		return err
 	}
+	return s.AgainBeside(tx, c, others)
+}
+
+// Missed goes on with a change that could not be merged because main had moved: it is looked at again, or
+// it ends, if its branch was pushed to meanwhile and goes on as the next change.
+func (s *Service) Missed(tx *db.Tx, c Change) error {
+	newer, open, err := OpenOn(tx, c.Kind, c.Subject, c.Branch)
+	if err != nil {
+		return err
+	}
+	if !open {
+		return s.Again(tx, c)
+	}
+	c.State, c.Why, c.Remedy = Closed, "its branch goes on as the change "+newer.ID, ""
+	return Save(tx, c)
+}
+
+// AgainBeside looks again at the other open changes of a repository whose main has moved. One that was
+// refused or failed waits for a push anyway.
+func (s *Service) AgainBeside(tx *db.Tx, c Change, others []Change) error {
 	for _, other := range others {
-		if other.ID != c.ID && other.State != Refused && other.State != Failed {
-			if err := s.Again(tx, other); err != nil {
-				return err
-			}
+		if other.ID == c.ID {
+			continue
+		}
+		other, err := Take(tx, other.ID)
+		if err != nil {
+			return err
+		}
+		if !other.State.Open() || other.State == Refused || other.State == Failed {
+			continue
+		}
+		if err := s.Again(tx, other); err != nil {
+			return err
 		}
 	}
 	return nil
