@@ -124,8 +124,8 @@ type User struct {
 	Disciplines []string        `json:"disciplines" doc:"Disciplines in the Center of Excellence" enum:"security,operations,development"`
 	Teams       map[string]Role `json:"teams" doc:"Role by team"`
 	Active      bool            `json:"active" doc:"An inactive person cannot sign in and has no tokens"`
-	CreatedAt   time.Time       `json:"created_at"`
-	UpdatedAt   time.Time       `json:"updated_at"`
+	CreatedAt   time.Time       `json:"createdAt"`
+	UpdatedAt   time.Time       `json:"updatedAt"`
 }
 
 // Team owns apps.
@@ -134,8 +134,8 @@ type Team struct {
 	Name      string    `json:"name" example:"shop"`
 	Title     string    `json:"title" example:"Web shop"`
 	Members   []Member  `json:"members"`
-	CreatedAt time.Time `json:"created_at"`
-	UpdatedAt time.Time `json:"updated_at"`
+	CreatedAt time.Time `json:"createdAt"`
+	UpdatedAt time.Time `json:"updatedAt"`
 }
 
 // Member is a person in a team.
@@ -152,6 +152,6 @@ type Token struct {
 	User      string    `json:"user" doc:"Name of the person it stands for"`
 	Scopes    []Scope   `json:"scopes" enum:"read,write,admin"`
 	Service   bool      `json:"service" doc:"Used by a machine; it cannot approve"`
-	CreatedAt time.Time `json:"created_at"`
-	ExpiresAt time.Time `json:"expires_at"`
+	CreatedAt time.Time `json:"createdAt"`
+	ExpiresAt time.Time `json:"expiresAt"`
 }

@@ -245,7 +245,7 @@ func TestTokens(t *testing.T) {
 			t.Error(me)
 		}
 		p.must(func(r *http.Request) { r.SetBasicAuth("git", secret) }, "GET", "/me", nil)
-		if days := time.Until(parse(t, made["expires_at"])).Hours() / 24; days < 89 || days > 91 {
+		if days := time.Until(parse(t, made["expiresAt"])).Hours() / 24; days < 89 || days > 91 {
 			t.Errorf("it lasts %v days", days)
 		}
 	})
@@ -271,9 +271,9 @@ func TestTokens(t *testing.T) {
 		p.refused(who, "POST", "/tokens", map[string]any{"name": "once"}, 409, "idempotency.shown_once")
 	})
 	t.Run("it ends", func(t *testing.T) {
-		p.refused(ada, "POST", "/tokens", map[string]any{"name": "forever", "expires_at": time.Now().AddDate(2, 0, 0)}, 422, "token.expiry")
-		secret := p.must(ada, "POST", "/tokens", map[string]any{"name": "short", "expires_at": time.Now().Add(time.Hour)})["secret"].(string)
-		p.refused(bearer(secret), "POST", "/tokens", map[string]any{"name": "longer", "expires_at": time.Now().Add(2 * time.Hour)}, 422, "token.expiry")
+		p.refused(ada, "POST", "/tokens", map[string]any{"name": "forever", "expiresAt": time.Now().AddDate(2, 0, 0)}, 422, "token.expiry")
+		secret := p.must(ada, "POST", "/tokens", map[string]any{"name": "short", "expiresAt": time.Now().Add(time.Hour)})["secret"].(string)
+		p.refused(bearer(secret), "POST", "/tokens", map[string]any{"name": "longer", "expiresAt": time.Now().Add(2 * time.Hour)}, 422, "token.expiry")
 		real := p.db.Now
 		p.db.Now = func() time.Time { return time.Now().Add(2 * time.Hour) }
 		p.refused(bearer(secret), "GET", "/me", nil, 401, "token.expired")
@@ -344,11 +344,11 @@ func TestPeopleAndTeams(t *testing.T) {
 		p.refused(admin, "PUT", "/teams/ghosts/members/vera", map[string]any{"role": "viewer"}, 404, "team.not_found")
 	})
 	t.Run("me says what I may do in my team", func(t *testing.T) {
-		may := fmt.Sprint(p.must(owner, "GET", "/me", nil)["may_in_team"].(map[string]any)["shop"])
+		may := fmt.Sprint(p.must(owner, "GET", "/me", nil)["mayInTeam"].(map[string]any)["shop"])
 		if !strings.Contains(may, "manage_members") || !strings.Contains(may, "release_hold") {
 			t.Error(may)
 		}
-		may = fmt.Sprint(p.must(viewer, "GET", "/me", nil)["may_in_team"].(map[string]any)["shop"])
+		may = fmt.Sprint(p.must(viewer, "GET", "/me", nil)["mayInTeam"].(map[string]any)["shop"])
 		if may != "[view_app view_team]" && may != "[view_app]" {
 			t.Error(may)
 		}

@@ -57,7 +57,7 @@ type Me struct {
 	Service     bool                    `json:"service" doc:"A service token acts"`
 	Scopes      []Scope                 `json:"scopes" doc:"Scopes of the token; empty for a browser, which has no bound"`
 	May         []Permission            `json:"may" doc:"What I may do that belongs to no team"`
-	MayInTeam   map[string][]Permission `json:"may_in_team" doc:"What I may do, by team"`
+	MayInTeam   map[string][]Permission `json:"mayInTeam" doc:"What I may do, by team"`
 }
 
 type meOutput struct {
@@ -355,7 +355,7 @@ type createTokenInput struct {
 		Name      string    `json:"name" minLength:"1" maxLength:"100" doc:"What it is for"`
 		Scopes    []Scope   `json:"scopes,omitempty" maxItems:"3" enum:"read,write,admin" doc:"Read and write if left out"`
 		Service   bool      `json:"service,omitempty" doc:"For a machine: it stands for you and cannot approve"`
-		ExpiresAt time.Time `json:"expires_at,omitempty" doc:"In 90 days if left out, within a year at most"`
+		ExpiresAt time.Time `json:"expiresAt,omitempty" doc:"In 90 days if left out, within a year at most"`
 	}
 }
 

@@ -77,6 +77,9 @@ func (s *shell) appCreate() *cobra.Command {
 				return s.show(c, raw, func(p *page) {
 					p.fields("app", body.Name, "repository", detail.Repository, "change", made.Change)
 					p.line("\nFollow its first deployments: flywheel change watch %s", made.Change)
+					if detail.Repository != "" {
+						p.line("Get its code: git clone %s (flywheel login --git lets git sign in as you)", detail.Repository)
+					}
 				})
 			})
 		},

@@ -123,7 +123,7 @@ func golden(t *testing.T, name, got string) {
 
 func TestTheExitCodeSaysHowACommandEnded(t *testing.T) {
 	problem := func(status int, code, detail, remedy string) refusal {
-		return refusal{status, fmt.Sprintf(`{"status":%d,"code":%q,"detail":%q,"remedy":%q,"request_id":"req_1"}`, status, code, detail, remedy)}
+		return refusal{status, fmt.Sprintf(`{"status":%d,"code":%q,"detail":%q,"remedy":%q,"requestId":"req_1"}`, status, code, detail, remedy)}
 	}
 	for _, c := range []struct {
 		name   string
@@ -228,8 +228,8 @@ func everything() map[string]any {
 		"GET /api/v1/me":               map[string]any{"name": "grace", "title": "Grace Hopper", "admin": true, "disciplines": []any{"security"}, "teams": map[string]any{"shop": "owner"}},
 		"GET /api/v1/users":            items(map[string]any{"name": "grace", "title": "Grace Hopper", "admin": true, "active": true, "teams": map[string]any{"shop": "owner"}}),
 		"GET /api/v1/teams":            items(map[string]any{"name": "shop", "title": "Web shop", "members": []any{map[string]any{"user": "grace", "role": "owner"}}}),
-		"GET /api/v1/tokens":           items(map[string]any{"id": "tok_1", "name": "laptop", "user": "grace", "scopes": []any{"read", "write"}, "expires_at": noon.Add(240 * time.Hour).Format(time.RFC3339)}),
-		"GET /api/v1/apps/storefront/environments/prod/secrets": items(map[string]any{"name": "payment_key", "updated_at": at(time.Hour)}),
+		"GET /api/v1/tokens":           items(map[string]any{"id": "tok_1", "name": "laptop", "user": "grace", "scopes": []any{"read", "write"}, "expiresAt": noon.Add(240 * time.Hour).Format(time.RFC3339)}),
+		"GET /api/v1/apps/storefront/environments/prod/secrets": items(map[string]any{"name": "payment_key", "updatedAt": at(time.Hour)}),
 		"GET /api/v1/audit?limit=50":                            items(map[string]any{"at": at(time.Minute), "name": "grace", "action": "change.approve", "subject": "chg_2", "decision": "approved", "reason": "security sha256:cc"}),
 		"GET /api/v1/audit/verify":                              map[string]any{"sound": 12, "last": "abc"},
 		"POST /api/v1/apps/storefront/changes/preview":          map[string]any{"lane": "variable", "reasons": []any{map[string]any{"text": "prod.instances 1 → 3"}}, "effects": []any{map[string]any{"environment": "prod", "action": "deploy", "plan": true}}},
@@ -347,7 +347,7 @@ func TestSigningInKeepsATokenThatOnlyItsPersonCanRead(t *testing.T) {
 	t.Setenv("FLYWHEEL_URL", "")
 	t.Setenv("FLYWHEEL_TOKEN", "")
 	a := &answers{by: map[string]any{
-		"POST /api/v1/tokens":         map[string]any{"id": "tok_1", "user": "grace", "secret": "fly_x", "expires_at": "2026-08-01T00:00:00Z"},
+		"POST /api/v1/tokens":         map[string]any{"id": "tok_1", "user": "grace", "secret": "fly_x", "expiresAt": "2026-08-01T00:00:00Z"},
 		"DELETE /api/v1/session":      map[string]any{},
 		"GET /api/v1/me":              map[string]any{"name": "grace"},
 		"DELETE /api/v1/tokens/tok_1": map[string]any{},

@@ -168,7 +168,7 @@ func problem(response *http.Response) error {
 		Detail    string        `json:"detail"`
 		Remedy    string        `json:"remedy"`
 		Fields    []fault.Field `json:"fields"`
-		RequestID string        `json:"request_id"`
+		RequestID string        `json:"requestId"`
 	}
 	kind := kindOf(response.StatusCode)
 	if !strings.Contains(response.Header.Get("Content-Type"), "json") || json.Unmarshal(text, &p) != nil || p.Detail == "" {

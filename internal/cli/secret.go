@@ -13,7 +13,7 @@ import (
 func (s *shell) secretCommand() *cobra.Command {
 	type secret struct {
 		Name      string
-		UpdatedAt time.Time `json:"updated_at"`
+		UpdatedAt time.Time `json:"updatedAt"`
 	}
 	set := &cobra.Command{
 		Use: "set APP ENVIRONMENT NAME", Short: "Set a secret; its value comes from standard input or a prompt",

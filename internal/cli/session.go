@@ -22,12 +22,13 @@ import (
 
 func (s *shell) loginCommand() *cobra.Command {
 	var name string
-	var fromStdin bool
+	var fromStdin, forGit bool
 	c := &cobra.Command{
 		Use: "login [URL]", Short: "Sign in and keep a token on this machine",
 		Long: `Sign in with name and password and keep a token, valid for 90 days, in
-$XDG_CONFIG_HOME/flywheel/config.yaml. Scripts set FLYWHEEL_URL and FLYWHEEL_TOKEN instead.`,
-		Example: "  flywheel login http://127.0.0.1:7270\n  flywheel login https://flywheel.example.com --name grace --password-stdin < password",
+$XDG_CONFIG_HOME/flywheel/config.yaml. Scripts set FLYWHEEL_URL and FLYWHEEL_TOKEN instead. With --git,
+your git gets the same token from this program when it clones from and pushes to this server.`,
+		Example: "  flywheel login http://127.0.0.1:7270 --git\n  flywheel login https://flywheel.example.com --name grace --password-stdin < password",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 1 {
@@ -50,11 +51,15 @@ $XDG_CONFIG_HOME/flywheel/config.yaml. Scripts set FLYWHEEL_URL and FLYWHEEL_TOK
 			if err != nil {
 				return err
 			}
-			return s.login(c, base, name, password)
+			if err := s.login(c, base, name, password); err != nil || !forGit {
+				return err
+			}
+			return helpGit(c, base)
 		},
 	}
 	c.Flags().StringVar(&name, "name", "", "name to sign in with")
 	c.Flags().BoolVar(&fromStdin, "password-stdin", false, "read the password from standard input")
+	c.Flags().BoolVar(&forGit, "git", false, "let git sign in as you at this server")
 	return c
 }
 
@@ -83,7 +88,7 @@ func (s *shell) login(c *cobra.Command, base, name, password string) error {
 		ID        string    `json:"id"`
 		User      string    `json:"user"`
 		Secret    string    `json:"secret"`
-		ExpiresAt time.Time `json:"expires_at"`
+		ExpiresAt time.Time `json:"expiresAt"`
 	}
 	// A person at the command line decides and approves like at the page, so the token is not narrower.
 	request := map[string]any{"name": clip("command line on "+host, 100), "scopes": []string{"read", "write", "admin"}}

@@ -14,8 +14,8 @@ type token struct {
 	ID, Name, User, Secret string
 	Scopes                 []string
 	Service                bool
-	CreatedAt              time.Time `json:"created_at"`
-	ExpiresAt              time.Time `json:"expires_at"`
+	CreatedAt              time.Time `json:"createdAt"`
+	ExpiresAt              time.Time `json:"expiresAt"`
 }
 
 func (s *shell) tokenCommand() *cobra.Command {
@@ -37,7 +37,7 @@ func (s *shell) tokenCreate() *cobra.Command {
 				body["scopes"] = scopes
 			}
 			if expires > 0 {
-				body["expires_at"] = s.now().Add(expires).UTC()
+				body["expiresAt"] = s.now().Add(expires).UTC()
 			}
 			return s.act(c, func(ctx context.Context, api *client) error {
 				var raw json.RawMessage

@@ -30,8 +30,8 @@ import (
 type Secret struct {
 	Name      string    `json:"name" example:"PAYMENT_KEY"`
 	Version   int64     `json:"version" doc:"Counts how often it was set"`
-	UpdatedAt time.Time `json:"updated_at"`
-	UpdatedBy string    `json:"updated_by" doc:"Id of the person who set it last"`
+	UpdatedAt time.Time `json:"updatedAt"`
+	UpdatedBy string    `json:"updatedBy" doc:"Id of the person who set it last"`
 }
 
 // OpenKeeper opens what encrypts: a keeper by its URL (base64key://…), or the key file at a path,

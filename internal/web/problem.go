@@ -26,7 +26,7 @@ type Problem struct {
 	Detail    string        `json:"detail" doc:"What is wrong, in one sentence"`
 	Remedy    string        `json:"remedy,omitempty" doc:"What to do about it"`
 	Fields    []fault.Field `json:"fields,omitempty" doc:"Messages for single fields of the input"`
-	RequestID string        `json:"request_id" doc:"Names this request in the server's log"`
+	RequestID string        `json:"requestId" doc:"Names this request in the server's log"`
 }
 
 func (p *Problem) Error() string { return p.Detail }

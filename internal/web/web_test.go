@@ -188,7 +188,7 @@ func TestAFaultIsShownAsAProblem(t *testing.T) {
 		"type": "urn:flywheel:problem:variable.out_of_bounds", "title": "Unprocessable Entity", "status": 422.0,
 		"code": "variable.out_of_bounds", "detail": "db_version 17 is not allowed.", "remedy": "Choose 15 or 16.",
 		"fields":     []any{map[string]any{"path": "flywheel.yaml:12:5", "message": "allowed: 15, 16"}},
-		"request_id": "from-client",
+		"requestId": "from-client",
 	}
 	if fmt.Sprint(problem) != fmt.Sprint(want) {
 		t.Errorf("got  %v\nwant %v", problem, want)
@@ -208,7 +208,7 @@ func TestAnUnknownErrorIsLoggedOnceAndHidden(t *testing.T) {
 	if n := strings.Count(f.log.String(), "10.1.2.3"); n != 1 {
 		t.Errorf("logged %d times: %s", n, f.log)
 	}
-	if !strings.Contains(f.log.String(), problem["request_id"].(string)) {
+	if !strings.Contains(f.log.String(), problem["requestId"].(string)) {
 		t.Error("the log does not name the request")
 	}
 }

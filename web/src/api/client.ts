@@ -19,7 +19,7 @@ export class Problem extends Error {
     this.code = from.code;
     this.remedy = from.remedy;
     this.fields = from.fields ?? [];
-    this.requestId = from.request_id;
+    this.requestId = from.requestId;
   }
 
   /** The message for one field of the input: "name" finds the path "body.name". */
@@ -30,7 +30,7 @@ export class Problem extends Error {
 
 /** Reads the problem that an answer holds. */
 export async function read(answer: Response): Promise<Problem> {
-  const unknown = { status: answer.status, code: "unknown", detail: `The server answered ${answer.status} without a reason.`, request_id: answer.headers.get("X-Request-Id") ?? undefined };
+  const unknown = { status: answer.status, code: "unknown", detail: `The server answered ${answer.status} without a reason.`, requestId: answer.headers.get("X-Request-Id") ?? undefined };
   try {
     return new Problem({ ...unknown, ...((await answer.json()) as Partial<ProblemBody>) });
   } catch {

@@ -948,7 +948,7 @@ export interface components {
             /** @description What I may do that belongs to no team */
             may: string[] | null;
             /** @description What I may do, by team */
-            may_in_team: {
+            mayInTeam: {
                 [key: string]: string[] | null;
             };
             name: string;
@@ -999,7 +999,7 @@ export interface components {
         };
         AccountTeam: {
             /** Format: date-time */
-            created_at: string;
+            createdAt: string;
             /** @example team_d0c5ghq23akk2s3lvr9g */
             id: string;
             members: components["schemas"]["AccountMember"][] | null;
@@ -1008,13 +1008,13 @@ export interface components {
             /** @example Web shop */
             title: string;
             /** Format: date-time */
-            updated_at: string;
+            updatedAt: string;
         };
         AccountToken: {
             /** Format: date-time */
-            created_at: string;
+            createdAt: string;
             /** Format: date-time */
-            expires_at: string;
+            expiresAt: string;
             /** @example tok_d0c5ghq23akk2s3lvr9g */
             id: string;
             /**
@@ -1034,7 +1034,7 @@ export interface components {
             /** @description May manage people and teams */
             admin: boolean;
             /** Format: date-time */
-            created_at: string;
+            createdAt: string;
             /** @description Disciplines in the Center of Excellence */
             disciplines: ("security" | "operations" | "development")[] | null;
             /** @example usr_d0c5ghq23akk2s3lvr9g */
@@ -1054,7 +1054,7 @@ export interface components {
              */
             title: string;
             /** Format: date-time */
-            updated_at: string;
+            updatedAt: string;
         };
         App: {
             /** Format: date-time */
@@ -1400,7 +1400,7 @@ export interface components {
              * Format: date-time
              * @description In 90 days if left out, within a year at most
              */
-            expires_at?: string;
+            expiresAt?: string;
             /** @description What it is for */
             name: string;
             /** @description Read and write if left out */
@@ -1410,9 +1410,9 @@ export interface components {
         };
         CreateTokenOutputBody: {
             /** Format: date-time */
-            created_at: string;
+            createdAt: string;
             /** Format: date-time */
-            expires_at: string;
+            expiresAt: string;
             /** @example tok_d0c5ghq23akk2s3lvr9g */
             id: string;
             /**
@@ -1790,7 +1790,7 @@ export interface components {
             /** @description What to do about it */
             remedy?: string;
             /** @description Names this request in the server's log */
-            request_id: string;
+            requestId: string;
             /**
              * Format: int64
              * @description HTTP status
@@ -1819,9 +1819,9 @@ export interface components {
             /** @example PAYMENT_KEY */
             name: string;
             /** Format: date-time */
-            updated_at: string;
+            updatedAt: string;
             /** @description Id of the person who set it last */
-            updated_by: string;
+            updatedBy: string;
             /**
              * Format: int64
              * @description Counts how often it was set
@@ -1868,7 +1868,7 @@ export interface components {
             /** @description May manage people and teams */
             admin: boolean;
             /** Format: date-time */
-            created_at: string;
+            createdAt: string;
             /** @description Disciplines in the Center of Excellence */
             disciplines: ("security" | "operations" | "development")[] | null;
             /** @example usr_d0c5ghq23akk2s3lvr9g */
@@ -1890,7 +1890,7 @@ export interface components {
              */
             title: string;
             /** Format: date-time */
-            updated_at: string;
+            updatedAt: string;
         };
         VerifyAuditOutputBody: {
             /** @description The first entry that is not sound */

@@ -17,12 +17,12 @@ export function useMe(): Me | undefined {
  *  to hide what cannot be done; the server decides. */
 export function may(me: Me | undefined, permission: string, team?: string): boolean {
   if (!me) return false;
-  return (team === undefined ? me.may : me.may_in_team?.[team])?.includes(permission) ?? false;
+  return (team === undefined ? me.may : me.mayInTeam?.[team])?.includes(permission) ?? false;
 }
 
 /** The teams for which the person may do it. */
 export function teamsWhere(me: Me | undefined, permission: string): string[] {
-  return Object.keys(me?.may_in_team ?? {}).filter((team) => may(me, permission, team)).sort();
+  return Object.keys(me?.mayInTeam ?? {}).filter((team) => may(me, permission, team)).sort();
 }
 
 export const signIn = (name: string, password: string) => data(anonymous.POST("/api/v1/session", { body: { name, password } }));

@@ -25,7 +25,7 @@ export function Secrets({ app, environment, opened, close }: { app: string; envi
             {(items) => items.length === 0 ? <p className="dim">None is set. Set the first below.</p> : (
               <ul className="rows">
                 {items.map((secret) => (
-                  <li key={secret.name} className="line pad-y"><code>{secret.name}</code><span className="dim small push">set <Time at={secret.updated_at} /></span>
+                  <li key={secret.name} className="line pad-y"><code>{secret.name}</code><span className="dim small push">set <Time at={secret.updatedAt} /></span>
                     <ActionIcon variant="subtle" color="gray" aria-label={`Delete ${secret.name}`} loading={remove.isPending && remove.variables === secret.name} onClick={() => remove.mutate(secret.name)}><IconTrash size={15} /></ActionIcon></li>
                 ))}
               </ul>

@@ -21,7 +21,7 @@ export function forMe(item: HomeItem, me: Me | undefined): boolean {
   if (change?.state === "review") return (me?.disciplines?.length ?? 0) > 0 && !change.authors?.includes(me?.id ?? "");
   if (change?.state === "held") return may(me, "release_hold", change.team ?? "");
   if (change?.state === "ready") return may(me, "merge", change.team ?? "");
-  if (deployment) return Object.values(me?.may_in_team ?? {}).some((list) => list?.includes("release_hold"));
+  if (deployment) return Object.values(me?.mayInTeam ?? {}).some((list) => list?.includes("release_hold"));
   return false;
 }
 
@@ -47,9 +47,9 @@ export default function Home() {
                 </Card>
               </div>
               <div className="stack loose">
-                <Card title={mine.length > 0 ? "Waiting for others" : "Waiting for a decision"} count={others.length} flush>
+                {(others.length > 0 || mine.length === 0) && <Card title={mine.length > 0 ? "Waiting for others" : "Waiting for a decision"} count={others.length} flush>
                   {others.length === 0 ? <Empty title="Nothing waits">What needs an approval, a merge or an operator shows here.</Empty> : <Items items={others} label="Waiting" />}
-                </Card>
+                </Card>}
                 {!fresh && (
                   <Card title="Last deployments" flush aside={<Link to="/deployments" className="link small">All</Link>}>
                     <Ask query={recent}>
