@@ -46,6 +46,7 @@ type Deployment struct {
 	fence    int64
 	released string // digest of the plan an operator released
 	cancel   bool
+	attempt  int // of the infrastructure run; more than 0 after its engine was killed
 }
 
 // Kind of run.

@@ -93,7 +93,7 @@ func (r *Runs) run(ctx context.Context, d Deployment, log io.Writer) (tofu.Run, 
 		return tofu.Run{}, v, err
 	}
 	return tofu.Run{
-		ID: d.workflow(), Dir: filepath.Join(r.Dir, d.workflow()), Instance: d.Instance, Workspace: workspace, Fence: d.fence,
+		ID: d.engineRun(), Dir: filepath.Join(r.Dir, d.engineRun()), Instance: d.Instance, Workspace: workspace, Fence: d.fence,
 		Destroy: d.Kind == Destroy, Variables: variables(v, target), Log: log,
 	}, v, nil
 }
@@ -276,8 +276,10 @@ func (r *Runs) apply(ctx context.Context, d Deployment) outcome {
 // interrupt asks the engine of a running deployment to stop in an orderly way: what it has finished
 // stays finished. A deployment that has no engine running stops before its next step.
 func (r *Runs) interrupt(d Deployment, log *slog.Logger) {
-	if err := r.Engine.Cancel(tofu.Run{ID: d.workflow(), Dir: filepath.Join(r.Dir, d.workflow())}); err != nil {
-		log.Warn("the engine could not be interrupted", "deployment", d.ID, "error", err)
+	for d.attempt = range attempts + 1 {
+		if err := r.Engine.Cancel(tofu.Run{ID: d.engineRun(), Dir: filepath.Join(r.Dir, d.engineRun())}); err != nil {
+			log.Warn("the engine could not be interrupted", "deployment", d.ID, "error", err)
+		}
 	}
 }
 

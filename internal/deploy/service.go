@@ -100,6 +100,14 @@ func (d Deployment) workflow() string {
 	return d.ID + "." + strings.TrimPrefix(d.released, "sha256:")[:12]
 }
 
+// engineRun returns the id of the infrastructure run: the workflow's, and a new one for each attempt.
+func (d Deployment) engineRun() string {
+	if d.attempt == 0 {
+		return d.workflow()
+	}
+	return fmt.Sprintf("%s.%d", d.workflow(), d.attempt)
+}
+
 // Rollout hands over what a merged change brings, environment by environment in their order, and
 // admits the first. It is part of the transaction that marks the change merged.
 func (s *Service) Rollout(tx *db.Tx, c change.Change, targets []change.Target) error {
@@ -375,6 +383,11 @@ func (s *Service) Cancel(ctx context.Context, id string) (d Deployment, err erro
 			d.State, d.Reason, d.FinishedAt = Cancelled, "cancelled by "+account.From(ctx).Name+" before it started", &now
 			if err := s.endLeg(tx, d, "failed"); err != nil {
 				return err
+			}
+			if d.Change != "" && d.Trigger == ByChange {
+				if err := change.MarkStuck(tx, d.Change, fmt.Sprintf("Its deployment %s in %s was %s.", d.ID, d.Environment, d.Reason)); err != nil {
+					return err
+				}
 			}
 		case Running:
 			d.cancel, d.Reason = true, "cancelling, as "+account.From(ctx).Name+" asked"

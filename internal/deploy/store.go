@@ -81,9 +81,11 @@ func announce(tx *db.Tx, d Deployment, step string) error {
 	}})
 }
 
-// waiting returns the deployments of an instance that wait for their turn, in order.
+// waiting returns the deployments of an instance that wait for their turn, in order. A rollback comes
+// before what waits: after it, it would take back more than it was asked to.
 func waiting(tx *db.Tx, instance string, limit int) ([]Deployment, error) {
-	return db.Collect(tx, scan, `select `+columns+` from deployment where instance = $1 and state = 'waiting' order by number limit $2`, instance, limit)
+	return db.Collect(tx, scan, `select `+columns+` from deployment where instance = $1 and state = 'waiting'
+		order by case when trigger_kind = 'rollback' then 0 else 1 end, number limit $2`, instance, limit)
 }
 
 func nextNumber(tx *db.Tx, instance string) (n int64, err error) {
@@ -109,16 +111,12 @@ func inState(tx *db.Tx, s State) ([]Deployment, error) {
 	return db.Collect(tx, scan, `select `+columns+` from deployment where state = $1 order by created_at`, s)
 }
 
-// setStep writes how a step stands.
-func setStep(tx *db.Tx, d Deployment, s Step) error {
-	var finished any
-	if s.State != "running" {
-		finished = tx.Now()
-	}
-	_, err := tx.Exec(`insert into deployment_step (deployment, position, name, state, detail, started_at, finished_at) values ($1,$2,$3,$4,$5,$6,$7)
-		on conflict (deployment, position) do update set name = excluded.name, state = excluded.state, detail = excluded.detail, finished_at = excluded.finished_at`,
-		d.ID, s.Position, s.Name, s.State, s.Detail, tx.Now(), finished)
-	return err
+// beginStep writes that a step runs. It reports false for one that a dead process has begun already.
+func beginStep(tx *db.Tx, d Deployment, position int, name string) (bool, error) {
+	n, err := tx.Exec(`insert into deployment_step (deployment, position, name, state, detail, started_at) values ($1,$2,$3,'running','',$4)
+		on conflict (deployment, position) do update set name = excluded.name, state = 'running', started_at = excluded.started_at, finished_at = null
+		where deployment_step.state <> 'running'`, d.ID, position, name, tx.Now())
+	return n > 0, err
 }
 
 // Steps returns the steps of a deployment in their order.

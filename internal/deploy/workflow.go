@@ -2,7 +2,6 @@ package deploy
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -54,11 +53,18 @@ func (s *Service) run(flow durable.Flow, workflow string) (string, error) {
 		return "", err
 	}
 
-	out := outcome{}
+	out, position := outcome{}, 0
 	steps := s.plan(d)
-	for i, step := range steps {
-		if out, err = s.step(flow, d, i, step, out.Detail); err != nil {
-			return "", err
+	for i := 0; i < len(steps); i++ {
+		if out, err = s.step(flow, d, position, steps[i], out.Detail); err != nil {
+			return "lost", lost(err)
+		}
+		position++
+		if out.again() && d.attempt < attempts {
+			// The engine was killed, and nothing exists that nobody recorded: a new plan sees what is there.
+			d.attempt++
+			i = -1
+			continue
 		}
 		if !out.ok() {
 			break
@@ -70,8 +76,15 @@ func (s *Service) run(flow durable.Flow, workflow string) (string, error) {
 	if !out.ok() {
 		return "failed", s.fail(flow, d, out)
 	}
-	return "succeeded", s.record(flow, d, out, len(steps))
+	return "succeeded", s.record(flow, d, out)
 }
+
+// attempts bounds how often an infrastructure run is planned again after its engine was killed.
+const attempts = 3
+
+// again reports whether the step ended without a word, but without leaving anything unknown behind
+// (rule of change 11).
+func (o outcome) again() bool { return o.Interrupted && len(o.Addresses) == 0 }
 
 // step is one named effect of a deployment.
 type step struct {
@@ -102,7 +115,7 @@ func (s *Service) step(flow durable.Flow, d Deployment, position int, st step, b
 		if err != nil {
 			return outcome{}, err
 		}
-		if cancelled {
+		if cancelled && st.name != "verify" { // what was rolled out by then stays, and is looked at
 			return outcome{Failed: "It was cancelled before the step " + st.name + ".", Code: "deployment.cancelled"}, nil
 		}
 		return st.do(ctx, d), nil
@@ -128,10 +141,11 @@ func (s *Service) intend(ctx context.Context, d Deployment, position int, name, 
 				return err
 			}
 		}
-		if cancelled {
+		if cancelled && name != "verify" {
 			return nil
 		}
-		if err := setStep(tx, d, Step{Position: position, Name: name, State: "running"}); err != nil {
+		begun, err := beginStep(tx, d, position, name)
+		if err != nil || !begun {
 			return err
 		}
 		return announce(tx, d, name)
@@ -154,7 +168,7 @@ func closeRunning(tx *db.Tx, d Deployment, state, detail string) error {
 
 // record writes that the instance is in its desired state, admits the next deployment of the instance,
 // and lets the change go on to its next environment. All in one transaction.
-func (s *Service) record(flow durable.Flow, d Deployment, out outcome, steps int) error {
+func (s *Service) record(flow durable.Flow, d Deployment, out outcome) error {
 	_, err := durable.Transaction(s.Durable, flow, "record", func(tx *db.Tx) (string, error) {
 		now, err := Find(tx, d.ID)
 		if err != nil {
@@ -183,7 +197,14 @@ func (s *Service) record(flow durable.Flow, d Deployment, out outcome, steps int
 			instance.Reason = "rolled back by " + d.ID
 		}
 		if d.Trigger == ByChange && instance.PinnedBy != "" {
-			instance.PinnedBy = "" // only what mends it gets here
+			// One that was running when somebody rolled back does not lift the pin; what mends it does.
+			mends, err := change.Mends(tx, d.Change, instance.PinnedBy)
+			if err != nil {
+				return "", err
+			}
+			if mends {
+				instance.PinnedBy = ""
+			}
 		}
 		if err := save(tx, now); err != nil {
 			return "", err
@@ -256,7 +277,7 @@ func (s *Service) fail(flow durable.Flow, d Deployment, out outcome) error {
 		if out.Probes != nil {
 			now.Evidence = out.Probes
 		}
-		if out.Code == "deployment.cancelled" {
+		if out.Code == "deployment.cancelled" || out.Code == "engine.cancelled" {
 			now.State = Cancelled
 		}
 		if out.Interrupted {
@@ -322,7 +343,8 @@ func effects(tx *db.Tx, d Deployment) (bool, error) {
 
 // lost turns "a newer deployment owns the instance" into a quiet end: that one tells the story.
 func lost(err error) error {
-	if errors.Is(err, errLost) || fault.Is(err, "deployment.fenced") {
+	// An error that a workflow remembers across a restart is only its text.
+	if err != nil && strings.Contains(err.Error(), errLost.Message) {
 		return nil
 	}
 	return err
