@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -293,7 +294,11 @@ func changeFacts(v changePage) []fact {
 		}
 	}
 	for _, k := range v.Checks {
-		facts = append(facts, fact{"check " + k.Name, strings.TrimSpace(fmt.Sprintf("%s %s %s %s", k.Name, k.State, ended(k.StartedAt, k.FinishedAt), k.Summary))})
+		words := []string{k.Name, k.State, ended(k.StartedAt, k.FinishedAt), k.Summary}
+		if k.State == k.Summary {
+			words = words[:3]
+		}
+		facts = append(facts, fact{"check " + k.Name, strings.Join(slices.DeleteFunc(words, func(w string) bool { return w == "" }), " ")})
 	}
 	state := fact{"state", strings.TrimSuffix(fmt.Sprintf("%s is %s: %s", ch.ID, strings.ReplaceAll(ch.State, "_", " "), ch.Why), ": ")}
 	after := []fact{}
