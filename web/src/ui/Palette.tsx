@@ -23,9 +23,10 @@ interface Entry {
 
 export default function Palette({ opened, close, help }: { opened: boolean; close: () => void; help: () => void }) {
   return (
-    <Modal opened={opened} onClose={close} withCloseButton={false} padding={0} size={620} yOffset="12vh" aria-label="Find" trapFocus>
-      {opened && <Finder close={close} help={help} />}
-    </Modal>
+    <Modal.Root opened={opened} onClose={close} padding={0} size={620} yOffset="12vh" transitionProps={{ duration: 80 }}>
+      <Modal.Overlay backgroundOpacity={0.4} />
+      <Modal.Content aria-label="Find"><Modal.Body>{opened && <Finder close={close} help={help} />}</Modal.Body></Modal.Content>
+    </Modal.Root>
   );
 }
 

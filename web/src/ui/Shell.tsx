@@ -88,22 +88,22 @@ export function Shell() {
     <>
       <a className="skip" href="#main">Skip to the page</a>
       <div className="frame">
-        <header className="side">
+        <nav className="side" aria-label="Main">
           <Link to="/" className="brand"><Mark />Flywheel</Link>
           <button type="button" className="find" onClick={find}>
             <IconSearch size={14} aria-hidden />
             Find
             <span className="push"><kbd>Ctrl</kbd> <kbd>K</kbd></span>
           </button>
-          <nav aria-label="Main">{navigation}</nav>
+          {navigation}
           {foot}
-        </header>
-        <header className="topbar">
+        </nav>
+        <nav className="topbar" aria-label="Top">
           <ActionIcon variant="subtle" color="gray" size="lg" aria-label="Menu" onClick={openMenu}><IconMenu2 size={18} /></ActionIcon>
           <Link to="/" className="line"><Mark />Flywheel</Link>
           <span className="push"><Live connection={connection} quiet /></span>
           <ActionIcon variant="subtle" color="gray" size="lg" aria-label="Find" onClick={find}><IconSearch size={18} /></ActionIcon>
-        </header>
+        </nav>
         <main className="main" id="main" tabIndex={-1} ref={main}><Outlet /></main>
       </div>
       <Drawer opened={menu} onClose={closeMenu} title="Flywheel" size={260} closeButtonProps={{ "aria-label": "Close" }}>

@@ -19,6 +19,7 @@ const looks: Record<string, [Tone, typeof IconCheck]> = {
   ready: ["good", IconCheck], refused: ["bad", IconCircleX], failed: ["bad", IconCircleX], blocked: ["bad", IconCircleMinus],
   merging: ["busy", IconLoader2], merged: ["busy", IconGitMerge], deployed: ["good", IconCircleCheck],
   rolled_back: ["bad", IconArrowBackUp], closed: ["quiet", IconCircleMinus], rejected: ["bad", IconCircleX],
+  published: ["good", IconCircleCheck], // a pattern change that is merged; see stateOf
   // checks, deployments, steps
   running: ["busy", IconLoader2], passed: ["good", IconCircleCheck], warning: ["hold", IconAlertTriangle], succeeded: ["good", IconCircleCheck],
   cancelled: ["quiet", IconCircleMinus], superseded: ["quiet", IconCircleMinus], interrupted: ["bad", IconAlertTriangle],
@@ -30,6 +31,11 @@ const looks: Record<string, [Tone, typeof IconCheck]> = {
   retired: ["quiet", IconCircleMinus], approved: ["good", IconCircleCheck], pending: ["quiet", IconCircleDashed],
 };
 const turning = new Set(["checking", "merging", "running", "deploying", "removing"]);
+
+/** The state of a change as pages show it: for a pattern, merged is where its way ends. */
+export function stateOf(change: { kind: string; state: string }): string {
+  return change.kind === "pattern" && change.state === "merged" ? "published" : change.state;
+}
 
 export function toneOf(state: string): Tone {
   return looks[state]?.[0] ?? "quiet";

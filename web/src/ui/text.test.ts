@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { duration, match, plural, relative, sentence, short, show } from "./text";
+import { duration, match, plural, prose, relative, sentence, short, show } from "./text";
 
 const now = new Date("2026-03-01T12:00:00Z");
 const ago = (seconds: number) => new Date(now.getTime() - seconds * 1000);
@@ -31,6 +31,13 @@ it("counts in words", () => expect([plural(1, "app"), plural(0, "app"), plural(2
 it("makes a sentence of what the API begins small", () => {
   expect(sentence("every check is green")).toBe("Every check is green.");
   expect(sentence("Merge it with `flywheel change merge`.")).toBe("Merge it with `flywheel change merge`.");
+});
+
+it("leaves trailers to their places", () => {
+  expect(prose("Why it is so.\n\nStory: STY-1\nNeeds: chg_1\n")).toBe("Why it is so.");
+  expect(prose("Story: STY-1")).toBe("");
+  expect(prose("Story: is a word\n\nand more")).toBe("Story: is a word\n\nand more");
+  expect(prose(undefined)).toBe("");
 });
 
 describe("match", () => {

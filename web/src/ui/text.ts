@@ -62,6 +62,11 @@ export function sentence(text: string): string {
   return /[.!?`:]$/.test(begun) ? begun : `${begun}.`;
 }
 
+/** The words of a commit message without the trailers that the page shows in their places. */
+export function prose(body = ""): string {
+  return body.replace(/(^|\n)((Story|Needs|Fixes|Reverts|Change): .*(\n|$))+\s*$/, "").trim();
+}
+
 /** How well text answers a query, 0 for not at all: all letters in order, better at beginnings. */
 export function match(query: string, text: string): number {
   const q = query.toLowerCase().trim();

@@ -5,10 +5,10 @@ import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { lazy, Suspense, useState, type ReactNode } from "react";
 import type { Change, ChangeDetail } from "../../api/types";
-import { Ask, Card, Id, LaneTag, laneMeaning, Note, Page, Sentence, State, StateIcon, Time, toneOf, Took } from "../../ui/parts";
+import { Ask, Card, Id, LaneTag, laneMeaning, Note, Page, Sentence, State, StateIcon, stateOf, Time, toneOf, Took } from "../../ui/parts";
 import { asPlan } from "../../ui/plan";
 import { PlanSummary, PlanTree } from "../../ui/PlanTree";
-import { word } from "../../ui/text";
+import { prose, word } from "../../ui/text";
 import { Live } from "../deploy/Live";
 import { Actions, Approvals } from "./Decide";
 import { Checks } from "./Checks";
@@ -27,7 +27,7 @@ export default function ChangePage() {
       crumbs={<><Link to="/changes">Changes</Link>{change && <>/ {change.kind === "app" ? <Link to="/apps/$app" params={{ app: change.subject }}>{change.subject}</Link> : <Link to="/patterns/$pattern" params={{ pattern: change.subject }}>{change.subject}</Link>}</>}</>}
       below={change && (
         <div className="line small dim">
-          <State state={change.state} big />
+          <State state={stateOf(change)} big />
           <LaneTag lane={change.lane} big />
           <span className="line gap-4"><IconGitBranch size={14} aria-hidden /><code>{change.branch}</code></span>
           <Id id={change.id} />
@@ -50,7 +50,7 @@ function Decide({ detail }: { detail: ChangeDetail }) {
   return (
     <>
       {(change.why || change.remedy) && (
-        <Note tone={toneOf(change.state)} icon={<StateIcon state={change.state} size={16} />}>
+        <Note tone={toneOf(stateOf(change))} icon={<StateIcon state={stateOf(change)} size={16} />}>
           {change.why && <p><Sentence text={change.why} /></p>}
           {change.remedy && <p className="dim"><Sentence text={change.remedy} /></p>}
         </Note>
@@ -61,7 +61,7 @@ function Decide({ detail }: { detail: ChangeDetail }) {
             {reasons.length === 0 ? <p className="dim">{change.kind === "pattern" ? "The source of a pattern differs, so the Center of Excellence decides." : "Its lane is being found."}</p> : (
               <ul className="reasons">{reasons.map((reason, i) => <li key={i}><Sentence text={reason.text} /></li>)}</ul>
             )}
-            {change.body && <p className="body-text dim">{change.body}</p>}
+            {prose(change.body) && <p className="body-text dim">{prose(change.body)}</p>}
           </Card>
           {certification && <Effects detail={detail} />}
           {plans.length > 0 && (
@@ -188,7 +188,7 @@ function Timeline({ detail: { change, checks, certification, deployments } }: { 
     if (d.startedAt) moments.push({ at: d.startedAt, icon: d.trigger === "rollback" ? <IconArrowBackUp size={14} aria-hidden className="ink-hold" /> : <IconGitMerge size={14} aria-hidden className="ink-busy" />, text: <>{word(d.trigger === "change" ? "deploying" : d.trigger)} in {d.environment}</> });
     if (d.finishedAt) moments.push({ at: d.finishedAt, icon: <StateIcon state={d.state} size={14} />, text: <>{word(d.state)} in {d.environment}, <Took from={d.startedAt} to={d.finishedAt} /></> });
   }
-  if (!["checking", "merging"].includes(change.state)) moments.push({ at: change.updatedAt, icon: <StateIcon state={change.state} size={14} />, text: <strong>{word(change.state)}</strong> });
+  if (!["checking", "merging"].includes(change.state)) moments.push({ at: change.updatedAt, icon: <StateIcon state={stateOf(change)} size={14} />, text: <strong>{word(stateOf(change))}</strong> });
   moments.sort((a, b) => a.at.localeCompare(b.at));
   return (
     <Card title="Timeline">

@@ -1,0 +1,96 @@
+// A built Flywheel with a fresh database and its people, for browsers to use.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, relative, resolve } from "node:path";
+
+const binary = resolve(process.env.FLYWHEEL ?? new URL("../bin/flywheel", import.meta.url).pathname);
+const examples = new URL("../examples/", import.meta.url).pathname;
+export const password = "correct horse battery staple";
+
+/** Starts Flywheel on a free port. Its folder goes with it. */
+export async function start() {
+  assert.ok(existsSync(binary), `There is no ${binary}: run make build.`);
+  const folder = mkdtempSync(join(tmpdir(), "flywheel-e2e-"));
+  // serve would start the agent as a process that outlives it; here it is a child of the test, as an
+  // init system has it, so that nothing is left behind.
+  const agent = spawn(binary, ["agent", "--data", join(folder, "agent")], { stdio: "ignore" });
+  await until(() => existsSync(join(folder, "agent", "agent.sock")), "the agent to listen");
+  const server = spawn(binary, ["serve", "--data", folder, "--listen", "127.0.0.1:0"], { stdio: ["ignore", "pipe", "pipe"] });
+  let said = "";
+  const found = await new Promise((resolve, reject) => {
+    const hear = (part) => {
+      said += part;
+      const url = /ready at (http:\S+)/.exec(said)?.[1];
+      const secret = /admin with the password (\S+)/.exec(said)?.[1];
+      if (url && secret) resolve({ url, secret });
+    };
+    server.stdout.on("data", hear);
+    server.stderr.on("data", hear);
+    server.on("exit", (code) => reject(new Error(`flywheel serve ended with ${code}: ${said}`)));
+    setTimeout(() => reject(new Error(`flywheel serve was not ready in 30 s: ${said}`)), 30_000).unref();
+  });
+  return {
+    ...found,
+    log: () => said,
+    async stop() {
+      await end(server);
+      await end(agent);
+      rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 250 });
+    },
+  };
+}
+
+async function end(child) {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = new Promise((resolve) => child.once("exit", resolve));
+  child.kill("SIGTERM");
+  const timer = setTimeout(() => child.kill("SIGKILL"), 20_000);
+  await ended;
+  clearTimeout(timer);
+}
+
+async function until(condition, what) {
+  const deadline = Date.now() + 20_000;
+  while (!condition()) {
+    if (Date.now() > deadline) throw new Error(`Waited 20 s for ${what}.`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** The API as one person uses it. */
+export async function person(base, name, secret = password) {
+  let cookie = "";
+  const call = async (method, path, body) => {
+    const answer = await fetch(`${base}/api/v1${path}`, { method, headers: { "Content-Type": "application/json", Cookie: cookie }, body: body === undefined ? undefined : JSON.stringify(body) });
+    cookie = answer.headers.get("set-cookie")?.split(";")[0] ?? cookie;
+    const text = await answer.text();
+    if (!answer.ok) throw Object.assign(new Error(`${method} ${path}: ${text}`), { status: answer.status });
+    return text ? JSON.parse(text) : undefined;
+  };
+  await call("POST", "/session", { name, password: secret });
+  return { get: (path) => call("GET", path), post: (path, body) => call("POST", path, body), put: (path, body) => call("PUT", path, body) };
+}
+
+/** A team with a developer who operates, one who only looks, and the Center of Excellence. */
+export async function populate(admin) {
+  await admin.post("/teams", { name: "shop", title: "Web shop" });
+  const people = [["dana", "Dana Developer"], ["vera", "Vera Viewer"], ["sam", "Sam Security", "security"], ["olga", "Olga Operations", "operations"], ["devi", "Devi Development", "development"]];
+  for (const [name, title, discipline] of people) await admin.post("/users", { name, title, password, ...(discipline ? { disciplines: [discipline] } : {}) });
+  await admin.put("/teams/shop/members/dana", { role: "operator" });
+  await admin.put("/teams/shop/members/vera", { role: "viewer" });
+  await admin.post("/environments", { name: "staging", class: "staging" });
+  await admin.post("/environments", { name: "prod", class: "production", after: "staging" });
+}
+
+/** Adds the example pattern to the catalogue and returns the change that is to be certified. */
+export async function addPattern(admin) {
+  const root = join(examples, "patterns/web-service");
+  const files = Object.fromEntries(walk(root).map((path) => [relative(root, path).replace(/\.skeleton$/, ""), readFileSync(path, "utf8")]));
+  return (await admin.post("/patterns", { name: "web-service", title: "Web service", files })).change;
+}
+
+function walk(folder) {
+  return readdirSync(folder).flatMap((name) => (statSync(join(folder, name)).isDirectory() ? walk(join(folder, name)) : [join(folder, name)]));
+}
