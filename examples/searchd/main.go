@@ -38,7 +38,7 @@ type Store struct {
 	City string  `json:"city"`
 	Lat  float64 `json:"lat"`
 	Lon  float64 `json:"lon"`
-	Km   float64 `json:"km,omitempty"`
+	Km   float64 `json:"km"` // from the place that was asked about
 }
 
 type finder struct {
@@ -65,20 +65,28 @@ func newFinder() (*finder, error) {
 	return f, f.add(stores)
 }
 
+var errNowhere = errors.New("a store has no id or no place on earth")
+
+// add adds or replaces all of the stores, or none.
 func (f *finder) add(stores []Store) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	batch := f.index.NewBatch()
 	for _, s := range stores {
 		if s.ID == "" || math.Abs(s.Lat) > 90 || math.Abs(s.Lon) > 180 {
-			return fmt.Errorf("store %q has no id or no place on earth", s.Name)
+			return errNowhere
 		}
 		if err := batch.Index(s.ID, map[string]any{"location": map[string]any{"lat": s.Lat, "lon": s.Lon}}); err != nil {
 			return err
 		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.index.Batch(batch); err != nil {
+		return err
+	}
+	for _, s := range stores {
 		f.stores[s.ID] = s
 	}
-	return f.index.Batch(batch)
+	return nil
 }
 
 // near returns up to limit stores within km of the place, the nearest first.
@@ -123,31 +131,45 @@ func (f *finder) routes() http.Handler {
 		limit, err4 := strconv.Atoi(cmp.Or(r.FormValue("limit"), "5"))
 		// Written so that NaN, which is no number of degrees, is refused too.
 		if errors.Join(err1, err2, err3, err4) != nil || !(math.Abs(lat) <= 90 && math.Abs(lon) <= 180 && km > 0 && km <= 20000) || limit < 1 || limit > 100 {
-			http.Error(w, `{"error":"Say lat (-90 to 90), lon (-180 to 180), and if you like km and limit (1 to 100)."}`, http.StatusBadRequest)
+			refuse(w, 400, "Say lat (-90 to 90), lon (-180 to 180), and if you like km (up to 20000) and limit (1 to 100).")
 			return
 		}
 		found, err := f.near(lat, lon, km, limit)
 		if err != nil {
 			log.Print(err)
-			http.Error(w, `{"error":"The search failed."}`, http.StatusInternalServerError)
+			refuse(w, 500, "The search failed.")
 			return
 		}
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(found) // the reader may be gone
+		answer(w, 200, found)
 	})
 	mux.HandleFunc("POST /index", func(w http.ResponseWriter, r *http.Request) {
 		var stores []Store
 		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 8<<20)).Decode(&stores); err != nil {
-			http.Error(w, `{"error":"Send a JSON list of stores."}`, http.StatusBadRequest)
+			refuse(w, 400, "Send a JSON list of stores.")
 			return
 		}
-		if err := f.add(stores); err != nil {
-			http.Error(w, `{"error":"A store has no id or no place on earth."}`, http.StatusBadRequest)
+		switch err := f.add(stores); {
+		case errors.Is(err, errNowhere):
+			refuse(w, 400, "A store has no id or no place on earth.")
+			return
+		case err != nil:
+			log.Print(err)
+			refuse(w, 500, "The stores could not be indexed.")
 			return
 		}
 		w.WriteHeader(http.StatusNoContent)
 	})
 	return mux
+}
+
+func answer(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v) // the reader may be gone
+}
+
+func refuse(w http.ResponseWriter, status int, sentence string) {
+	answer(w, status, map[string]string{"error": sentence})
 }
 
 func main() {
@@ -158,13 +180,17 @@ func main() {
 	server := &http.Server{Addr: "127.0.0.1:" + os.Getenv("PORT"), Handler: f.routes(), ReadHeaderTimeout: 5 * time.Second}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	finished := make(chan error)
 	go func() {
 		<-ctx.Done()
-		finish, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		patience, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		_ = server.Shutdown(finish) // what lasts longer is cut off
+		finished <- server.Shutdown(patience)
 	}()
 	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+		log.Fatal(err)
+	}
+	if err := <-finished; err != nil { // ListenAndServe returns before the last requests have ended
 		log.Fatal(err)
 	}
 }

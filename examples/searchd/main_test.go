@@ -35,9 +35,44 @@ func TestNonsenseIsRefusedWithASentence(t *testing.T) {
 			t.Errorf("%s answers %d", path, w.Code)
 		}
 	}
-	w := httptest.NewRecorder()
-	f.routes().ServeHTTP(w, httptest.NewRequest("POST", "/index", strings.NewReader(`[{"name":"nowhere"}]`)))
-	if w.Code != 400 {
-		t.Errorf("a store without a place was taken: %d", w.Code)
+	for _, body := range []string{`[{"name":"nowhere"}]`, `[{"id":"x","lat":91}]`, `{`, ``} {
+		w := httptest.NewRecorder()
+		f.routes().ServeHTTP(w, httptest.NewRequest("POST", "/index", strings.NewReader(body)))
+		if w.Code != 400 {
+			t.Errorf("%s: %d", body, w.Code)
+		}
+	}
+}
+
+func TestAStoreIsFoundWhereItMovedTo(t *testing.T) {
+	f, err := newFinder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, place := range []string{`"lat":-17.7,"lon":179.9`, `"lat":64.1,"lon":-21.9`} {
+		w := httptest.NewRecorder()
+		f.routes().ServeHTTP(w, httptest.NewRequest("POST", "/index", strings.NewReader(`[{"id":"new","name":"New",`+place+`}]`)))
+		if w.Code != 204 {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+	}
+	if found, err := f.near(64, -22, 100, 5); err != nil || len(found) != 1 || found[0].ID != "new" || found[0].Km > 20 {
+		t.Errorf("near Reykjavik are %v, %v", found, err)
+	}
+	if found, err := f.near(-17.7, 179.9, 1000, 5); err != nil || len(found) != 0 {
+		t.Errorf("it is still where it was: %v, %v", found, err)
+	}
+}
+
+func TestOnlyStoresInsideTheCircleAreFound(t *testing.T) {
+	f, err := newFinder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found, err := f.near(52.52, 13.405, 300, 100); err != nil || len(found) < 2 || found[0].Km > 0.1 || found[len(found)-1].Km > 300 {
+		t.Errorf("within 300 km of Berlin are %v, %v", found, err)
+	}
+	if found, err := f.near(-60, -120, 500, 100); err != nil || len(found) != 0 {
+		t.Errorf("in the South Pacific are %v, %v", found, err)
 	}
 }

@@ -1,6 +1,4 @@
 package main
 
-const version = "1"
-
 // total returns the price of n pieces in cents. There is no discount yet.
 func total(p Product, n int) int { return p.Cents * n }

@@ -1,5 +1,8 @@
 // Storefront is the shop of a maker of consumer goods: products, a cart, checkout, content pages and
-// stores. It keeps everything in memory; the point is to have something real to change and to watch.
+// stores. Programs get JSON, browsers get pages, from the same addresses.
+//
+// It listens on 127.0.0.1:$PORT and keeps carts and orders in the folder $DATA_DIR, which all of its
+// processes share and which outlives every release of it.
 package main
 
 import (
@@ -10,21 +13,34 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 )
 
 func main() {
-	server := &http.Server{Addr: "127.0.0.1:" + os.Getenv("PORT"), Handler: newShop().routes(), ReadHeaderTimeout: 5 * time.Second}
+	dir := os.Getenv("DATA_DIR")
+	if dir == "" {
+		dir = "data"
+	}
+	shop, err := open(dir)
+	if err != nil {
+		log.Fatal(err)
+	}
+	server := &http.Server{Addr: "127.0.0.1:" + os.Getenv("PORT"), Handler: shop.routes(), ReadHeaderTimeout: 5 * time.Second}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	finished := make(chan error)
 	go func() {
 		<-ctx.Done()
-		finish, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		patience, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		_ = server.Shutdown(finish) // requests that last longer are cut off by the platform anyway
+		finished <- server.Shutdown(patience)
 	}()
 	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+		log.Fatal(err)
+	}
+	if err := <-finished; err != nil { // ListenAndServe returns before the last requests have ended
 		log.Fatal(err)
 	}
 }
@@ -37,4 +53,16 @@ func answer(w http.ResponseWriter, status int, v any) {
 
 func refuse(w http.ResponseWriter, status int, sentence string) {
 	answer(w, status, map[string]string{"error": sentence})
+}
+
+// broken answers when it is the shop's fault. What happened is for the log.
+func broken(w http.ResponseWriter, err error) {
+	log.Print(err)
+	refuse(w, http.StatusInternalServerError, "Something broke here. Please try again.")
+}
+
+// inBrowser reports whether the answer should be a page.
+func inBrowser(w http.ResponseWriter, r *http.Request) bool {
+	w.Header().Add("Vary", "Accept")
+	return strings.Contains(r.Header.Get("Accept"), "text/html")
 }

@@ -1,52 +1,74 @@
 package main
 
 import (
+	"bytes"
+	"crypto/rand"
+	"embed"
+	"fmt"
 	"html/template"
 	"net/http"
+	"strings"
 )
 
-var contents = map[string]string{
-	"about":    "We make things for the house that last, and we mend them when they do not.",
-	"shipping": "Everything leaves our house within a day, in paper.",
-	"imprint":  "The shop of the Flywheel demo.",
-}
+//go:embed *.html
+var files embed.FS
 
-var layout = template.Must(template.New("page").Funcs(template.FuncMap{"money": money, "title": title}).Parse(`<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
-<title>{{.Title}} · Storefront</title>
-<style>
-:root{color-scheme:light dark;--ink:#1d2a24;--paper:#faf9f5;--line:#ddd9cd;--accent:#2f6f4f}
-@media(prefers-color-scheme:dark){:root{--ink:#ecebe4;--paper:#161a18;--line:#2e3632;--accent:#7cc29f}}
-body{margin:0 auto;max-width:62rem;padding:2rem 1.25rem;font:1rem/1.6 system-ui,sans-serif;color:var(--ink);background:var(--paper)}
-header{display:flex;gap:1.5rem;align-items:baseline;border-bottom:1px solid var(--line);padding-bottom:1rem}
-header b{font:600 1.4rem/1 Georgia,serif;margin-right:auto}a{color:var(--accent)}
-ul{list-style:none;padding:0;display:grid;gap:1rem;grid-template-columns:repeat(auto-fill,minmax(16rem,1fr))}
-li{border:1px solid var(--line);border-radius:.6rem;padding:1.1rem 1.2rem}h2{margin:0;font:600 1.1rem/1.3 Georgia,serif}
-li p{margin:.4rem 0 .8rem}strong{font-variant-numeric:tabular-nums}
-</style>
-<header><b>Storefront</b><a href="/">Products</a><a href="/pages/about">About</a><a href="/pages/shipping">Shipping</a></header>
-<main><h1>{{.Title}}</h1>{{if .Text}}<p>{{.Text}}</p>{{end}}
-{{if .Products}}<ul>{{range .Products}}<li><h2>{{.Name}}</h2><p>{{.About}}</p><strong>{{money .Cents}}</strong></li>{{end}}</ul>{{end}}</main></html>`))
+var pages = template.Must(template.New("").Funcs(template.FuncMap{
+	"money": func(cents int) string { return fmt.Sprintf("€ %d.%02d", cents/100, cents%100) },
+	"name":  func(id string) string { p, _ := find(id); return p.Name },
+}).ParseFS(files, "*.html"))
 
-type view struct {
-	Title, Text string
-	Products    []Product
+var contents = map[string][2]string{
+	"about":    {"About us", "We make things for the house that last, and we mend them when they do not."},
+	"shipping": {"Shipping", "Everything leaves our house within a day, wrapped in paper."},
+	"imprint":  {"Imprint", "A shop that does not exist: it is the example of Flywheel."},
 }
 
 func home(w http.ResponseWriter, r *http.Request) {
-	show(w, view{Title: "Things that last", Products: products})
+	show(w, r, 200, "home", "Things that last", products)
 }
 
 func page(w http.ResponseWriter, r *http.Request) {
-	text, ok := contents[r.PathValue("name")]
+	c, ok := contents[r.PathValue("name")]
 	if !ok {
-		http.NotFound(w, r)
+		missing(w, r)
 		return
 	}
-	show(w, view{Title: title(r.PathValue("name")), Text: text})
+	show(w, r, 200, "text", c[0], c[1])
 }
 
-func show(w http.ResponseWriter, v view) {
+func missing(w http.ResponseWriter, r *http.Request) {
+	show(w, r, 404, "text", "Not here", "There is nothing at this address.")
+}
+
+// show writes the page with this name. A template that breaks must not leave half a page behind.
+func show(w http.ResponseWriter, r *http.Request, status int, name, title string, data any) {
+	view := struct {
+		Title, Cart string
+		Data        any
+		Body        template.HTML
+	}{Title: title, Cart: cartOf(w, r), Data: data}
+	var body, whole bytes.Buffer
+	err := pages.ExecuteTemplate(&body, name, view)
+	if err == nil {
+		view.Body = template.HTML(body.String()) // escaped by the template that made it
+		err = pages.ExecuteTemplate(&whole, "layout", view)
+	}
+	if err != nil {
+		broken(w, err)
+		return
+	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	_ = layout.Execute(w, v) // the customer may be gone
+	w.WriteHeader(status)
+	_, _ = whole.WriteTo(w) // the customer may be gone
+}
+
+// cartOf returns the id of the visitor's cart, which a cookie keeps. It cannot be guessed.
+func cartOf(w http.ResponseWriter, r *http.Request) string {
+	if c, err := r.Cookie("cart"); err == nil && idRule.MatchString(c.Value) {
+		return c.Value
+	}
+	id := strings.ToLower(rand.Text())
+	http.SetCookie(w, &http.Cookie{Name: "cart", Value: id, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode, MaxAge: 30 * 24 * 3600})
+	return id
 }

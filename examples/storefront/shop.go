@@ -1,174 +1,159 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
-	"fmt"
-	"net/http"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
-	"sync"
-	"time"
+	"syscall"
 )
 
-// Product is something to buy. Money is in cents.
-type Product struct {
-	ID    string `json:"id"`
-	Name  string `json:"name"`
-	About string `json:"about"`
-	Cents int    `json:"cents"`
-}
-
-var products = []Product{
-	{"soap", "Olive soap", "Cold-pressed olive oil, nothing else that needs a name.", 450},
-	{"brush", "Dish brush", "Beech and bristle. The head is exchanged, the handle stays.", 890},
-	{"cloth", "Linen cloth", "Dries a glass without leaving a trace.", 1250},
-	{"candle", "Beeswax candle", "Burns for thirty hours and smells of summer.", 1690},
-	{"balm", "Hand balm", "For hands that work.", 1190},
-}
-
-func find(id string) (Product, bool) {
-	i := slices.IndexFunc(products, func(p Product) bool { return p.ID == id })
-	if i < 0 {
-		return Product{}, false
-	}
-	return products[i], true
-}
-
-// Line is a product in a cart.
+// Line is a product in a cart or in an order.
 type Line struct {
 	Product  string `json:"product"`
 	Quantity int    `json:"quantity"`
+	Cents    int    `json:"cents"` // for all of them
 }
 
-// Order is what a customer bought.
-type Order struct {
+// Cart is what a customer wants to buy.
+type Cart struct {
 	ID    string `json:"id"`
 	Lines []Line `json:"lines"`
 	Cents int    `json:"cents"`
 }
 
-type shop struct {
-	mu     sync.Mutex
-	carts  map[string][]Line
-	orders map[string]Order // by idempotency key
+// Order is what a customer bought, at the prices of that moment.
+type Order struct {
+	ID    string `json:"id"`
+	Cart  string `json:"cart"`
+	Lines []Line `json:"lines"`
+	Cents int    `json:"cents"`
 }
 
-func newShop() *shop { return &shop{carts: map[string][]Line{}, orders: map[string]Order{}} }
+var (
+	errEmpty   = errors.New("the cart is empty")
+	errOther   = errors.New("this key belongs to the order of another cart")
+	errTooMany = errors.New("nobody needs so many")
+)
 
-func (s *shop) routes() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", healthy)
-	mux.HandleFunc("GET /version", func(w http.ResponseWriter, r *http.Request) { answer(w, 200, map[string]string{"version": version}) })
-	mux.HandleFunc("GET /{$}", home)
-	mux.HandleFunc("GET /products", func(w http.ResponseWriter, r *http.Request) { answer(w, 200, products) })
-	mux.HandleFunc("GET /products/{id}", product)
-	mux.HandleFunc("GET /price", price)
-	mux.HandleFunc("GET /pages/{name}", page)
-	mux.HandleFunc("GET /stores", func(w http.ResponseWriter, r *http.Request) { answer(w, 200, stores) })
-	mux.HandleFunc("GET /reports/sales", sales)
-	mux.HandleFunc("POST /cart/{id}/items", s.add)
-	mux.HandleFunc("GET /cart/{id}", s.cart)
-	mux.HandleFunc("POST /checkout", s.checkout)
-	more(mux)
-	return mux
-}
+// shop keeps its books as files, one for each cart and order. Processes of the same release, and of the
+// one before, use them at the same time, so that whoever changes a cart holds the lock of the folder.
+type shop struct{ dir string }
 
-func product(w http.ResponseWriter, r *http.Request) {
-	p, ok := find(r.PathValue("id"))
-	if !ok {
-		refuse(w, 404, "There is no such product.")
-		return
-	}
-	answer(w, 200, p)
-}
-
-// price says what a quantity of a product costs, with every discount.
-func price(w http.ResponseWriter, r *http.Request) {
-	p, ok := find(r.FormValue("product"))
-	n, err := strconv.Atoi(r.FormValue("quantity"))
-	if !ok || err != nil || n < 1 || n > 10_000 {
-		refuse(w, 400, "Say product and a quantity from 1 to 10000.")
-		return
-	}
-	answer(w, 200, map[string]any{"product": p.ID, "quantity": n, "cents": total(p, n)})
-}
-
-func (s *shop) add(w http.ResponseWriter, r *http.Request) {
-	var line Line
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4096)).Decode(&line); err != nil || line.Quantity < 1 || line.Quantity > 10_000 {
-		refuse(w, 400, "Say product and a quantity from 1 to 10000.")
-		return
-	}
-	if _, ok := find(line.Product); !ok {
-		refuse(w, 404, "There is no such product.")
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	id := r.PathValue("id")
-	i := slices.IndexFunc(s.carts[id], func(l Line) bool { return l.Product == line.Product })
-	if i < 0 {
-		s.carts[id] = append(s.carts[id], line)
-	} else {
-		s.carts[id][i].Quantity += line.Quantity
-	}
-	answer(w, 200, s.carts[id])
-}
-
-func (s *shop) cart(w http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	answer(w, 200, append([]Line{}, s.carts[r.PathValue("id")]...))
-}
-
-// checkout turns a cart into an order, once for an idempotency key.
-func (s *shop) checkout(w http.ResponseWriter, r *http.Request) {
-	var in struct{ Cart string }
-	key := r.Header.Get("Idempotency-Key")
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4096)).Decode(&in); err != nil || key == "" {
-		refuse(w, 400, "Send the cart's id, and the header Idempotency-Key.")
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if done, again := s.orders[key]; again {
-		answer(w, 200, done)
-		return
-	}
-	lines := s.carts[in.Cart]
-	if len(lines) == 0 {
-		refuse(w, 409, "The cart is empty.")
-		return
-	}
-	order := Order{ID: fmt.Sprintf("order-%d", len(s.orders)+1), Lines: lines}
-	for _, l := range lines {
-		p, _ := find(l.Product)
-		order.Cents += total(p, l.Quantity)
-	}
-	s.orders[key] = order
-	delete(s.carts, in.Cart)
-	answer(w, 201, order)
-}
-
-// sales is slow on purpose, as reports are: it writes a line now and then for so many milliseconds.
-func sales(w http.ResponseWriter, r *http.Request) {
-	ms, err := strconv.Atoi(r.FormValue("ms"))
-	if err != nil || ms < 0 || ms > 10_000 {
-		ms = 1000
-	}
-	flush := http.NewResponseController(w)
-	for i := range 10 {
-		fmt.Fprintf(w, "%s %d\n", products[i%len(products)].ID, i)
-		_ = flush.Flush() // a proxy that buffers is fine
-		select {
-		case <-r.Context().Done():
-			return
-		case <-time.After(time.Duration(ms/10) * time.Millisecond):
+func open(dir string) (*shop, error) {
+	for _, sub := range []string{"carts", "orders"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
+			return nil, err
 		}
 	}
+	return &shop{dir}, nil
 }
 
-func money(cents int) string { return fmt.Sprintf("€ %d.%02d", cents/100, cents%100) }
+func (s *shop) locked(do func() error) error {
+	f, err := os.OpenFile(filepath.Join(s.dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close() // which unlocks
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		return err
+	}
+	return do()
+}
 
-func title(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
+// cart returns a cart at today's prices. One that nobody has put anything into is empty.
+func (s *shop) cart(id string) (Cart, error) {
+	c := Cart{ID: id, Lines: []Line{}}
+	err := s.load(filepath.Join("carts", id), &c)
+	if errors.Is(err, fs.ErrNotExist) {
+		return c, nil
+	}
+	c.Cents = 0
+	for i, l := range c.Lines {
+		p, _ := find(l.Product)
+		c.Lines[i].Cents = total(p, l.Quantity)
+		c.Cents += c.Lines[i].Cents
+	}
+	return c, err
+}
+
+func (s *shop) put(id, product string, quantity int) (c Cart, err error) {
+	return c, s.locked(func() error {
+		if c, err = s.cart(id); err != nil {
+			return err
+		}
+		i := slices.IndexFunc(c.Lines, func(l Line) bool { return l.Product == product })
+		if i < 0 {
+			i, c.Lines = len(c.Lines), append(c.Lines, Line{Product: product})
+		}
+		if c.Lines[i].Quantity += quantity; c.Lines[i].Quantity > most {
+			return errTooMany
+		}
+		if err := s.save(filepath.Join("carts", id), c, false); err != nil {
+			return err
+		}
+		c, err = s.cart(id)
+		return err
+	})
+}
+
+// order turns a cart into an order, once for a key: asked again, it returns the same order.
+func (s *shop) order(key, cart string) (o Order, again bool, err error) {
+	sum := sha256.Sum256([]byte(key))
+	id := hex.EncodeToString(sum[:12])
+	return o, again, s.locked(func() error {
+		err := s.load(filepath.Join("orders", id), &o)
+		if again = err == nil; again && o.Cart != cart {
+			return errOther
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		c, err := s.cart(cart)
+		if err != nil {
+			return err
+		}
+		if len(c.Lines) == 0 {
+			return errEmpty
+		}
+		o = Order{ID: id, Cart: cart, Lines: c.Lines, Cents: c.Cents}
+		if err := s.save(filepath.Join("orders", id), o, true); err != nil {
+			return err
+		}
+		return os.Remove(filepath.Join(s.dir, "carts", cart)) // a crash before this leaves a full cart, and the order
+	})
+}
+
+func (s *shop) load(name string, into any) error {
+	text, err := os.ReadFile(filepath.Join(s.dir, name))
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, into)
+}
+
+// save replaces a file whole, so that a reader sees the old one or the new one. A durable one is on the
+// disk when save returns; a cart is not worth the wait.
+func (s *shop) save(name string, v any, durable bool) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(s.dir, "new-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // gone already if all went well
+	_, err = f.Write(text)
+	if durable && err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), filepath.Join(s.dir, name))
+}

@@ -1,20 +1,34 @@
 package main
 
-import "net/http"
+import (
+	_ "embed"
+	"encoding/json"
+	"net/http"
+)
 
 // Store is a shop one can walk into.
 type Store struct {
+	ID   string  `json:"id"`
 	Name string  `json:"name"`
 	City string  `json:"city"`
 	Lat  float64 `json:"lat"`
 	Lon  float64 `json:"lon"`
 }
 
-var stores = []Store{
-	{"Store Mitte", "Berlin", 52.5200, 13.4050}, {"Store Altona", "Hamburg", 53.5503, 9.9350},
-	{"Store Marienplatz", "Munich", 48.1374, 11.5755}, {"Store Jordaan", "Amsterdam", 52.3747, 4.8814},
-	{"Store Marais", "Paris", 48.8590, 2.3620}, {"Store Soho", "London", 51.5136, -0.1365},
-}
+//go:embed stores.json
+var storeList []byte
 
-// more adds what later versions of the shop can do.
-func more(*http.ServeMux) {}
+var stores = func() (list []Store) {
+	if err := json.Unmarshal(storeList, &list); err != nil {
+		panic(err) // it is part of the program
+	}
+	return list
+}()
+
+func listStores(w http.ResponseWriter, r *http.Request) {
+	if inBrowser(w, r) {
+		show(w, r, 200, "stores", "Our stores", stores)
+		return
+	}
+	answer(w, 200, stores)
+}

@@ -1,7 +1,5 @@
 package main
 
-const version = "2"
-
 // total returns the price of n pieces in cents: from a dozen on, a tenth less.
 func total(p Product, n int) int {
 	cents := p.Cents * n

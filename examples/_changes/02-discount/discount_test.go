@@ -4,10 +4,9 @@ import "testing"
 
 func TestADozenIsATenthCheaper(t *testing.T) {
 	soap := Product{Cents: 450}
-	if got := total(soap, 12); got != 4860 {
-		t.Errorf("a dozen costs %d", got)
-	}
-	if got := total(soap, 11); got != 4950 {
-		t.Errorf("eleven cost %d", got)
+	for pieces, want := range map[int]int{1: 450, 11: 4950, 12: 4860, 100: 40500} {
+		if got := total(soap, pieces); got != want {
+			t.Errorf("%d pieces cost %d, not %d", pieces, got, want)
+		}
 	}
 }

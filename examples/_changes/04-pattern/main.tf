@@ -22,7 +22,7 @@ resource "flywheel_service" "app" {
   memory_mb     = var.memory_mb
   health_path   = "/healthz"
   start_seconds = 10
-  env           = { DB_VERSION = var.db_version }
+  env           = { DATA_DIR = "/data", DB_VERSION = var.db_version }
   uses          = { SEARCH_URL = flywheel_service.search.id }
   volumes       = { "/data" = flywheel_volume.data.id }
 }

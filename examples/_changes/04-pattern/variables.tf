@@ -30,4 +30,9 @@ variable "search_artifact" {
   description = "Digest of the program that searches. It comes with the pattern."
   type        = string
   default     = "sha256:@SEARCH_ARTIFACT@"
+
+  validation {
+    condition     = can(regex("^sha256:[0-9a-f]{64}$", var.search_artifact))
+    error_message = "It is a digest, as `flywheel artifact upload` prints it."
+  }
 }

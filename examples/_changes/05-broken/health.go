@@ -2,7 +2,7 @@ package main
 
 import "net/http"
 
-// healthy was "simplified": it asks for a warehouse that nobody connected.
+// healthy asks the warehouse as well, which nobody connected.
 func healthy(w http.ResponseWriter, r *http.Request) {
-	http.Error(w, "the warehouse does not answer", http.StatusServiceUnavailable)
+	http.Error(w, "the warehouse does not answer", http.StatusInternalServerError)
 }

@@ -12,6 +12,6 @@ resource "flywheel_service" "app" {
   memory_mb     = var.memory_mb
   health_path   = "/healthz"
   start_seconds = 10
-  env           = { DB_VERSION = var.db_version }
+  env           = { DATA_DIR = "/data", DB_VERSION = var.db_version }
   volumes       = { "/data" = flywheel_volume.data.id }
 }

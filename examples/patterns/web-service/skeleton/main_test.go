@@ -6,10 +6,12 @@ import (
 	"testing"
 )
 
-func TestItIsHealthy(t *testing.T) {
-	w := httptest.NewRecorder()
-	routes().ServeHTTP(w, httptest.NewRequest("GET", "/healthz", nil))
-	if w.Code != http.StatusOK {
-		t.Errorf("/healthz answers %d", w.Code)
+func TestItAnswers(t *testing.T) {
+	for path, want := range map[string]int{"/healthz": http.StatusOK, "/": http.StatusOK, "/nowhere": http.StatusNotFound} {
+		w := httptest.NewRecorder()
+		routes().ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		if w.Code != want {
+			t.Errorf("%s answers %d, not %d", path, w.Code, want)
+		}
 	}
 }

@@ -13,6 +13,10 @@ run "defaults" {
     condition     = flywheel_service.app.health_path == "/healthz"
     error_message = "Every service has a health check."
   }
+  assert {
+    condition     = keys(flywheel_service.app.volumes) == tolist([flywheel_service.app.env["DATA_DIR"]])
+    error_message = "DATA_DIR is where the volume is."
+  }
 }
 
 run "team_choices_reach_the_service" {
