@@ -14,7 +14,7 @@ export function SchemaField({ name, schema, text, changed, was, error, onChange 
     label: <><code>{name}</code>{changed && <span className="ink-busy small"> changed{was ? <>, was <code>{was}</code></> : null}</span>}</>,
     description: (
       <>
-        {schema.description && <span>{schema.description}{limits && " "}</span>}
+        {schema.description && <span>{schema.description}{limits && " · "}</span>}
         {limits && <span className="bound">{limits}</span>}
       </>
     ),

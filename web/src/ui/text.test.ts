@@ -30,6 +30,7 @@ it("counts in words", () => expect([plural(1, "app"), plural(0, "app"), plural(2
 
 it("makes a sentence of what the API begins small", () => {
   expect(sentence("every check is green")).toBe("Every check is green.");
+  expect(sentence("prod.instances 2 → 3: allowed")).toBe("prod.instances 2 → 3: allowed.");
   expect(sentence("Merge it with `flywheel change merge`.")).toBe("Merge it with `flywheel change merge`.");
 });
 

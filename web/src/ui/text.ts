@@ -54,11 +54,12 @@ export function word(state: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
-/** The first letter large and a full stop at the end, for sentences that the API begins small. */
+/** The first letter large and a full stop at the end, for sentences that the API begins small. A name
+ *  at the beginning ("prod.instances", "prod:") stays as it is. */
 export function sentence(text: string): string {
   const trimmed = text.trim();
   if (!trimmed) return "";
-  const begun = trimmed.charAt(0).toUpperCase() + trimmed.slice(1);
+  const begun = /^[a-z][a-z']*( |$)/.test(trimmed) ? trimmed.charAt(0).toUpperCase() + trimmed.slice(1) : trimmed;
   return /[.!?`:]$/.test(begun) ? begun : `${begun}.`;
 }
 
