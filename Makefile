@@ -28,7 +28,7 @@ bin/searchd: $(wildcard examples/searchd/*) go.mod go.sum
 
 # Vite empties the folder, and a clone without the placeholder does not compile before its first build.
 web/dist/index.html: $(WEB) web/package.json web/node_modules/.stamp
-	cd web && npm run --silent build
+	@mkdir -p tmp; echo "building the pages"; cd web && npm run --silent build >../tmp/pages.log 2>&1 || { cat ../tmp/pages.log >&2; exit 1; }
 	touch web/dist/.placeholder $@
 
 web/node_modules/.stamp: web/package-lock.json
