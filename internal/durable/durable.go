@@ -11,6 +11,10 @@
 // its pending workflows over. The application version is a constant; a workflow whose steps change
 // gets a new name (`deploy/v2` beside `deploy/v1` until that is drained).
 //
+// A workflow that ends with an error has met something it does not know: a full disk, a database that
+// is away. It is tried again from its last finished step, later and later, until it ends without one. So
+// a workflow must return an error only for what is worth another attempt, and record everything else.
+//
 // Deliberately absent: queues (they poll, and partitions starve: the order of work is a table of its
 // owner), timers, and waiting for people. What waits for a person waits as a row.
 package durable
@@ -19,6 +23,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/dbos-inc/dbos-transact-golang/dbos"
@@ -40,14 +45,23 @@ type Engine struct {
 	source  *dbos.DataSource
 	replica string
 	log     *slog.Logger
+	busy    *activity
+	tries   map[string]try // of workflows that ended with an error; only watch uses it
 	stop    context.CancelFunc
 	done    chan struct{}
+}
+
+type try struct {
+	count int
+	next  time.Time
 }
 
 const (
 	heartbeat = 2 * time.Second
 	lease     = 10 * time.Second // five missed heartbeats
 	keep      = 24 * time.Hour   // of a finished workflow's checkpoints
+	quietness = 10 * time.Second // after this without a step, a pending workflow is not running any more
+	patience  = 5 * time.Minute  // at most between two tries
 )
 
 // New prepares the engine of the replica with this name. Register workflows, then Launch.
@@ -61,11 +75,12 @@ func New(ctx context.Context, d *db.DB, replica string, log *slog.Logger) (*Engi
 	} else {
 		config.SQLiteSystemDB = d.SQL
 	}
-	c, err := dbos.NewContext(ctx, config)
+	busy := &activity{last: map[string]time.Time{}, steps: map[string]int{}}
+	c, err := dbos.NewContext(context.WithValue(ctx, activityKey{}, busy), config)
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{db: d, ctx: c, replica: replica, log: log, done: make(chan struct{})}
+	e := &Engine{db: d, ctx: c, replica: replica, log: log, busy: busy, tries: map[string]try{}, done: make(chan struct{})}
 	// The same handle as the engine's own: a Transaction is then one commit, not two.
 	if d.Postgres() {
 		e.source, err = dbos.NewDataSource(c, d.Pool)
@@ -142,11 +157,13 @@ func Insist(flow Flow, steps func() error) error {
 
 // Step runs an effect outside the database and remembers its answer. It runs at least once.
 func Step[T any](flow Flow, name string, fn func(ctx context.Context) (T, error)) (T, error) {
+	defer working(flow)()
 	return dbos.RunAsStep(flow, fn, dbos.WithStepName(name))
 }
 
 // Transaction runs writes that commit together with the memory that they ran: exactly once.
 func Transaction[T any](e *Engine, flow Flow, name string, fn func(tx *db.Tx) (T, error)) (T, error) {
+	defer working(flow)()
 	var joined *db.Tx
 	out, err := dbos.RunAsTransaction(flow, e.source, func(ctx context.Context, q dbos.Tx) (T, error) {
 		joined = e.db.Join(ctx, q)
@@ -173,11 +190,14 @@ func (e *Engine) watch(ctx context.Context) {
 			if err == nil {
 				err = e.takeOver(ctx)
 			}
+			if err == nil {
+				err = e.again(now)
+			}
 			if err == nil && now.Sub(pruned) > 10*time.Minute {
 				pruned, err = now, e.prune()
 			}
 			if err != nil && !errors.Is(err, context.Canceled) {
-				e.log.Warn("the lease of this replica could not be renewed", "error", err)
+				e.log.Warn("workflows could not be looked after", "error", err)
 			}
 		}
 	}
@@ -191,12 +211,14 @@ func (e *Engine) beat() error {
 	})
 }
 
+// takeOver resumes what a replica left whose lease has ended. It renews that lease first, in its stead: one
+// replica takes over at a time, and if it dies as well, the next one does.
 func (e *Engine) takeOver(ctx context.Context) error {
 	var dead []string
 	err := e.db.Write(ctx, func(tx *db.Tx) error {
 		var err error
 		dead, err = db.Collect(tx, func(r db.Row) (name string, err error) { return name, r.Scan(&name) },
-			`delete from replica where seen_at < $1 and name <> $2 returning name`, tx.Now().Add(-lease), e.replica)
+			`update replica set seen_at = $3 where seen_at < $1 and name <> $2 returning name`, tx.Now().Add(-lease), e.replica, tx.Now())
 		return err
 	})
 	if err != nil || len(dead) == 0 {
@@ -213,7 +235,130 @@ func (e *Engine) takeOver(ctx context.Context) error {
 			return err
 		}
 	}
+	return e.db.Write(ctx, func(tx *db.Tx) error {
+		for _, name := range dead {
+			if _, err := tx.Exec(`delete from replica where name = $1`, name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// again gives another try to what has stopped without an end: a workflow that ended with an error, and
+// one whose end could not be written.
+func (e *Engine) again(now time.Time) error {
+	failed, err := dbos.ListWorkflows(e.ctx, dbos.WithFilterStatus(dbos.WorkflowStatusError), dbos.WithFilterLimit(100),
+		dbos.WithFilterLoadInput(false), dbos.WithFilterLoadOutput(false))
+	if err != nil {
+		return err
+	}
+	for _, w := range failed {
+		t := e.tries[w.ID]
+		if now.Before(t.next) {
+			continue
+		}
+		t.next = now.Add(min(heartbeat<<min(t.count, 10), patience))
+		t.count++
+		e.tries[w.ID] = t
+		if err := e.rewind(w.ID, t.count); err != nil {
+			return err
+		}
+	}
+	for id, t := range e.tries {
+		if now.Sub(t.next) > 2*patience {
+			delete(e.tries, id) // it went well, or another replica has it
+		}
+	}
+	pending, err := dbos.ListWorkflows(e.ctx, dbos.WithFilterExecutorIDs(e.replica), dbos.WithFilterStatus(dbos.WorkflowStatusPending),
+		dbos.WithFilterLoadInput(false), dbos.WithFilterLoadOutput(false))
+	if err != nil {
+		return err
+	}
+	ids := make([]string, len(pending))
+	for i, w := range pending {
+		ids[i] = w.ID
+	}
+	for _, id := range e.busy.quiet(ids, now) {
+		e.log.Warn("a workflow has stopped without an end and is resumed", "workflow", id)
+		if _, err := dbos.ResumeWorkflow[string](e.ctx, id); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// rewind runs a failed workflow again from the step that failed.
+func (e *Engine) rewind(id string, count int) error {
+	steps, err := dbos.GetWorkflowSteps(e.ctx, id)
+	if err != nil {
+		return err
+	}
+	from, why := len(steps), error(nil)
+	for _, step := range steps {
+		if step.Error != nil {
+			from, why = step.StepID, step.Error
+			break
+		}
+	}
+	e.log.Warn("a workflow has failed and is tried again", "workflow", id, "step", from, "try", count, "error", why)
+	if _, err := dbos.RewindWorkflow[string](e.ctx, id, dbos.WithRewindStartStep(uint(max(from, 0)))); err != nil {
+		// Another replica may have done so, or the workflow is gone.
+		e.log.Info("a workflow was not tried again", "workflow", id, "error", err)
+	}
+	return nil
+}
+
+// activity knows which workflows run in this process.
+type activity struct {
+	mu    sync.Mutex
+	last  map[string]time.Time // end of the last step, or when it was first looked for
+	steps map[string]int       // running now
+}
+
+type activityKey struct{}
+
+// working notes that a workflow runs a step, until the function it returns is called.
+func working(flow Flow) (done func()) {
+	a, known := flow.Value(activityKey{}).(*activity)
+	id, err := dbos.GetWorkflowID(flow)
+	if !known || err != nil {
+		return func() {}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.steps[id]++
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.steps[id]--; a.steps[id] == 0 {
+			delete(a.steps, id)
+		}
+		a.last[id] = time.Now()
+	}
+}
+
+// quiet returns which of the pending workflows run no step and have not for a while. It forgets all others.
+func (a *activity) quiet(pending []string, now time.Time) []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	last, found := map[string]time.Time{}, []string{}
+	for _, id := range pending {
+		since, known := a.last[id]
+		if !known {
+			since = now
+		}
+		switch {
+		case a.steps[id] > 0:
+			last[id] = now
+		case now.Sub(since) > quietness:
+			found = append(found, id)
+		default:
+			last[id] = since
+		}
+	}
+	a.last = last
+	return found
 }
 
 // prune forgets the checkpoints of workflows that finished long ago; their outcome is in the tables

@@ -2,6 +2,8 @@ package durable
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"testing"
@@ -81,6 +83,74 @@ func TestAnotherReplicaFinishesWhatADeadOneLeft(t *testing.T) {
 	second := launch(t, d, "alive", alive)
 	defer second.Stop(5 * time.Second)
 	eventually(t, func() bool { return alive.effect.Load() == 1 })
+}
+
+// troubled fails in a step, then in a transaction, before it ends well.
+type troubled struct {
+	engine              *Engine
+	first, second, last atomic.Int64
+}
+
+func (c *troubled) run(flow Flow, id string) (string, error) {
+	if _, err := Step(flow, "first", func(context.Context) (int64, error) { return c.first.Add(1), nil }); err != nil {
+		return "", err
+	}
+	if _, err := Step(flow, "second", func(context.Context) (int64, error) {
+		if n := c.second.Add(1); n > 1 {
+			return n, nil
+		}
+		return 0, errors.New("no space left on device")
+	}); err != nil {
+		return "", err
+	}
+	return Transaction(c.engine, flow, "last", func(tx *db.Tx) (string, error) {
+		if _, err := tx.Exec(`insert into replica (name, seen_at) values ($1, $2)`, fmt.Sprintf("try-%d", c.last.Add(1)), tx.Now().Add(time.Hour)); err != nil {
+			return "", err
+		}
+		if c.last.Load() == 1 {
+			return "", errors.New("database or disk is full")
+		}
+		return "done", nil
+	})
+}
+
+func TestAFailedWorkflowIsTriedAgainFromItsLastFinishedStep(t *testing.T) {
+	d := dbtest.Open(t)
+	c := &troubled{}
+	var err error
+	if c.engine, err = New(t.Context(), d, "one", slog.New(slog.NewTextHandler(t.Output(), nil))); err != nil {
+		t.Fatal(err)
+	}
+	c.engine.Register("troubled/v1", c.run)
+	if err := c.engine.Launch(); err != nil {
+		t.Fatal(err)
+	}
+	defer c.engine.Stop(5 * time.Second)
+	if err := c.engine.Start(c.run, "wf-3"); err != nil {
+		t.Fatal(err)
+	}
+	var rows []string
+	eventually(t, func() bool {
+		err := d.Read(t.Context(), func(tx *db.Tx) (err error) {
+			rows, err = db.Collect(tx, func(r db.Row) (s string, err error) { return s, r.Scan(&s) }, `select name from replica where name like 'try-%'`)
+			return err
+		})
+		return err == nil && len(rows) > 0
+	})
+	if c.first.Load() != 1 || c.second.Load() != 2 || c.last.Load() != 2 || rows[0] != "try-2" {
+		t.Errorf("the steps ran %d, %d and %d times and wrote %v", c.first.Load(), c.second.Load(), c.last.Load(), rows)
+	}
+}
+
+func TestAWorkflowThatRunsNoStepIsQuiet(t *testing.T) {
+	now := time.Now()
+	a := &activity{last: map[string]time.Time{}, steps: map[string]int{"busy": 1}}
+	if found := a.quiet([]string{"busy", "stopped"}, now); len(found) > 0 {
+		t.Errorf("%v were quiet at first sight", found)
+	}
+	if found := a.quiet([]string{"busy", "stopped", "new"}, now.Add(quietness+time.Second)); len(found) != 1 || found[0] != "stopped" {
+		t.Errorf("%v were quiet, want stopped", found)
+	}
 }
 
 func open(t *testing.T, url string) *db.DB {
