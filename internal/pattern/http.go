@@ -6,6 +6,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"flywheel.dev/flywheel/internal/account"
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/manifest"
 	"flywheel.dev/flywheel/internal/web"
@@ -170,8 +171,8 @@ func (s *Service) answerHTTP(ctx context.Context, in *patternAnswerInput) (*patt
 
 type patternValidateInput struct {
 	Body struct {
-		File    string `json:"file" example:"flywheel.yaml"`
-		Content string `json:"content"`
+		File    string `json:"file" maxLength:"200" example:"flywheel.yaml"`
+		Content string `json:"content" doc:"At most 64 KiB"`
 	}
 }
 
@@ -182,12 +183,22 @@ type patternValidateOutput struct {
 	}
 }
 
-func (s *Service) validateHTTP(_ context.Context, in *patternValidateInput) (*patternValidateOutput, error) {
+func (s *Service) validateHTTP(ctx context.Context, in *patternValidateInput) (*patternValidateOutput, error) {
+	if err := account.From(ctx).Require(account.ViewPattern, ""); err != nil {
+		return nil, err
+	}
 	out := &patternValidateOutput{}
 	out.Body.Problems = []fault.Field{}
 	err := manifest.Check(in.Body.File, []byte(in.Body.Content))
-	if out.Body.Valid = err == nil; err != nil {
-		out.Body.Problems = append(out.Body.Problems, fault.From(err).Fields...)
+	out.Body.Valid = err == nil
+	if f := fault.From(err); f != nil {
+		if f.Kind == fault.Internal {
+			return nil, err
+		}
+		out.Body.Problems = append(out.Body.Problems, f.Fields...)
+		if len(f.Fields) == 0 {
+			out.Body.Problems = append(out.Body.Problems, fault.Field{Path: in.Body.File, Message: f.Error()})
+		}
 	}
 	return out, nil
 }

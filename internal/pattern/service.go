@@ -2,6 +2,7 @@ package pattern
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -69,30 +70,21 @@ func (s *Service) Recommended(tx *db.Tx, name string) (Version, error) {
 	return Newest(name, "*", list)
 }
 
-// Propose returns the version that the content of dir would be, compared with the newest certified one.
+// Propose returns the version that the content of dir would be, compared with the newest published one.
 func (s *Service) Propose(ctx context.Context, name, dir string) (p Proposal, err error) {
-	_, itself, err := read(dir)
+	m, itself, err := read(dir)
 	if err != nil {
 		return p, err
 	}
 	if p.Digest, err = Digest(dir); err != nil {
 		return p, err
 	}
-	var old Version
-	err = s.DB.Read(ctx, func(tx *db.Tx) error {
-		list, err := versions(tx, name)
-		if err != nil {
-			return err
-		}
-		old, err = Newest(name, "*", list)
-		if fault.Is(err, "pattern.nothing_in_range") {
-			return nil
-		}
-		return err
-	})
-	if err != nil {
+	var list []Version
+	if err := s.DB.Read(ctx, func(tx *db.Tx) error { list, err = versions(tx, name); return err }); err != nil {
 		return p, err
 	}
+	old := latest(list)
+	p.Approvals = approvals(old.Manifest, m)
 	if old.Version == "" {
 		p.Version, p.Bump, p.Reasons = "1.0.0", "major", []string{"the first version"}
 		return p, nil
@@ -106,7 +98,7 @@ func (s *Service) Propose(ctx context.Context, name, dir string) (p Proposal, er
 func read(dir string) (*manifest.Pattern, Interface, error) {
 	content, err := os.ReadFile(filepath.Join(dir, "pattern.yaml"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, Interface{}, fault.New(fault.Invalid, "manifest.missing", "There is no pattern.yaml at the root of the pattern.")
+		return nil, Interface{}, fault.New(fault.Invalid, "manifest.missing", "There is no pattern.yaml at the root of the pattern.").Do("Add it; `flywheel validate` checks it.")
 	}
 	if err != nil {
 		return nil, Interface{}, err
@@ -147,8 +139,16 @@ func (s *Service) Add(ctx context.Context, name, number, dir, commit string) (v 
 
 func key(digest string) string { return "patterns/" + strings.TrimPrefix(digest, "sha256:") }
 
-// Certify makes a version certified and recommended, as the outcome of a pattern change.
+// Certify makes a version certified and recommended, as the outcome of a pattern change. A retired or
+// deprecated version does not come back this way.
 func (s *Service) Certify(tx *db.Tx, v Version, change string) error {
+	now, err := findVersion(tx, v.Pattern, v.Version)
+	if err != nil {
+		return err
+	}
+	if now.Digest != v.Digest || now.State == Deprecated || now.State == Retired {
+		return fault.New(fault.Conflict, "pattern.state", "%s %s is %s and cannot be certified by a change.", v.Pattern, v.Version, now.State)
+	}
 	if err := setState(tx, v, Certified); err != nil {
 		return err
 	}
@@ -159,6 +159,9 @@ func (s *Service) Certify(tx *db.Tx, v Version, change string) error {
 		return err
 	}
 	if err := event.Append(tx, event.Event{Type: event.Own("pattern", "certified"), Subject: v.Pattern, Data: map[string]any{"pattern": v.Pattern, "version": v.Version, "digest": v.Digest, "change": change}}); err != nil {
+		return err
+	}
+	if err := s.fulfil(tx, v, change); err != nil {
 		return err
 	}
 	return account.Audit(tx, account.Entry{Action: "pattern.certify", Subject: v.Pattern + " " + v.Version, Decision: "allowed", Reason: change})
@@ -173,7 +176,7 @@ func (s *Service) Unpack(ctx context.Context, digest string) (string, error) {
 	}
 	r, err := s.Blobs.NewReader(ctx, key(digest), nil)
 	if gcerrors.Code(err) == gcerrors.NotFound {
-		return "", fault.Missing("pattern version", digest)
+		return "", missingVersion(digest)
 	}
 	if err != nil {
 		return "", err
@@ -370,7 +373,7 @@ func (s *Service) Recommend(ctx context.Context, name, number string) (v Version
 			return err
 		}
 		if v.State != Certified {
-			return fault.New(fault.Conflict, "pattern.not_certified", "%s %s is %s; only a certified version can be recommended.", name, number, v.State)
+			return fault.New(fault.Conflict, "pattern.not_certified", "%s %s is %s; only a certified version can be recommended.", name, number, v.State).Do("Certify it first, or recommend another one.")
 		}
 		if err := recommend(tx, v); err != nil {
 			return err
@@ -404,7 +407,7 @@ func (s *Service) Ask(ctx context.Context, q Request) (Request, error) {
 		return q, err
 	}
 	if strings.TrimSpace(q.Title) == "" {
-		return q, fault.New(fault.Invalid, "request.title_missing", "A request needs a title.").At("title", "missing")
+		return q, fault.New(fault.Invalid, "request.title_missing", "A request needs a title.").Do("Say in a few words what is needed.").At("title", "missing")
 	}
 	q.ID, q.State, q.AskedBy = db.NewID("prq"), "open", actor.Name
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {
@@ -438,31 +441,51 @@ func (s *Service) Requests(ctx context.Context, state string) (list []Request, e
 	return list, err
 }
 
-// Answer moves a request: the Center of Excellence accepts, develops, finishes or declines it.
+// answers lists where a request may go. The same state again is how links are added.
+var answers = map[string][]string{
+	"open": {"accepted", "developing", "done", "declined"}, "accepted": {"accepted", "developing", "done", "declined"},
+	"developing": {"developing", "done", "declined"}, "done": {}, "declined": {},
+}
+
+// Answer moves a request: the Center of Excellence accepts, develops, finishes or declines it. A request
+// whose pattern change is published is done by that.
 func (s *Service) Answer(ctx context.Context, id, state, reason, change, story string) (q Request, err error) {
 	if err := account.From(ctx).Require(account.DecideRequest, ""); err != nil {
 		return q, err
 	}
 	if state == "declined" && strings.TrimSpace(reason) == "" {
-		return q, fault.New(fault.Invalid, "request.reason_missing", "Declining a request needs a reason.").At("reason", "missing")
+		return q, fault.New(fault.Invalid, "request.reason_missing", "Declining a request needs a reason.").Do("Say in a sentence why, for the person who asked.").At("reason", "missing")
 	}
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		if q, err = findRequest(tx, id); err != nil {
 			return err
 		}
-		if q.State == "done" || q.State == "declined" {
-			return fault.New(fault.Conflict, "request.over", "Request %s is already %s.", id, q.State)
+		switch {
+		case len(answers[q.State]) == 0:
+			return fault.New(fault.Conflict, "request.over", "Request %s is already %s.", id, q.State).Do("Open a new request.")
+		case !slices.Contains(answers[q.State], state):
+			return fault.New(fault.Conflict, "request.state", "Request %s is %s and cannot become %s.", id, q.State, state).Do("It can become %s.", strings.Join(answers[q.State], ", "))
 		}
-		q.State, q.Reason = state, reason
-		if change != "" {
-			q.Change = change
-		}
-		if story != "" {
-			q.Story = story
-		}
+		q.State, q.UpdatedAt = state, tx.Now()
+		q.Reason, q.Change, q.Story = cmp.Or(reason, q.Reason), cmp.Or(change, q.Change), cmp.Or(story, q.Story)
 		return s.saveRequest(tx, q, state)
 	})
 	return q, err
+}
+
+// fulfil marks the requests that a published change was made for as done.
+func (s *Service) fulfil(tx *db.Tx, v Version, change string) error {
+	open, err := requestsOf(tx, change)
+	if err != nil {
+		return err
+	}
+	for _, q := range open {
+		q.State, q.Reason, q.UpdatedAt = "done", "published as "+v.Pattern+" "+v.Version, tx.Now()
+		if err := s.saveRequest(tx, q, "done"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func start(title string) fs.FS {

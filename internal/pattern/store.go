@@ -32,6 +32,10 @@ func insertPattern(tx *db.Tx, p Pattern, by string) error {
 	return err
 }
 
+func missingVersion(name string) error {
+	return fault.New(fault.NotFound, "pattern_version.not_found", "There is no pattern version %q.", name)
+}
+
 const versionColumns = `id, pattern, version, digest, state, recommended, manifest, interface, readme, commit_id, change, created_at`
 
 func scanVersion(r db.Row) (v Version, err error) {
@@ -46,7 +50,7 @@ func versions(tx *db.Tx, name string) ([]Version, error) {
 func findVersion(tx *db.Tx, name, version string) (Version, error) {
 	v, err := scanVersion(tx.QueryRow(`select `+versionColumns+` from pattern_version where pattern = $1 and version = $2`, name, version))
 	if errors.Is(err, db.ErrNoRows) {
-		return v, fault.Missing("pattern version", name+" "+version)
+		return v, missingVersion(name + " " + version)
 	}
 	return v, err
 }
@@ -54,7 +58,7 @@ func findVersion(tx *db.Tx, name, version string) (Version, error) {
 func byDigest(tx *db.Tx, digest string) (Version, error) {
 	v, err := scanVersion(tx.QueryRow(`select `+versionColumns+` from pattern_version where digest = $1 order by created_at desc limit 1`, digest))
 	if errors.Is(err, db.ErrNoRows) {
-		return v, fault.Missing("pattern version", digest)
+		return v, missingVersion(digest)
 	}
 	return v, err
 }
@@ -100,13 +104,21 @@ func scanRequest(r db.Row) (q Request, err error) {
 func findRequest(tx *db.Tx, id string) (Request, error) {
 	q, err := scanRequest(tx.QueryRow(`select `+requestColumns+` from pattern_request where id = $1`, id))
 	if errors.Is(err, db.ErrNoRows) {
-		return q, fault.Missing("pattern request", id)
+		return q, fault.New(fault.NotFound, "pattern_request.not_found", "There is no pattern request %q.", id)
 	}
 	return q, err
 }
 
 func requests(tx *db.Tx, state string) ([]Request, error) {
 	return db.Collect(tx, scanRequest, `select `+requestColumns+` from pattern_request where ($1 = '' or state = $1) order by created_at desc`, state)
+}
+
+// requestsOf returns the requests that a change fulfils and that are not over.
+func requestsOf(tx *db.Tx, change string) ([]Request, error) {
+	if change == "" {
+		return nil, nil
+	}
+	return db.Collect(tx, scanRequest, `select `+requestColumns+` from pattern_request where change = $1 and state not in ('done', 'declined')`, change)
 }
 
 func saveRequest(tx *db.Tx, q Request) error {

@@ -1,0 +1,196 @@
+package pattern
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// How much of a version number a difference moves.
+const (
+	patch = iota
+	minor
+	major
+)
+
+// differences collects how two interfaces differ.
+type differences struct {
+	rank    int
+	reasons []string
+}
+
+func (d *differences) note(rank int, format string, args ...any) {
+	d.rank = max(d.rank, rank)
+	d.reasons = append(d.reasons, fmt.Sprintf(format, args...))
+}
+
+// Compare says how the new interface differs from the old one, with its reasons. Removed or newly
+// required variables, narrower bounds or types, and removed outputs break those who use the pattern:
+// major. New optional variables, wider bounds and new outputs are minor; all else is a patch.
+func Compare(old, new Interface) (bump string, reasons []string) {
+	d := &differences{}
+	before := map[string]Variable{}
+	for _, v := range old.Variables {
+		before[v.Name] = v
+	}
+	for _, v := range new.Variables {
+		o, existed := before[v.Name]
+		delete(before, v.Name)
+		switch {
+		case existed:
+			d.variable(o, v)
+		case v.Required && v.Control == "team":
+			d.note(major, "new required variable %s", v.Name)
+		case v.Required && v.Control == "coe":
+			d.note(major, "new required variable %s, a value of every environment", v.Name)
+		default:
+			d.note(minor, "new variable %s", v.Name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(before)) {
+		d.note(major, "variable %s is removed", name)
+	}
+	for _, name := range old.Outputs {
+		if !slices.Contains(new.Outputs, name) {
+			d.note(major, "output %s is removed", name)
+		}
+	}
+	for _, name := range new.Outputs {
+		if !slices.Contains(old.Outputs, name) {
+			d.note(minor, "new output %s", name)
+		}
+	}
+	if d.reasons == nil {
+		d.reasons = []string{"the interface is unchanged"}
+	}
+	return []string{"patch", "minor", "major"}[d.rank], d.reasons
+}
+
+func (d *differences) variable(old, new Variable) {
+	switch before, after := strings.ReplaceAll(words(old.Type), " ", ""), strings.ReplaceAll(words(new.Type), " ", ""); {
+	case before == after:
+	case after == "any":
+		d.note(minor, "variable %s takes any type, before it was %s", new.Name, words(old.Type))
+	default:
+		d.note(major, "variable %s changes its type from %s to %s", new.Name, words(old.Type), words(new.Type))
+	}
+	switch {
+	case !old.Required && new.Required:
+		d.note(major, "variable %s becomes required", new.Name)
+	case old.Required && !new.Required:
+		d.note(minor, "variable %s becomes optional", new.Name)
+	case !reflect.DeepEqual(old.Default, new.Default):
+		d.note(patch, "the default of variable %s changes", new.Name)
+	}
+	switch {
+	case old.Control == new.Control:
+	case old.Control == "team":
+		d.note(major, "variable %s is no longer the team's", new.Name)
+	default:
+		d.note(minor, "variable %s is now controlled by %s", new.Name, map[string]string{"team": "the team", "coe": "the Center of Excellence", "platform": "the pattern itself"}[new.Control])
+	}
+	d.bounds(old, new)
+}
+
+// bounds compares what is allowed, everywhere and in each class of environments.
+func (d *differences) bounds(old, new Variable) {
+	added := []string{}
+	for _, c := range new.Conditions {
+		if !slices.Contains(old.Conditions, c) {
+			added = append(added, c)
+		}
+	}
+	if len(added) > 0 {
+		d.note(major, "variable %s has a new validation: %s", new.Name, strings.Join(added, "; "))
+	} else if len(new.Conditions) < len(old.Conditions) {
+		d.note(minor, "variable %s has a validation less", new.Name)
+	}
+	if narrower(old.Bounds, new.Bounds) {
+		d.note(major, "the bounds of variable %s are narrower", new.Name)
+		return
+	}
+	wider := !sameBounds(old.Bounds, new.Bounds)
+	classes := map[string]bool{}
+	for class := range old.Classes {
+		classes[class] = true
+	}
+	for class := range new.Classes {
+		classes[class] = true
+	}
+	for _, class := range slices.Sorted(maps.Keys(classes)) {
+		before, after := old.bounds(class), new.bounds(class)
+		if narrower(before, after) {
+			d.note(major, "the bounds of variable %s are narrower in %s", new.Name, class)
+			wider = false
+		} else if !sameBounds(before, after) {
+			wider = true
+		}
+	}
+	if wider {
+		d.note(minor, "the bounds of variable %s are wider", new.Name)
+	}
+}
+
+func sameBounds(a, b map[string]any) bool { return !narrower(a, b) && !narrower(b, a) }
+
+// narrower reports whether new bounds exclude a value that the old ones allow, as far as their keywords
+// tell; a keyword it does not know counts as narrower when it is added or changed.
+func narrower(old, new map[string]any) bool {
+	for _, key := range slices.Sorted(maps.Keys(new)) {
+		o, had := old[key]
+		if !had {
+			if key == "const" || key == "enum" {
+				if allOf(old, new[key], key) {
+					continue
+				}
+			}
+			return true
+		}
+		a, _ := o.(float64)
+		b, _ := new[key].(float64)
+		switch key {
+		case "minimum", "exclusiveMinimum", "minLength", "minItems":
+			if b > a {
+				return true
+			}
+		case "maximum", "exclusiveMaximum", "maxLength", "maxItems":
+			if b < a {
+				return true
+			}
+		case "enum":
+			if !subset(o, new[key]) {
+				return true
+			}
+		default:
+			if !reflect.DeepEqual(o, new[key]) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// allOf reports whether a list of values replaces another one that it contains: const by enum and back.
+func allOf(old map[string]any, allowed any, key string) bool {
+	if key == "const" {
+		allowed = []any{allowed}
+	}
+	before := old["enum"]
+	if c, ok := old["const"]; ok {
+		before = []any{c}
+	}
+	return before != nil && subset(before, allowed)
+}
+
+func subset(of, in any) bool {
+	values, _ := of.([]any)
+	allowed, _ := in.([]any)
+	for _, v := range values {
+		if !slices.ContainsFunc(allowed, func(a any) bool { return reflect.DeepEqual(a, v) }) {
+			return false
+		}
+	}
+	return true
+}

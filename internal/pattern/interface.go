@@ -1,0 +1,270 @@
+package pattern
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclparse"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+
+	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/manifest"
+)
+
+// Interface is what a version asks for and gives: its variables and outputs.
+type Interface struct {
+	Variables []Variable `json:"variables"`
+	Outputs   []string   `json:"outputs"`
+}
+
+// Variable is an input of the module with its governance.
+type Variable struct {
+	Name        string                    `json:"name"`
+	Type        string                    `json:"type"`
+	Description string                    `json:"description,omitempty"`
+	Required    bool                      `json:"required"`
+	Default     any                       `json:"default,omitempty"`
+	Sensitive   bool                      `json:"sensitive,omitempty"`
+	Control     string                    `json:"control" doc:"team, coe, or platform for what Flywheel sets itself or the module keeps"`
+	Bounds      map[string]any            `json:"bounds,omitempty" doc:"JSON Schema keywords, from pattern.yaml and from the module's validations"`
+	Classes     map[string]map[string]any `json:"classes,omitempty" doc:"Other bounds for a class of environments"`
+	Conditions  []string                  `json:"conditions,omitempty" doc:"Validations of the module that are no bounds, as they are written"`
+}
+
+// bounds returns the bounds of a variable in a class of environments.
+func (v Variable) bounds(class string) map[string]any {
+	out := maps.Clone(v.Bounds)
+	if out == nil {
+		out = map[string]any{}
+	}
+	maps.Copy(out, v.Classes[class])
+	return out
+}
+
+var moduleSchema = &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{
+	{Type: "variable", LabelNames: []string{"name"}}, {Type: "output", LabelNames: []string{"name"}},
+}}
+
+var variableSchema = &hcl.BodySchema{
+	Attributes: []hcl.AttributeSchema{{Name: "type"}, {Name: "default"}, {Name: "description"}, {Name: "sensitive"}},
+	Blocks:     []hcl.BlockHeaderSchema{{Type: "validation"}},
+}
+
+var validationSchema = &hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "condition"}}}
+
+// ReadInterface reads the variables and outputs of the module in dir, with the governance of m.
+func ReadInterface(dir string, m *manifest.Pattern) (Interface, error) {
+	out := Interface{Variables: []Variable{}, Outputs: []string{}}
+	files, err := moduleFiles(dir)
+	if err != nil {
+		return out, err
+	}
+	parser := hclparse.NewParser()
+	for _, file := range files {
+		var parsed *hcl.File
+		var diags hcl.Diagnostics
+		if strings.HasSuffix(file, ".json") {
+			parsed, diags = parser.ParseJSONFile(file)
+		} else {
+			parsed, diags = parser.ParseHCLFile(file)
+		}
+		if diags.HasErrors() {
+			return out, broken(dir, diags)
+		}
+		content, _, diags := parsed.Body.PartialContent(moduleSchema)
+		if diags.HasErrors() {
+			return out, broken(dir, diags)
+		}
+		for _, block := range content.Blocks {
+			if block.Type == "output" {
+				out.Outputs = append(out.Outputs, block.Labels[0])
+				continue
+			}
+			v, diags := readVariable(block, m, parsed.Bytes)
+			if diags.HasErrors() {
+				return out, broken(dir, diags)
+			}
+			out.Variables = append(out.Variables, v)
+		}
+	}
+	slices.SortFunc(out.Variables, func(a, b Variable) int { return cmp.Compare(a.Name, b.Name) })
+	slices.Sort(out.Outputs)
+	return out, checkVariables(out, m)
+}
+
+// moduleFiles returns the files of the module. It refuses what would make the module another one than
+// its *.tf files show: overrides, and files that only one of the two engines reads.
+func moduleFiles(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	files := []string{}
+	f := fault.New(fault.Invalid, "pattern.files", "The module has files that a pattern must not have.").Do("Write it in *.tf files.")
+	for _, e := range entries {
+		name := e.Name()
+		base := strings.TrimSuffix(strings.TrimSuffix(name, ".json"), ".tf")
+		switch {
+		case e.IsDir():
+		case strings.HasSuffix(name, ".tofu") || strings.HasSuffix(name, ".tofu.json"):
+			f.At(name, "only OpenTofu reads this file, so the pattern would be another one with Terraform")
+		case !strings.HasSuffix(name, ".tf") && !strings.HasSuffix(name, ".tf.json"):
+		case base == "override" || strings.HasSuffix(base, "_override"):
+			f.At(name, "it overrides what the other files show")
+		default:
+			files = append(files, filepath.Join(dir, name))
+		}
+	}
+	switch {
+	case len(f.Fields) > 0:
+		return nil, f
+	case len(files) == 0:
+		return nil, fault.New(fault.Invalid, "pattern.no_module", "There is no *.tf file beside pattern.yaml.").Do("Put the module at the root of the pattern's repository.")
+	}
+	return files, nil
+}
+
+func broken(dir string, diags hcl.Diagnostics) error {
+	f := fault.New(fault.Invalid, "pattern.syntax", "The module cannot be read.").Do("`terraform validate` or `tofu validate` in its folder shows more.")
+	for _, d := range diags {
+		at := ""
+		if d.Subject != nil {
+			rel, err := filepath.Rel(dir, d.Subject.Filename)
+			if err != nil {
+				rel = filepath.Base(d.Subject.Filename)
+			}
+			at = fmt.Sprintf("%s:%d:%d", rel, d.Subject.Start.Line, d.Subject.Start.Column)
+		}
+		f.At(at, "%s", d.Summary)
+	}
+	return f
+}
+
+func readVariable(block *hcl.Block, m *manifest.Pattern, source []byte) (Variable, hcl.Diagnostics) {
+	v := Variable{Name: block.Labels[0], Type: "any", Required: true, Control: "platform"}
+	content, _, diags := block.Body.PartialContent(variableSchema)
+	for name, attr := range content.Attributes {
+		value, diags := attr.Expr.Value(nil)
+		switch {
+		case name == "type":
+			v.Type = strings.Trim(strings.TrimSpace(string(attr.Expr.Range().SliceBytes(source))), `"`)
+		case name == "default":
+			v.Required = false
+			if !diags.HasErrors() {
+				v.Default = plain(value)
+			}
+		case name == "description" && !diags.HasErrors() && value.Type() == cty.String && !value.IsNull():
+			v.Description = value.AsString()
+		case name == "sensitive" && !diags.HasErrors() && value.Type() == cty.Bool && !value.IsNull():
+			v.Sensitive = value.True()
+		}
+	}
+	if g, ok := m.Spec.Variables[v.Name]; ok {
+		v.Control, v.Bounds, v.Classes = g.Control, maps.Clone(g.Bounds), g.Classes
+		if v.Description == "" {
+			v.Description = g.Description
+		}
+	}
+	for _, b := range content.Blocks {
+		validation, _, _ := b.Body.PartialContent(validationSchema)
+		condition := validation.Attributes["condition"]
+		if condition == nil {
+			continue
+		}
+		expression, isNative := condition.Expr.(hclsyntax.Expression)
+		found := map[string]any(nil)
+		if isNative {
+			found = boundsOf(expression, v)
+		}
+		if found == nil || !v.tighten(found) {
+			v.Conditions = append(v.Conditions, words(string(condition.Expr.Range().SliceBytes(source))))
+		}
+	}
+	slices.Sort(v.Conditions)
+	if v.Sensitive {
+		v.Default = nil
+	}
+	return v, diags
+}
+
+// words makes differences of layout go away.
+func words(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// plain turns a literal default into what JSON has.
+func plain(v cty.Value) any {
+	if v.IsNull() || !v.IsKnown() {
+		return nil
+	}
+	switch t := v.Type(); {
+	case t == cty.String:
+		return v.AsString()
+	case t == cty.Bool:
+		return v.True()
+	case t == cty.Number:
+		f, _ := v.AsBigFloat().Float64()
+		return f
+	case t.IsTupleType() || t.IsListType() || t.IsSetType():
+		list := []any{}
+		for _, e := range v.AsValueSlice() {
+			list = append(list, plain(e))
+		}
+		return list
+	case t.IsObjectType() || t.IsMapType():
+		m := map[string]any{}
+		for k, e := range v.AsValueMap() {
+			m[k] = plain(e)
+		}
+		return m
+	}
+	return nil
+}
+
+// checkVariables refuses a pattern.yaml that does not agree with its module: variables and outputs that
+// are not there, a required variable that nobody may set, and a default that a team could not set
+// itself, which would be a way around the bounds.
+func checkVariables(i Interface, m *manifest.Pattern) error {
+	f := fault.New(fault.Invalid, "pattern.interface", "pattern.yaml and the module do not agree.").Do("Correct one of them.")
+	has := map[string]bool{}
+	for _, v := range i.Variables {
+		if has[v.Name] {
+			f.At("variable."+v.Name, "the module declares it twice")
+		}
+		has[v.Name] = true
+		if v.Required && v.Control == "platform" && v.Name != m.Spec.Artifact.Variable {
+			f.At("variable."+v.Name, "it has no default, and pattern.yaml says neither team nor coe, so nobody could set it")
+		}
+		if v.Control != "team" || v.Default == nil {
+			continue
+		}
+		for _, class := range []string{"", "development", "staging", "production"} {
+			if bad := manifest.CheckBounds(m, class, map[string]any{v.Name: v.Default}); len(bad) > 0 {
+				f.At("variable."+v.Name, "its default %s", bad[0].Message)
+				break
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.Spec.Variables)) {
+		if !has[name] {
+			f.At("spec.variables."+name, "the module has no variable %q", name)
+		}
+	}
+	if a := m.Spec.Artifact.Variable; a != "" && !has[a] {
+		f.At("spec.artifact.variable", "the module has no variable %q", a)
+	}
+	for _, given := range [][2]string{{"output", m.Spec.Release.Output}, {"url", m.Spec.Release.URL}} {
+		if given[1] != "" && !slices.Contains(i.Outputs, given[1]) {
+			f.At("spec.release."+given[0], "the module has no output %q", given[1])
+		}
+	}
+	if len(f.Fields) > 0 {
+		return f
+	}
+	return nil
+}

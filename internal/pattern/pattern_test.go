@@ -1,0 +1,371 @@
+package pattern
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/manifest"
+)
+
+// folder writes files and returns their folder.
+func folder(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func digest(t *testing.T, dir string) string {
+	t.Helper()
+	d, err := Digest(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func TestTheDigestIsOverContentAlone(t *testing.T) {
+	files := map[string]string{"main.tf": "a", "skeleton/run.sh": "b", "README.md": "c"}
+	want := digest(t, folder(t, files))
+	t.Run("the same content elsewhere has the same one", func(t *testing.T) {
+		if got := digest(t, folder(t, files)); got != want {
+			t.Errorf("%s is not %s", got, want)
+		}
+	})
+	for name, change := range map[string]func(dir string) error{
+		"other content":         func(dir string) error { return os.WriteFile(filepath.Join(dir, "main.tf"), []byte("A"), 0o644) },
+		"another name":          func(dir string) error { return os.Rename(filepath.Join(dir, "main.tf"), filepath.Join(dir, "x.tf")) },
+		"one file more":         func(dir string) error { return os.WriteFile(filepath.Join(dir, "z"), nil, 0o644) },
+		"a run bit":             func(dir string) error { return os.Chmod(filepath.Join(dir, "skeleton/run.sh"), 0o755) },
+		"content moved between": func(dir string) error { return os.WriteFile(filepath.Join(dir, "README.md"), []byte("ca"), 0o644) },
+	} {
+		t.Run(name+" has another one", func(t *testing.T) {
+			dir := folder(t, files)
+			if err := change(dir); err != nil {
+				t.Fatal(err)
+			}
+			if got := digest(t, dir); got == want {
+				t.Error("it is the same")
+			}
+		})
+	}
+	t.Run("a link is refused", func(t *testing.T) {
+		dir := folder(t, files)
+		if err := os.Symlink("/etc/passwd", filepath.Join(dir, "link")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Digest(dir); !fault.Is(err, "pattern.not_a_file") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// asked returns pattern.yaml with these variables.
+func asked(t *testing.T, variables string) *manifest.Pattern {
+	t.Helper()
+	m, err := manifest.ParsePattern("pattern.yaml", []byte("apiVersion: flywheel.dev/v1\nkind: Pattern\nmetadata: {name: web-service}\nspec:\n  variables: {"+variables+"}\n"))
+	if err != nil {
+		t.Fatal(err, fault.From(err).Fields)
+	}
+	return m
+}
+
+func TestValidationsOfTheModuleAreShownAsBounds(t *testing.T) {
+	for _, c := range []struct {
+		kind, condition string
+		want            map[string]any // nil: kept as a condition
+	}{
+		{"string", `contains(["15", "16"], var.x)`, map[string]any{"enum": []any{"15", "16"}}},
+		{"number", `contains(toset([1, 2]), var.x)`, map[string]any{"enum": []any{1.0, 2.0}}},
+		{"string", `can(regex("^[a-z]+$", var.x))`, map[string]any{"pattern": "^[a-z]+$"}},
+		{"number", `var.x >= 1 && var.x <= 10`, map[string]any{"minimum": 1.0, "maximum": 10.0}},
+		{"number", `1 < var.x && (10 > var.x)`, map[string]any{"exclusiveMinimum": 1.0, "exclusiveMaximum": 10.0}},
+		{"number", `var.x > -3`, map[string]any{"exclusiveMinimum": -3.0}},
+		{"string", `length(var.x) > 2 && length(var.x) <= 8`, map[string]any{"minLength": 3.0, "maxLength": 8.0}},
+		{"list(string)", `length(var.x) >= 1`, map[string]any{"minItems": 1.0}},
+		{"string", `var.x == "a" || var.x == "b" || var.x == "c"`, map[string]any{"enum": []any{"a", "b", "c"}}},
+		{"string", `var.x == null || can(regex("^a", var.x))`, map[string]any{"pattern": "^a"}},
+		{"string", `var.x == "only"`, map[string]any{"const": "only"}},
+		{"number", `floor(var.x) == var.x`, nil},
+		{"number", `var.x > var.y`, nil},
+		{"number", `var.x >= 1 && var.x >= 2`, nil},
+		{"string", `!contains(["root"], var.x)`, nil},
+		{"string", `contains(["a"], var.y)`, nil},
+		{"string", `contains(local.names, var.x)`, nil},
+		{"string", `can(regex(var.y, var.x))`, nil},
+		{"string", `var.x != "root"`, nil},
+		{"string", `alltrue([for c in var.x : c != ""])`, nil},
+		{"map(string)", `length(var.x) > 1`, nil},
+		{"number", `var.x > 1 || var.x < -1`, nil},
+	} {
+		t.Run(c.condition, func(t *testing.T) {
+			dir := folder(t, map[string]string{"main.tf": fmt.Sprintf("variable \"x\" {\n  type = %s\n  validation {\n    condition     = %s\n    error_message = \"No.\"\n  }\n}\n", c.kind, c.condition)})
+			i, err := ReadInterface(dir, asked(t, "x: {control: team}"))
+			if err != nil {
+				t.Fatal(err, fault.From(err).Fields)
+			}
+			x := i.Variables[0]
+			if c.want == nil && (!slices.Equal(x.Conditions, []string{c.condition}) || len(x.Bounds) > 0) || c.want != nil && (!reflect.DeepEqual(x.Bounds, c.want) || len(x.Conditions) > 0) {
+				t.Errorf("bounds %v, conditions %q", x.Bounds, x.Conditions)
+			}
+		})
+	}
+}
+
+func TestTheNarrowerOfTwoBoundsCounts(t *testing.T) {
+	dir := folder(t, map[string]string{"main.tf": `
+variable "x" {
+  type = number
+  validation {
+    condition     = var.x >= 2 && var.x <= 20
+    error_message = "No."
+  }
+}`})
+	i, err := ReadInterface(dir, asked(t, "x: {control: team, minimum: 1, maximum: 10, classes: {production: {minimum: 3}}}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := map[string]any{"minimum": 2.0, "maximum": 10.0}; !reflect.DeepEqual(i.Variables[0].Bounds, want) {
+		t.Errorf("bounds are %v", i.Variables[0].Bounds)
+	}
+	if got := i.Variables[0].bounds("production")["minimum"]; got != 3.0 {
+		t.Errorf("production begins at %v", got)
+	}
+}
+
+func TestTheInterfaceIsReadFromEveryFile(t *testing.T) {
+	dir := folder(t, map[string]string{
+		"variables.tf": `
+variable "artifact" { type = string }
+variable "tags" {
+  description = "Tags"
+  type        = map( string )
+  default     = { a = "b", n = 1 }
+}
+variable "key" {
+  type      = string
+  sensitive = true
+  default   = "x"
+}
+variable "free" {}
+`,
+		"more.tf.json":             `{"variable": {"size": {"type": "number", "default": 3}}, "output": {"url": {"value": "x"}}}`,
+		"outputs.tf":               `output "id" { value = 1 }`,
+		"modules/inner/main.tf":    `variable "not_ours" {}`,
+		"tests/service.tftest.hcl": `variables { a = 1 }`,
+	})
+	m := asked(t, "free: {control: coe, description: From the environment}")
+	m.Spec.Artifact.Variable = "artifact"
+	i, err := ReadInterface(dir, m)
+	if err != nil {
+		t.Fatal(err, fault.From(err).Fields)
+	}
+	want := Interface{Outputs: []string{"id", "url"}, Variables: []Variable{
+		{Name: "artifact", Type: "string", Required: true, Control: "platform"},
+		{Name: "free", Type: "any", Required: true, Control: "coe", Description: "From the environment", Bounds: map[string]any{}},
+		{Name: "key", Type: "string", Sensitive: true, Control: "platform"},
+		{Name: "size", Type: "number", Default: 3.0, Control: "platform"},
+		{Name: "tags", Type: "map( string )", Description: "Tags", Default: map[string]any{"a": "b", "n": 1.0}, Control: "platform"},
+	}}
+	if !reflect.DeepEqual(i, want) {
+		t.Errorf("got  %+v\nwant %+v", i, want)
+	}
+}
+
+func TestAPatternThatDoesNotAgreeWithItsModuleIsRefused(t *testing.T) {
+	for _, c := range []struct {
+		name, variables, module string
+		code, want              string
+	}{
+		{"a variable that is not there", "colour: {control: team}", `variable "color" { default = 1 }`, "pattern.interface", `spec.variables.colour: the module has no variable "colour"`},
+		{"a variable nobody may set", "", `variable "color" {}`, "pattern.interface", "variable.color: it has no default, and pattern.yaml says neither team nor coe"},
+		{"a default outside of the bounds", "n: {control: team, minimum: 1}", `variable "n" { default = 0 }`, "pattern.interface", "variable.n: its default 0 is outside its bounds: at least 1."},
+		{"a default outside of the bounds of a class", "n: {control: team, minimum: 1, classes: {production: {minimum: 2}}}", `variable "n" { default = 1 }`, "pattern.interface", "variable.n: its default 1 is outside its bounds: at least 2 in production."},
+		{"a variable twice", "", "variable \"n\" { default = 1 }\nvariable \"n\" { default = 2 }", "pattern.interface", "variable.n: the module declares it twice"},
+		{"a module that is no HCL", "", "variable \"n\" {", "pattern.syntax", "main.tf:1:14:"},
+		{"a variable without a name", "", "variable {}", "pattern.syntax", "main.tf:1:10: Missing name for variable"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := ReadInterface(folder(t, map[string]string{"main.tf": c.module}), asked(t, c.variables))
+			if !fault.Is(err, c.code) || len(fault.From(err).Fields) == 0 || fault.From(err).Remedy == "" {
+				t.Fatalf("got %v", err)
+			}
+			if f := fault.From(err).Fields[0]; !strings.Contains(f.Path+": "+f.Message, c.want) {
+				t.Errorf("got  %s: %s\nwant %s", f.Path, f.Message, c.want)
+			}
+		})
+	}
+	for name, file := range map[string]string{"a file of one engine only": "main.tofu", "an override": "main_override.tf", "another override": "override.tf.json"} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := ReadInterface(folder(t, map[string]string{"main.tf": "", file: "{}"}), asked(t, "")); !fault.Is(err, "pattern.files") {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+	if _, err := ReadInterface(folder(t, map[string]string{"README.md": ""}), asked(t, "")); !fault.Is(err, "pattern.no_module") {
+		t.Errorf("without a module: %v", err)
+	}
+}
+
+func TestTheBumpFollowsFromTheInterface(t *testing.T) {
+	base := Interface{Outputs: []string{"url"}, Variables: []Variable{
+		{Name: "instances", Type: "number", Default: 2.0, Control: "team", Bounds: map[string]any{"minimum": 1.0, "maximum": 10.0}, Classes: map[string]map[string]any{"production": {"minimum": 2.0}}},
+		{Name: "db", Type: "string", Default: "15", Control: "team", Bounds: map[string]any{"enum": []any{"15", "16"}}},
+		{Name: "vpc", Type: "string", Required: true, Control: "coe"},
+	}}
+	// with returns the base with one variable changed.
+	with := func(name string, change func(*Variable)) Interface {
+		out := Interface{Outputs: base.Outputs}
+		for _, v := range base.Variables {
+			if v.Name == name {
+				change(&v)
+			}
+			out.Variables = append(out.Variables, v)
+		}
+		return out
+	}
+	plus := func(v Variable) Interface {
+		return Interface{Outputs: base.Outputs, Variables: append(slices.Clone(base.Variables), v)}
+	}
+	for _, c := range []struct {
+		name    string
+		new     Interface
+		bump    string
+		reasons string
+	}{
+		{"nothing differs", base, "patch", "the interface is unchanged"},
+		{"a variable goes", Interface{Outputs: base.Outputs, Variables: base.Variables[1:]}, "major", "variable instances is removed"},
+		{"an output goes", Interface{Variables: base.Variables}, "major", "output url is removed"},
+		{"an output comes", Interface{Outputs: []string{"id", "url"}, Variables: base.Variables}, "minor", "new output id"},
+		{"an optional variable comes", plus(Variable{Name: "new", Control: "team"}), "minor", "new variable new"},
+		{"a required variable comes", plus(Variable{Name: "new", Required: true, Control: "team"}), "major", "new required variable new"},
+		{"a required value of environments comes", plus(Variable{Name: "new", Required: true, Control: "coe"}), "major", "new required variable new, a value of every environment"},
+		{"a variable becomes required", with("db", func(v *Variable) { v.Required, v.Default = true, nil }), "major", "variable db becomes required"},
+		{"a variable becomes optional", with("vpc", func(v *Variable) { v.Required, v.Default = false, "vpc-1" }), "minor", "variable vpc becomes optional"},
+		{"a default changes", with("db", func(v *Variable) { v.Default = "16" }), "patch", "the default of variable db changes"},
+		{"a type changes", with("db", func(v *Variable) { v.Type = "number" }), "major", "variable db changes its type from string to number"},
+		{"a type is laid out otherwise", with("db", func(v *Variable) { v.Type = " string " }), "patch", "the interface is unchanged"},
+		{"any type is taken", with("db", func(v *Variable) { v.Type = "any" }), "minor", "variable db takes any type, before it was string"},
+		{"a team loses a variable", with("db", func(v *Variable) { v.Control = "coe" }), "major", "variable db is no longer the team's"},
+		{"a team gets a variable", with("vpc", func(v *Variable) { v.Control = "team" }), "minor", "variable vpc is now controlled by the team"},
+		{"a maximum sinks", with("instances", func(v *Variable) { v.Bounds = map[string]any{"minimum": 1.0, "maximum": 9.0} }), "major", "the bounds of variable instances are narrower"},
+		{"a maximum rises", with("instances", func(v *Variable) { v.Bounds = map[string]any{"minimum": 1.0, "maximum": 11.0} }), "minor", "the bounds of variable instances are wider"},
+		{"one rises and one sinks", with("instances", func(v *Variable) { v.Bounds = map[string]any{"minimum": 0.0, "maximum": 9.0} }), "major", "the bounds of variable instances are narrower"},
+		{"a bound goes", with("instances", func(v *Variable) { v.Bounds = map[string]any{"minimum": 1.0} }), "minor", "the bounds of variable instances are wider"},
+		{"a bound comes", with("vpc", func(v *Variable) { v.Bounds = map[string]any{"minLength": 3.0} }), "major", "the bounds of variable vpc are narrower"},
+		{"production narrows", with("instances", func(v *Variable) { v.Classes = map[string]map[string]any{"production": {"minimum": 3.0}} }), "major", "the bounds of variable instances are narrower in production"},
+		{"production widens", with("instances", func(v *Variable) { v.Classes = nil }), "minor", "the bounds of variable instances are wider"},
+		{"staging narrows anew", with("instances", func(v *Variable) {
+			v.Classes = map[string]map[string]any{"production": {"minimum": 2.0}, "staging": {"maximum": 2.0}}
+		}), "major", "the bounds of variable instances are narrower in staging"},
+		{"a choice goes", with("db", func(v *Variable) { v.Bounds = map[string]any{"enum": []any{"16"}} }), "major", "the bounds of variable db are narrower"},
+		{"a choice comes", with("db", func(v *Variable) { v.Bounds = map[string]any{"enum": []any{"15", "16", "17"}} }), "minor", "the bounds of variable db are wider"},
+		{"choices change their order", with("db", func(v *Variable) { v.Bounds = map[string]any{"enum": []any{"16", "15"}} }), "patch", "the interface is unchanged"},
+		{"a choice changes its type", with("db", func(v *Variable) { v.Bounds = map[string]any{"enum": []any{15.0, 16.0}} }), "major", "the bounds of variable db are narrower"},
+		{"choices become a pattern", with("db", func(v *Variable) { v.Bounds = map[string]any{"pattern": "^1[56]$"} }), "major", "the bounds of variable db are narrower"},
+		{"a validation comes", with("db", func(v *Variable) { v.Conditions = []string{"var.db != var.x"} }), "major", "variable db has a new validation: var.db != var.x"},
+		{"only the words change", with("db", func(v *Variable) { v.Description = "Another" }), "patch", "the interface is unchanged"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bump, reasons := Compare(base, c.new)
+			if bump != c.bump || strings.Join(reasons, "; ") != c.reasons {
+				t.Errorf("got  %s: %s\nwant %s: %s", bump, strings.Join(reasons, "; "), c.bump, c.reasons)
+			}
+		})
+	}
+}
+
+func TestTheNextNumberFollowsFromTheBump(t *testing.T) {
+	for _, c := range [][3]string{{"", "major", "1.0.0"}, {"1.4.2", "patch", "1.4.3"}, {"1.4.2", "minor", "1.5.0"}, {"1.4.2", "major", "2.0.0"}} {
+		if got, err := NextVersion(c[0], c[1]); err != nil || got != c[2] {
+			t.Errorf("%s after %q is %s, %v", c[1], c[0], got, err)
+		}
+	}
+}
+
+func TestARangeMeansTheNewestCertifiedVersion(t *testing.T) {
+	all := []Version{{Version: "1.4.0", State: Certified}, {Version: "1.10.0", State: Certified}, {Version: "1.4.10", State: Certified}, {Version: "1.4.9", State: Certified},
+		{Version: "1.4.11", State: Draft}, {Version: "1.4.12", State: InReview}, {Version: "1.4.13", State: Deprecated}, {Version: "2.0.0", State: Retired}}
+	for wanted, want := range map[string]string{"~1.4": "1.4.10", "~1.4.0": "1.4.10", "^1.2": "1.10.0", "1.4.0": "1.4.0", "1.4": "1.4.10", "*": "1.10.0", ">=1.4 <1.5": "1.4.10"} {
+		if got, err := Newest("web-service", wanted, all); err != nil || got.Version != want {
+			t.Errorf("%s is %s, %v", wanted, got.Version, err)
+		}
+	}
+	for wanted, c := range map[string][2]string{
+		"~2.0":   {"pattern.nothing_in_range", "No certified version of web-service is in the range ~2.0. Certified are 1.4.0, 1.10.0, 1.4.10, 1.4.9. Use one of them, or change the pattern."},
+		"newest": {"pattern.range_invalid", `"newest" is not a range of versions. Write for example ~1.4, ^1.2 or 1.4.2.`},
+	} {
+		if _, err := Newest("web-service", wanted, all); !fault.Is(err, c[0]) || err.Error() != c[1] {
+			t.Errorf("%s: %v", wanted, err)
+		}
+	}
+	if _, err := Newest("web-service", "*", nil); err == nil || err.Error() != "No certified version of web-service is in the range *. None is certified yet." {
+		t.Errorf("without any: %v", err)
+	}
+}
+
+func TestANumberIsNeverUsedAgain(t *testing.T) {
+	for _, c := range []struct {
+		want string
+		of   []Version
+	}{
+		{"", nil},
+		{"", []Version{{Version: "1.0.0", State: Draft}}},
+		{"1.1.0", []Version{{Version: "1.0.0", State: Certified}, {Version: "1.1.0", State: Deprecated}, {Version: "1.2.0", State: Draft}}},
+		{"1.10.0", []Version{{Version: "1.10.0", State: Retired}, {Version: "1.9.0", State: Certified}}},
+	} {
+		if got := latest(c.of); got.Version != c.want {
+			t.Errorf("after %v comes %q", c.of, got.Version)
+		}
+	}
+}
+
+func TestAChangeCannotLowerTheApprovalsItNeeds(t *testing.T) {
+	before := &manifest.Pattern{Spec: manifest.PatternSpec{Approvals: map[string]int{"security": 2}}}
+	itself := &manifest.Pattern{Spec: manifest.PatternSpec{Approvals: map[string]int{"security": 1, "operations": 3}}}
+	if got, want := approvals(before, itself), map[string]int{"security": 2, "operations": 3, "development": 1}; !reflect.DeepEqual(got, want) {
+		t.Errorf("needs %v", got)
+	}
+	if got := approvals(nil, itself)["operations"]; got != 3 {
+		t.Errorf("the first version needs %d", got)
+	}
+}
+
+func TestTheExampleHasTheInterfaceItsReadmeSays(t *testing.T) {
+	dir := "../../examples/patterns/web-service"
+	m, i, err := read(dir)
+	if err != nil {
+		t.Fatal(err, fault.From(err).Fields)
+	}
+	readme, err := os.ReadFile(filepath.Join(dir, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range i.Variables {
+		if !strings.Contains(string(readme), "| "+v.Name+" |") {
+			t.Errorf("the README does not name the variable %s", v.Name)
+		}
+		if v.Control == "platform" && v.Name != m.Spec.Artifact.Variable {
+			t.Errorf("nobody controls %s", v.Name)
+		}
+	}
+	for _, o := range i.Outputs {
+		if !strings.Contains(string(readme), "| "+o+" |") {
+			t.Errorf("the README does not name the output %s", o)
+		}
+	}
+}
