@@ -107,6 +107,11 @@ func read(dir string) (*manifest.Pattern, Interface, error) {
 	if err != nil {
 		return nil, Interface{}, err
 	}
+	if folder := m.Spec.Skeleton; folder != "" {
+		if info, err := os.Stat(filepath.Join(dir, filepath.Clean("/"+folder))); err != nil || !info.IsDir() {
+			return nil, Interface{}, fault.New(fault.Invalid, "pattern.skeleton_missing", "There is no folder %q, which pattern.yaml names as the skeleton.", folder).Do("Add it, or take `skeleton` out.")
+		}
+	}
 	i, err := ReadInterface(dir, m)
 	return m, i, err
 }
@@ -205,15 +210,15 @@ func (s *Service) Unpack(ctx context.Context, digest string) (string, error) {
 
 // Skeleton returns the starter files of a version, by their path in the new repository.
 func (s *Service) Skeleton(ctx context.Context, v Version) (map[string][]byte, error) {
+	if v.Manifest.Spec.Skeleton == "" {
+		return nil, fault.New(fault.Conflict, "pattern.no_skeleton", "%s %s has no skeleton to begin an app with.", v.Pattern, v.Version).Do("Ask for one: flywheel pattern request create.")
+	}
 	dir, err := s.Unpack(ctx, v.Digest)
 	if err != nil {
 		return nil, err
 	}
 	root := filepath.Join(dir, filepath.Clean("/"+v.Manifest.Spec.Skeleton))
 	files := map[string][]byte{}
-	if v.Manifest.Spec.Skeleton == "" {
-		return nil, fault.New(fault.Conflict, "pattern.no_skeleton", "%s %s has no skeleton to begin an app with.", v.Pattern, v.Version)
-	}
 	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
