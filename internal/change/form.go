@@ -168,6 +168,17 @@ func (s *Service) edit(ctx context.Context, name string, p account.Permission, e
 
 func (s *Service) commit(ctx context.Context, a app.App, branch, main string, content []byte, message string) (c Change, err error) {
 	actor := account.From(ctx)
+	old, err := s.Git.ReadFile(ctx, git.App(a.Name), main, "flywheel.yaml")
+	if err != nil {
+		return c, err
+	}
+	if before, err := manifest.ParseApp("flywheel.yaml", old); err != nil {
+		return c, err
+	} else if after, err := manifest.ParseApp("flywheel.yaml", content); err != nil {
+		return c, err
+	} else if app.SameValue(before, after) {
+		return c, fault.New(fault.Invalid, "change.nothing_changes", "Main says all of this already.").Do("Set something to another value.")
+	}
 	author := git.Identity{Name: actor.Name, Email: actor.Name + "@users.flywheel.invalid"}
 	head, err := s.Git.CommitFiles(ctx, git.App(a.Name), branch, main, map[string][]byte{"flywheel.yaml": content}, message, author)
 	if err != nil {
