@@ -1,0 +1,447 @@
+package certify_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"flywheel.dev/flywheel/internal/account"
+	"flywheel.dev/flywheel/internal/app"
+	"flywheel.dev/flywheel/internal/certify"
+	"flywheel.dev/flywheel/internal/certify/certifytest"
+	"flywheel.dev/flywheel/internal/change"
+	"flywheel.dev/flywheel/internal/db"
+	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/git"
+	"flywheel.dev/flywheel/internal/pattern"
+)
+
+var (
+	shop       = git.App("storefront")
+	webService = git.Pattern("web-service")
+)
+
+// certifying is a platform with the app storefront on web-service ~1.0, and an engine that validates.
+func certifying(t *testing.T) *certifytest.Platform {
+	t.Helper()
+	p := certifytest.New(t)
+	if p.Certify.Engine == nil {
+		t.Skip("neither tofu nor terraform is on PATH")
+	}
+	p.Certified("1.0.0")
+	p.Storefront("~1.0")
+	return p
+}
+
+const search = `
+variable "search" {
+  type    = bool
+  default = false
+}
+`
+
+// propose pushes a change of the pattern as dora.
+func propose(p *certifytest.Platform, branch, message string, edits ...string) (change.Change, string) {
+	p.T.Helper()
+	files := map[string]string{}
+	for name, content := range certifytest.Files(edits...) {
+		files[name] = string(content)
+	}
+	return p.Push("dora", webService, branch, message, files)
+}
+
+func addSearch(p *certifytest.Platform, branch string) change.Change {
+	p.T.Helper()
+	c, _ := propose(p, branch, "Add a search", "main.tf", "", search, "pattern.yaml", "    vpc_id:", "    search: {control: team}\n    vpc_id:")
+	return p.Reaches(c.ID, change.Review)
+}
+
+func certification(p *certifytest.Platform, id string) certify.Certification {
+	p.T.Helper()
+	found, err := p.Certify.Get(context.Background(), p.Get(id))
+	if err != nil {
+		p.T.Fatal(err)
+	}
+	return found
+}
+
+// approve lets the disciplines approve what is shown now.
+func approve(p *certifytest.Platform, id string, who ...string) {
+	p.T.Helper()
+	for _, name := range who {
+		discipline := map[string]string{"sam": "security", "otto": "operations", "dev": "development"}[name]
+		if _, err := p.Certify.Approve(p.As(name), id, discipline, certification(p, id).Digest, ""); err != nil {
+			p.T.Fatalf("%s: %v", name, err)
+		}
+	}
+}
+
+func versions(p *certifytest.Platform) (all []string) {
+	p.T.Helper()
+	s, err := p.Patterns.Get(p.As("root"), "web-service")
+	if err != nil {
+		p.T.Fatal(err)
+	}
+	for _, v := range s.Versions {
+		all = append(all, fmt.Sprintf("%s %s", v.Version, v.State))
+	}
+	slices.Sort(all)
+	return all
+}
+
+func use(p *certifytest.Platform, branch, wanted, trailer string) (change.Change, string) {
+	p.T.Helper()
+	yaml := fmt.Sprintf(certifytest.App, wanted, certifytest.Environments)
+	return p.Shop(branch, "Search the shop"+trailer, map[string]string{"flywheel.yaml": yaml, "src/search": "geo"})
+}
+
+func has(t *testing.T, text string, parts ...string) {
+	t.Helper()
+	for _, part := range parts {
+		if !strings.Contains(text, part) {
+			t.Errorf("%q does not say %q", text, part)
+		}
+	}
+}
+
+func refused(t *testing.T, err error, code string) {
+	t.Helper()
+	if !fault.Is(err, code) {
+		t.Errorf("got %v, want %s", err, code)
+	}
+}
+
+func TestAnAppWaitsForItsPatternAndGoesOnByItself(t *testing.T) {
+	t.Parallel()
+	p := certifying(t)
+	c := addSearch(p, "search")
+	found := certification(p, c.ID)
+	if found.Version != "1.1.0" || found.Bump != "minor" || len(found.Instances) != 2 || len(found.Missing()) != 3 {
+		t.Errorf("%+v", found)
+	}
+	waiting, said := use(p, "near", "~1.1", "")
+	waiting = p.Reaches(waiting.ID, change.Waiting)
+	has(t, said, "Lane: pattern", "~1.1", c.ID, "waiting:")
+	if waiting.Needs != c.ID || p.Checks(waiting.ID)["lane"].State != change.CheckHeld {
+		t.Errorf("%+v", waiting)
+	}
+	approve(p, c.ID, "sam", "otto")
+	if s := p.Get(c.ID); s.State != change.Review || s.Why != "waits for the approval of development" {
+		t.Errorf("%s: %s", s.State, s.Why)
+	}
+	approve(p, c.ID, "dev")
+	p.Reaches(c.ID, change.Merged)
+	waiting = p.Reaches(waiting.ID, change.Merged)
+	if waiting.Lane != change.Variable {
+		t.Errorf("it went on in the lane %s", waiting.Lane)
+	}
+	if got := strings.Join(p.Rolled(), "; "); !strings.HasPrefix(got, "staging 1.1.0") || !strings.Contains(got, "prod 1.1.0") {
+		t.Errorf("rolled out %s", got)
+	}
+	if got := strings.Join(versions(p), ", "); got != "1.0.0 certified, 1.1.0 certified" {
+		t.Errorf("versions %s", got)
+	}
+	for action, n := range map[string]int{"change.approved": 3, "pattern.certify": 2} {
+		if p.Audited(action, "allowed") != n {
+			t.Errorf("%s is %d times in the audit log", action, p.Audited(action, "allowed"))
+		}
+	}
+}
+
+func TestARejectionBlocksTheWaitingAppWithTheReason(t *testing.T) {
+	t.Parallel()
+	p := certifying(t)
+	c := addSearch(p, "search")
+	waiting, _ := use(p, "near", "~1.1", "\n\nNeeds: "+c.ID)
+	p.Reaches(waiting.ID, change.Waiting)
+	_, err := p.Certify.Reject(p.As("sam"), c.ID, "security", certification(p, c.ID).Digest, " ")
+	refused(t, err, "approval.reason_missing")
+	if _, err := p.Certify.Reject(p.As("sam"), c.ID, "security", certification(p, c.ID).Digest, "it opens a port"); err != nil {
+		t.Fatal(err)
+	}
+	if s := p.Get(c.ID); s.State != change.Rejected {
+		t.Errorf("it is %s", s.State)
+	}
+	waiting = p.Reaches(waiting.ID, change.Blocked)
+	has(t, waiting.Why, c.ID, "it opens a port")
+	has(t, waiting.Remedy, "Needs:")
+	// A later version in range frees it nonetheless.
+	other := addSearch(p, "search-again")
+	approve(p, other.ID, "sam", "otto", "dev")
+	p.Reaches(waiting.ID, change.Merged)
+}
+
+func TestAClosedPatternChangeBlocksTheWaitingApp(t *testing.T) {
+	t.Parallel()
+	p := certifying(t)
+	c := addSearch(p, "search")
+	waiting, _ := use(p, "near", "~1.1", "")
+	p.Reaches(waiting.ID, change.Waiting)
+	p.Pushed("dora", webService, "search", "")
+	waiting = p.Reaches(waiting.ID, change.Blocked)
+	has(t, waiting.Why, c.ID, "closed", "deleted")
+}
+
+func TestAVersionOutOfRangeBlocksTheWaitingApp(t *testing.T) {
+	t.Parallel()
+	p := certifying(t)
+	// Without an output the next version is a major one.
+	c, _ := propose(p, "major", "Drop the output", "main.tf", "output \"service\" { value = terraform_data.service.id }\n", "")
+	p.Reaches(c.ID, change.Review)
+	waiting, _ := use(p, "near", "~1.1", "")
+	p.Reaches(waiting.ID, change.Waiting)
+	approve(p, c.ID, "sam", "otto", "dev")
+	waiting = p.Reaches(waiting.ID, change.Blocked)
+	has(t, waiting.Why, "2.0.0")
+}
+
+func TestTheTrailerNeedsIsTakenAtItsWord(t *testing.T) {
+	t.Parallel()
+	p := certifying(t)
+	code, _ := p.Shop("code", "Code", map[string]string{"src/code": "x"})
+	for name, tt := range map[string]struct {
+		trailer string
+		state   change.State
+		says    string
+	}{
+		"nothing open":       {"", change.Blocked, "No certified version"},
+		"no such change":     {"\n\nNeeds: chg_nothing", change.Refused, "not a change of the pattern"},
+		"a change of an app": {"\n\nNeeds: " + code.ID, change.Refused, "not a change of the pattern"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, _ := use(p, "needs-"+strings.ReplaceAll(name, " ", "-"), "~1.1", tt.trailer)
+			c = p.Reaches(c.ID, tt.state)
+			has(t, c.Why, tt.says)
+			if c.Remedy == "" {
+				t.Error("it does not say what to do")
+			}
+		})
+	}
+	t.Run("two open, none named", func(t *testing.T) {
+		first := addSearch(p, "one")
+		addSearch(p, "two")
+		c, _ := use(p, "ambiguous", "~1.1", "")
+		p.Reaches(c.ID, change.Blocked)
+		c, _ = use(p, "named", "~1.1", "\n\nNeeds: "+first.ID)
+		if c = p.Reaches(c.ID, change.Waiting); c.Needs != first.ID {
+			t.Errorf("it waits for %s", c.Needs)
+		}
+	})
+}
+
+func TestOnlyTheRightPeopleDecide(t *testing.T) {
+	t.Parallel()
+	p := certifying(t)
+	c := addSearch(p, "search")
+	digest := certification(p, c.ID).Digest
+	decide := func(who, discipline, digest string) error {
+		_, err := p.Certify.Approve(p.As(who), c.ID, discipline, digest, "")
+		return err
+	}
+	refused(t, decide("dora", "security", digest), "permission.denied")
+	refused(t, decide("root", "security", digest), "permission.denied")
+	refused(t, decide("sam", "operations", digest), "permission.denied")
+	refused(t, decide("sam", "magic", digest), "permission.unknown")
+	refused(t, decide("sam-token", "security", digest), "permission.person")
+	refused(t, decide("sam", "security", "sha256:else"), "approval.not_what_was_shown")
+	if err := decide("both", "security", digest); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, decide("both", "operations", digest), "approval.one_discipline")
+	if n := p.Audited("change.approved", "refused"); n != 7 {
+		t.Errorf("%d refusals are in the audit log", n)
+	}
+	if err := decide("otto", "operations", digest); err != nil {
+		t.Fatal(err)
+	}
+	if err := decide("dev", "development", digest); err != nil {
+		t.Fatal(err)
+	}
+	p.Reaches(c.ID, change.Merged)
+	refused(t, decide("sam", "security", digest), "approval.not_now")
+}
+
+func TestWhoeverPushedCannotApproveAndAPushResetsApprovals(t *testing.T) {
+	t.Parallel()
+	p := certifying(t)
+	c := addSearch(p, "search")
+	shown := certification(p, c.ID).Digest
+	approve(p, c.ID, "otto")
+	// Sam of security adds a commit.
+	p.Push("sam", webService, "search", "Explain it", map[string]string{"README.md": "# Searching\n"})
+	p.Reaches(c.ID, change.Review)
+	if found := certification(p, c.ID); len(found.Approvals) != 0 || found.Digest == shown {
+		t.Errorf("an approval outlived the push: %+v", found)
+	}
+	_, err := p.Certify.Approve(p.As("sam"), c.ID, "security", certification(p, c.ID).Digest, "")
+	refused(t, err, "approval.own_change")
+	_, err = p.Certify.Approve(p.As("otto"), c.ID, "operations", shown, "")
+	refused(t, err, "approval.not_what_was_shown")
+	approve(p, c.ID, "otto")
+}
+
+func TestABadPatternFailsItsCheckAndSaysWhere(t *testing.T) {
+	t.Parallel()
+	p := certifying(t)
+	for name, tt := range map[string]struct {
+		edits []string
+		check string
+		says  []string
+	}{
+		"a provisioner":       {[]string{"main.tf", "", "resource \"terraform_data\" \"x\" {\n  provisioner \"local-exec\" { command = \"id\" }\n}\n"}, "gate", []string{"main.tf:", "provisioner"}},
+		"external data":       {[]string{"main.tf", "", "data \"external\" \"x\" { program = [\"id\"] }\n"}, "gate", []string{"external"}},
+		"another name":        {[]string{"pattern.yaml", "name: web-service", "name: web-servise"}, "gate", []string{"web-servise"}},
+		"a broken manifest":   {[]string{"pattern.yaml", "control: team", "controll: team"}, "gate", []string{"pattern.yaml:", "control"}},
+		"an unknown argument": {[]string{"main.tf", "input =", "inputt ="}, "validate", []string{"main.tf:", "inputt"}},
+		"a test that fails":   {[]string{"tests/x.tftest.hcl", "", "run \"x\" {\n  command = plan\n  variables { artifact = \"a\" }\n  assert {\n    condition     = var.instances == 77\n    error_message = \"not 77\"\n  }\n}\n"}, "test", []string{"1 of 1 test runs"}},
+		"an unknown variable": {[]string{"pattern.yaml", "    vpc_id:", "    vcp_id:"}, "interface", []string{"vcp_id"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, _ := propose(p, "bad-"+strings.ReplaceAll(name, " ", "-"), "Try", tt.edits...)
+			c = p.Reaches(c.ID, change.Failed)
+			has(t, c.Why, append(tt.says, "the check "+tt.check+" failed")...)
+			if k := p.Checks(c.ID)[tt.check]; k.State != change.CheckFailed || k.Log == "" {
+				t.Errorf("the check is %+v", k)
+			}
+		})
+	}
+}
+
+func TestNarrowerBoundsListEveryInstanceThatFallsOutside(t *testing.T) {
+	t.Parallel()
+	p := certifying(t)
+	c, _ := propose(p, "narrow", "Only 16", "pattern.yaml", `enum: ["15", "16"]`, `enum: ["16"]`, "main.tf", `default = "15"`, `default = "16"`)
+	p.Reaches(c.ID, change.Review)
+	found := certification(p, c.ID)
+	if found.Bump != "major" || found.Version != "2.0.0" {
+		t.Errorf("%s %s %v", found.Bump, found.Version, found.Reasons)
+	}
+	outside := map[string]bool{}
+	for _, e := range found.Instances {
+		outside[e.Environment] = e.Breaking
+		if e.Environment == "prod" {
+			has(t, strings.Join(e.OutOfBounds, " "), "db_version", `"15"`, "allowed 16")
+		}
+	}
+	if !outside["prod"] || outside["staging"] {
+		t.Errorf("outside: %v", outside)
+	}
+	has(t, p.Checks(c.ID)["effect"].Summary, "1 of 2 live instances would break")
+}
+
+func TestWhatAPlanWouldDestroyIsShownAndBound(t *testing.T) {
+	t.Parallel()
+	p := certifying(t)
+	p.PlanInstance = func(i app.Instance, desired app.Desired) (change.Planned, error) {
+		if i.Environment == "staging" {
+			return change.Planned{}, fault.New(fault.Invalid, "plan.failed", "The engine says no.")
+		}
+		return change.Planned{Summary: "1 to replace", Digest: "sha256:" + desired.Digest, Destructive: []string{"flywheel_volume.data"}}, nil
+	}
+	c := addSearch(p, "search")
+	for _, e := range certification(p, c.ID).Instances {
+		if !e.Breaking || e.Environment == "staging" && e.Error == "" || e.Environment == "prod" && len(e.Destructive) != 1 {
+			t.Errorf("%+v", e)
+		}
+	}
+}
+
+func TestTwoPatternChangesRaceAndTheSecondIsDecidedAnew(t *testing.T) {
+	t.Parallel()
+	p := certifying(t)
+	first := addSearch(p, "one")
+	second, _ := propose(p, "two", "Explain", "README.md", "", "More words.\n")
+	p.Reaches(second.ID, change.Review)
+	approve(p, first.ID, "sam", "otto")
+	approve(p, second.ID, "sam", "otto")
+	if found := certification(p, second.ID); found.Version != "1.0.1" {
+		t.Errorf("the second would be %s", found.Version)
+	}
+	before := certification(p, second.ID).Digest
+	approve(p, first.ID, "dev")
+	p.Reaches(first.ID, change.Merged)
+	for p.Get(second.ID).Main != p.Get(first.ID).Merged {
+		p.Reaches(second.ID, change.Review, change.Checking)
+	}
+	p.Reaches(second.ID, change.Review)
+	_, err := p.Certify.Approve(p.As("dev"), second.ID, "development", before, "")
+	refused(t, err, "approval.not_what_was_shown")
+	if found := certification(p, second.ID); found.Version != "1.1.1" || len(found.Approvals) != 0 {
+		t.Errorf("the second is now %+v", found)
+	}
+	approve(p, second.ID, "dev", "sam", "otto")
+	p.Reaches(second.ID, change.Merged)
+	if got := strings.Join(versions(p), ", "); got != "1.0.0 certified, 1.1.0 certified, 1.1.1 certified" {
+		t.Errorf("versions %s", got)
+	}
+}
+
+func TestWhatIsPushedWhileAVersionIsPublishedIsTheNextChange(t *testing.T) {
+	t.Parallel()
+	p := certifying(t)
+	c := addSearch(p, "search")
+	system := account.System(t.Context(), "test")
+	// As if the process had died just after the last approval.
+	if err := p.DB.Write(system, func(tx *db.Tx) error {
+		now, err := change.Take(tx, c.ID)
+		if err != nil {
+			return err
+		}
+		now.State = change.Merging
+		return change.Save(tx, now)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := p.Changes.Close(p.As("dora"), c.ID, "")
+	refused(t, err, "change.not_open")
+	next, _ := p.Push("dora", webService, "search", "Explain", map[string]string{"README.md": "# More\n"})
+	if next.ID == c.ID {
+		t.Fatal("the push changed what is being published")
+	}
+	// The sweeper publishes what was approved, and the next change is certified on top of it.
+	if err := p.Changes.Sweep(system, false); err != nil {
+		t.Fatal(err)
+	}
+	merged := p.Reaches(c.ID, change.Merged)
+	for p.Get(next.ID).Main != merged.Merged {
+		p.Reaches(next.ID, change.Review, change.Checking)
+	}
+	p.Reaches(next.ID, change.Review)
+	if found := certification(p, next.ID); found.Version != "1.1.1" {
+		t.Errorf("the next is %s", found.Version)
+	}
+}
+
+func TestPublishingTwiceGivesOneVersion(t *testing.T) {
+	t.Parallel()
+	p := certifying(t)
+	c := addSearch(p, "search")
+	found := certification(p, c.ID)
+	main, err := p.Git.Resolve(t.Context(), webService, "refs/heads/main")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// As if the process had died after the merge and after the version was stored, before either was noted.
+	merged, err := p.Changes.MergeToMain(t.Context(), p.Get(c.ID))
+	if err != nil || merged == "" || merged == main {
+		t.Fatalf("%q, %v", merged, err)
+	}
+	dir := t.TempDir()
+	if err := p.Git.Export(t.Context(), webService, merged, dir); err != nil {
+		t.Fatal(err)
+	}
+	draft, err := p.Patterns.Add(p.As("root"), "web-service", found.Version, dir, merged)
+	if err != nil || draft.State != pattern.Draft {
+		t.Fatalf("%+v, %v", draft, err)
+	}
+	approve(p, c.ID, "sam", "otto", "dev")
+	c = p.Reaches(c.ID, change.Merged)
+	if c.Merged != merged {
+		t.Errorf("merged as %s and as %s", merged, c.Merged)
+	}
+	if got := strings.Join(versions(p), ", "); got != "1.0.0 certified, 1.1.0 certified" {
+		t.Errorf("versions %s", got)
+	}
+}
