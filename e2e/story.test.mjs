@@ -5,7 +5,7 @@ import { after, before, test } from "node:test";
 import { check, launch, look, open, settled, signIn } from "./browser.mjs";
 import { addPattern, password, person, populate, start } from "./flywheel.mjs";
 
-const slow = { timeout: 120_000 };
+const slow = { timeout: 240_000 }; // the first build of an app on a busy machine
 let flywheel, browser, admin, pattern, dana, vera;
 
 before(async () => {
@@ -26,14 +26,18 @@ async function at(name) {
   return page;
 }
 
-/** The state that the head of a page shows. */
-const state = (page, word) => page.locator(".titles").getByText(word, { exact: true });
+/** Waits until the head of a page shows a state; a change that ends otherwise fails with its reason. */
+async function reach(page, word) {
+  const head = page.locator(".titles");
+  await head.getByText(word, { exact: true }).or(head.getByText(/^(Failed|Refused|Blocked|Rolled back|Rejected)$/)).first().waitFor(slow);
+  assert.ok(await head.getByText(word, { exact: true }).isVisible(), await page.locator("main").innerText());
+}
 
 test("three disciplines certify the pattern, each at their own browser, and see each other's decisions", async () => {
   const people = await Promise.all(["sam", "olga", "devi"].map(at));
   const [sam, olga, devi] = people;
   await Promise.all(people.map((page) => page.goto(`/changes/${pattern}`)));
-  for (const page of people) await state(page, "Review").waitFor(slow);
+  for (const page of people) await reach(page, "Review");
 
   await sam.getByLabel("Decide for security").fill("Providers and images are ours.");
   await sam.getByRole("button", { name: "Approve" }).click();
@@ -47,7 +51,7 @@ test("three disciplines certify the pattern, each at their own browser, and see 
   await devi.getByText("Olga Operations approved").or(devi.getByText("olga approved")).first().waitFor(slow);
   assert.equal(await devi.getByLabel("Decide for development").inputValue(), "Reads well.", "what was typed stays while others decide");
   await devi.getByRole("button", { name: "Approve" }).click();
-  for (const page of people) await state(page, "Published").waitFor(slow);
+  for (const page of people) await reach(page, "Published");
 
   await devi.goto("/patterns/web-service");
   await devi.getByText("Recommended").waitFor();
@@ -70,7 +74,7 @@ test("a developer creates an app from it and watches it reach prod", async () =>
   await dana.getByRole("heading", { name: "Why this lane" }).waitFor(slow);
   // The other browser, which nobody touches, shows the app as soon as it is there.
   await vera.getByRole("link", { name: /storefront/ }).waitFor(slow);
-  await state(dana, "Deployed").waitFor(slow);
+  await reach(dana, "Deployed");
   await dana.getByText("Variable lane").waitFor();
   await dana.getByRole("link", { name: "storefront" }).first().click();
   await dana.getByRole("region", { name: "staging" }).getByText("Healthy").waitFor(slow);
@@ -90,7 +94,7 @@ test("a variable outside its bounds is refused in the form, one inside shows its
   await look(dana, "changing");
   await dana.getByRole("button", { name: "Send 1 change" }).click();
   await dana.getByRole("heading", { name: "Set prod.instances to 3" }).waitFor(slow);
-  await state(dana, "Deployed").waitFor(slow);
+  await reach(dana, "Deployed");
   await dana.getByRole("heading", { name: "Plan" }).waitFor();
   await look(dana, "deployed");
 });
@@ -116,7 +120,7 @@ test("a roll back pins the environment, and the other browser sees it", async ()
   await prod.getByRole("button", { name: "Roll back" }).click();
   await dana.getByRole("dialog", { name: /Roll back/ }).getByRole("button", { name: "Roll back" }).click();
   await dana.getByRole("heading", { name: /storefront in prod/ }).waitFor(slow);
-  await state(dana, "Succeeded").waitFor(slow);
+  await reach(dana, "Succeeded");
   await vera.getByRole("region", { name: "prod" }).getByText(/Pinned/).waitFor(slow);
 });
 

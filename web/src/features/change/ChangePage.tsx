@@ -118,7 +118,7 @@ function Effects({ detail }: { detail: ChangeDetail }) {
         <>
           <h3 className="pad line">Effect on {list.length === 1 ? "the live instance" : `${list.length} live instances`} {breaking > 0 ? <span className="ink-bad">{breaking} breaking</span> : <span className="ink-good">none breaking</span>}</h3>
           <div className="scroll-x">
-            <table className="table">
+            <table className="table effects">
               <thead><tr><th scope="col">Instance</th><th scope="col">Now on</th><th scope="col">What it would do</th><th scope="col"><span className="hidden">Plan</span></th></tr></thead>
               <tbody>
                 {[...list].sort((a, b) => Number(b.breaking) - Number(a.breaking)).map((instance) => {
