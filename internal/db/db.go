@@ -6,7 +6,7 @@
 // never the DB, so that a service decides what belongs to one transaction.
 //
 // On SQLite there is one file in WAL mode with synchronous=FULL: an acknowledged write survives the
-// loss of power. Write transactions begin immediately, so that two writers queue rather than fail.
+// loss of power. Write transactions begin immediately and queue for their turn (see sqlite.go).
 //
 // Deliberately absent: an ORM, query builders and a repository layer. Migrations are forward only;
 // `flywheel restore` is the way back.
@@ -97,15 +97,15 @@ func (d *DB) openSQLite(path string) error {
 		"_txlock":      {"immediate"},
 		"_time_format": {"sqlite"},
 		"_pragma": {
-			"busy_timeout(15000)", "journal_mode(WAL)", "synchronous(FULL)",
+			fmt.Sprintf("busy_timeout(%d)", busy.Milliseconds()), "journal_mode(WAL)", "synchronous(FULL)",
 			"foreign_keys(ON)", "cache_size(-16000)", "temp_store(MEMORY)",
 		},
 	}
-	var err error
-	if d.SQL, err = sql.Open("sqlite", "file:"+path+"?"+q.Encode()); err != nil {
+	c, err := newConnector("file:" + path + "?" + q.Encode())
+	if err != nil {
 		return err
 	}
-	d.path = path
+	d.SQL, d.path = sql.OpenDB(c), path
 	d.SQL.SetMaxOpenConns(8)
 	d.SQL.SetMaxIdleConns(8)
 	return d.SQL.Ping()
