@@ -92,7 +92,7 @@ test: web/node_modules/.stamp e2e/node_modules/.stamp ## Run all tests: Go on SQ
 .PHONY: bench
 bench: build ## Measure what README.md and the decisions state
 	@scripts/deps.sh demo
-	go test -run '^$$' -bench . -benchtime 2s -timeout 30m ./...
+	go run ./bench -flywheel bin/flywheel
 
 .PHONY: clean
 clean: ## Remove what was built

@@ -40,11 +40,16 @@ else
 	started=$(scripts/postgres.sh start)
 	eval "$started"
 fi
+# The scenarios take the engine on PATH the first time, and OpenTofu the second time where both are there.
+if [ -n "$tofu" ]; then
+	export FLYWHEEL_ENGINE=$tofu
+fi
 go test -json -count=1 -timeout 12m $databases | tmp/testsum -tally "$tally" "Go on PostgreSQL" || status=1
 if [ -z "$outer" ]; then
 	scripts/postgres.sh stop
 	unset FLYWHEEL_TEST_DATABASE_URL
 fi
+unset FLYWHEEL_ENGINE
 
 # counts reads "passed failed skipped" of a Node runner's report and adds them.
 counts() { echo "$2 $1" >>"$tally"; }
