@@ -248,6 +248,9 @@ func (s *Service) Create(ctx context.Context, name, title string, files map[stri
 	}
 	actor := account.From(ctx)
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := s.clear(tx, name); err != nil {
+			return err
+		}
 		if err := insertPattern(tx, Pattern{Name: name, Title: title, Owner: "coe"}, actor.ID); err != nil {
 			return err
 		}
@@ -259,16 +262,10 @@ func (s *Service) Create(ctx context.Context, name, title string, files map[stri
 	if err != nil {
 		return "", err
 	}
-	undo := func() {
-		ctx := context.WithoutCancel(ctx)
-		s.Git.Delete(ctx, git.Pattern(name))
-		_ = s.DB.Write(ctx, func(tx *db.Tx) error { _, err := tx.Exec(`delete from pattern where name = $1`, name); return err })
-	}
 	author := git.Identity{Name: actor.Name, Email: actor.Name + "@users.flywheel.invalid"}
 	main, err := s.Git.Create(ctx, git.Pattern(name), author, start(title), "Begin "+name)
 	if err != nil {
-		undo()
-		return "", err
+		return "", errors.Join(err, s.undo(context.WithoutCancel(ctx), name, err))
 	}
 	if len(files) == 0 {
 		return "", nil
@@ -278,9 +275,32 @@ func (s *Service) Create(ctx context.Context, name, title string, files map[stri
 		change, err = s.Opened(ctx, name, "create", head)
 	}
 	if err != nil {
-		undo()
+		return "", errors.Join(err, s.undo(context.WithoutCancel(ctx), name, err))
 	}
-	return change, err
+	return change, nil
+}
+
+// clear frees a name that a pattern only holds because the process died before its repository was there.
+func (s *Service) clear(tx *db.Tx, name string) error {
+	old, err := find(tx, name)
+	if fault.Is(err, "pattern.not_found") {
+		return nil
+	}
+	if err != nil || s.Git.Exists(git.Pattern(name)) || tx.Now().Sub(old.CreatedAt) < time.Minute {
+		return err
+	}
+	return deletePattern(tx, name)
+}
+
+// undo takes back a pattern that could not be begun, so that nothing half-done stays. A repository that
+// was there before is not its own.
+func (s *Service) undo(ctx context.Context, name string, cause error) error {
+	if !fault.Is(cause, "repository.name_taken") {
+		if err := s.Git.Delete(ctx, git.Pattern(name)); err != nil {
+			return err
+		}
+	}
+	return s.DB.Write(ctx, func(tx *db.Tx) error { return deletePattern(tx, name) })
 }
 
 // Summary is a pattern with its newest versions, for lists.

@@ -20,6 +20,11 @@ func find(tx *db.Tx, name string) (Pattern, error) {
 	return p, err
 }
 
+func deletePattern(tx *db.Tx, name string) error {
+	_, err := tx.Exec(`delete from pattern where name = $1`, name)
+	return err
+}
+
 func all(tx *db.Tx) ([]Pattern, error) {
 	return db.Collect(tx, scanPattern, `select name, title, owner, created_at from pattern order by name`)
 }
