@@ -40,13 +40,18 @@ type Runs struct {
 // planned is a plan as a decision needs it.
 type planned = change.Planned
 
-// version returns the certified version that a desired state names. Only certified digests are applied.
-func (r *Runs) version(ctx context.Context, digest string) (v pattern.Version, err error) {
-	err = r.DB.Read(ctx, func(tx *db.Tx) error { v, err = r.Patterns.ByDigest(tx, digest); return err })
+// certified returns the certified version that a desired state names. Only certified digests are applied.
+func (r *Runs) certified(tx *db.Tx, digest string) (pattern.Version, error) {
+	v, err := r.Patterns.ByDigest(tx, digest)
 	if err == nil && v.State != pattern.Certified && v.State != pattern.Deprecated {
 		err = fault.New(fault.Forbidden, "pattern.not_certified", "%s %s is %s, so nothing is deployed with it.", v.Pattern, v.Version, v.State).
 			Do("Move the app to a certified version.")
 	}
+	return v, err
+}
+
+func (r *Runs) version(ctx context.Context, digest string) (v pattern.Version, err error) {
+	err = r.DB.Read(ctx, func(tx *db.Tx) error { v, err = r.certified(tx, digest); return err })
 	return v, err
 }
 

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/local"
 	"flywheel.dev/flywheel/internal/manifest"
@@ -65,12 +66,6 @@ func (l Local) Release(ctx context.Context, r Rollout) error {
 	return nil
 }
 
-// Noop does nothing: for targets that follow the artifact by themselves, and to measure the platform.
-type Noop struct{}
-
-// Release implements Driver.
-func (Noop) Release(context.Context, Rollout) error { return nil }
-
 // Command runs the rollout command that the certified pattern declares, in the sandbox.
 type Command struct{ Sandbox *sandbox.Sandbox }
 
@@ -108,9 +103,6 @@ func (s *Service) releaseArtifact(ctx context.Context, d Deployment) outcome {
 	if !known {
 		return outcome{Failed: fmt.Sprintf("The pattern %s %s has no release driver.", v.Pattern, v.Version), Code: "release.no_driver"}
 	}
-	if v.Manifest.Spec.Release.Driver == "noop" {
-		return outcome{}
-	}
 	log, _, err := s.Runs.log(ctx, d)
 	if err != nil {
 		return failed(err)
@@ -143,8 +135,8 @@ func (s *Service) verify(ctx context.Context, d Deployment) outcome {
 		return failed(err)
 	}
 	release := v.Manifest.Spec.Release
-	if release.Driver == "noop" || release.URL == "" {
-		return outcome{Detail: "the pattern names no URL to probe"}
+	if release.Driver == noop || release.URL == "" {
+		return verifyNothing(nil, d)
 	}
 	outputs, err := s.Runs.outputs(ctx, d.Instance)
 	if err != nil {
@@ -176,6 +168,22 @@ func (s *Service) verify(ctx context.Context, d Deployment) outcome {
 		why = fmt.Sprintf("it answered %d", probe.Status)
 	}
 	return outcome{Failed: fmt.Sprintf("%s is not well: %s.", probe.URL, why), Code: "verify.unhealthy", URL: url, Probes: []Probe{probe}}
+}
+
+// noop names the driver that does nothing: for targets that follow the artifact by themselves, and to
+// measure the platform.
+const noop = "noop"
+
+// releaseNothing is all that noop leaves to do: the pattern must still be certified.
+func (r *Runs) releaseNothing(tx *db.Tx, d Deployment) outcome {
+	if _, err := r.certified(tx, d.Desired.Digest); err != nil {
+		return failed(err)
+	}
+	return outcome{}
+}
+
+func verifyNothing(*db.Tx, Deployment) outcome {
+	return outcome{Detail: "the pattern names no URL to probe"}
 }
 
 // smoke adds the app's own smoke test to a passed probe.

@@ -127,7 +127,7 @@ func (s *Service) advance(tx *db.Tx, c change.Change) error {
 	}
 	for _, l := range all {
 		switch l.State {
-		case "succeeded", "skipped":
+		case "succeeded":
 			continue
 		case "waiting":
 			d, err := s.admit(tx, Deployment{App: l.App, Environment: l.Environment, Change: c.ID, Trigger: ByChange, Desired: l.Desired, CreatedBy: c.Opener})
@@ -137,7 +137,7 @@ func (s *Service) advance(tx *db.Tx, c change.Change) error {
 			l.Deployment, l.State = d.ID, "running"
 			return saveLeg(tx, c.ID, l)
 		}
-		return nil // one is running, or has failed and ends the way
+		return nil // one is running, is carried by another change, or has failed and ends the way
 	}
 	if err := change.MarkDeployed(tx, c); err != nil {
 		return err
@@ -161,7 +161,7 @@ func (s *Service) admit(tx *db.Tx, d Deployment) (Deployment, error) {
 		return d, err
 	}
 	if environment.OnNewer == app.ReplacePending && d.Trigger == ByChange {
-		if err := s.supersede(tx, instance.ID, d.ID); err != nil {
+		if err := s.supersede(tx, instance.ID, d); err != nil {
 			return d, err
 		}
 	}
@@ -179,7 +179,7 @@ func (s *Service) admit(tx *db.Tx, d Deployment) (Deployment, error) {
 
 // supersede marks the waiting deployments of an instance as replaced by a newer one, which contains
 // what they would have brought. Nothing is dropped silently: each says by what.
-func (s *Service) supersede(tx *db.Tx, instance, by string) error {
+func (s *Service) supersede(tx *db.Tx, instance string, by Deployment) error {
 	old, err := waiting(tx, instance, 10_000)
 	if err != nil {
 		return err
@@ -188,28 +188,55 @@ func (s *Service) supersede(tx *db.Tx, instance, by string) error {
 		if d.Trigger != ByChange {
 			continue
 		}
-		now := tx.Now()
-		d.State, d.Reason, d.FinishedAt = Superseded, "replaced by "+by+", as the environment's policy replace-pending says", &now
-		if err := save(tx, d); err != nil {
-			return err
-		}
-		if err := s.skipLeg(tx, d); err != nil {
+		if err := s.carry(tx, d, by, "replaced by "+by.ID+", as the environment's policy replace-pending says"); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// skipLeg lets a superseded deployment's change go on to its next environment.
-func (s *Service) skipLeg(tx *db.Tx, d Deployment) error {
-	if err := s.endLeg(tx, d, "skipped"); err != nil {
+// carry ends a waiting deployment, because the change of a newer one brings its state as well: main is
+// one line, so what was merged later contains what was merged before. Where both changes go, the older
+// one has arrived when the newer one has; deployed after it, it would take the newer one back.
+func (s *Service) carry(tx *db.Tx, d, by Deployment, reason string) error {
+	now := tx.Now()
+	d.State, d.Reason, d.FinishedAt = Superseded, reason, &now
+	if err := save(tx, d); err != nil {
 		return err
 	}
-	c, err := change.Find(tx, d.Change)
+	if _, err := tx.Exec(`update rollout set state = 'carried', deployment = $3 where change = $1 and (deployment = $2 or state = 'waiting')
+		and environment in (select environment from rollout where change = $3)`, d.Change, d.ID, by.Change); err != nil {
+		return err
+	}
+	return recarry(tx, d.Change, by.Change)
+}
+
+// recarry hands over what one change carried to another one that goes to the same environments.
+func recarry(tx *db.Tx, from, to string) error {
+	_, err := tx.Exec(`update rollout set deployment = $2 where state = 'carried' and deployment = $1
+		and environment in (select environment from rollout where change = $2)`, from, to)
+	return err
+}
+
+// arrive says of every change that a verified deployment carried that it is here as well, and lets it go
+// on to where only it goes.
+func (s *Service) arrive(tx *db.Tx, d Deployment) error {
+	ids, err := db.Collect(tx, func(r db.Row) (id string, err error) { return id, r.Scan(&id) },
+		`update rollout set state = 'succeeded' where state = 'carried' and deployment = $1 and app = $2 and environment = $3 returning change`,
+		d.Change, d.App, d.Environment)
 	if err != nil {
 		return err
 	}
-	return s.advance(tx, c)
+	for _, id := range ids {
+		c, err := change.Find(tx, id)
+		if err != nil {
+			return err
+		}
+		if err := s.advance(tx, c); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *Service) endLeg(tx *db.Tx, d Deployment, state string) error {
@@ -226,17 +253,16 @@ func (s *Service) next(tx *db.Tx, instance app.Instance) error {
 	if instance.Running != "" {
 		return nil
 	}
-	// A pinned instance lets only its rollback and the change that mends it pass; looking a hundred
-	// places ahead finds those without reading a long queue.
+	// A pinned instance lets only its rollback and the change that mends it pass.
 	limit := 1
 	if instance.PinnedBy != "" {
-		limit = 100
+		limit = 10_000
 	}
 	queue, err := waiting(tx, instance.ID, limit)
 	if err != nil {
 		return err
 	}
-	for _, d := range queue {
+	for i, d := range queue {
 		if instance.PinnedBy != "" && d.Trigger == ByChange {
 			mends, err := change.Mends(tx, d.Change, instance.PinnedBy)
 			if err != nil {
@@ -251,6 +277,17 @@ func (s *Service) next(tx *db.Tx, instance app.Instance) error {
 					}
 				}
 				continue
+			}
+			for _, older := range queue[:i] { // they contain what is mended
+				if older.Trigger != ByChange {
+					continue
+				}
+				if err := s.carry(tx, older, d, "what it brings comes with "+d.ID+", which mends "+instance.PinnedBy); err != nil {
+					return err
+				}
+			}
+			if err := recarry(tx, instance.PinnedBy, d.Change); err != nil {
+				return err
 			}
 		}
 		return s.begin(tx, instance, d)

@@ -134,7 +134,7 @@ type leg struct {
 	Environment string
 	Desired     app.Desired
 	Deployment  string
-	State       string // waiting, running, succeeded, failed, skipped
+	State       string // waiting, running, succeeded, failed, or carried by the change that Deployment then names
 }
 
 func scanLeg(r db.Row) (l leg, err error) {

@@ -36,17 +36,13 @@ var errLost = fault.New(fault.Conflict, "deployment.fenced", "A newer deployment
 // The id is the deployment's; after the release of a held plan it has a suffix.
 func (s *Service) run(flow durable.Flow, workflow string) (string, error) {
 	id, _, _ := strings.Cut(workflow, ".")
-	d, err := durable.Step(flow, "load", func(ctx context.Context) (d Deployment, err error) {
-		err = s.DB.Read(ctx, func(tx *db.Tx) error { d, err = Find(tx, id); return err })
-		return d, err
-	})
-	if err != nil {
-		return "", err
-	}
-	// What the steps below need and JSON does not carry is read fresh: it never changes in a run.
-	err = s.DB.Read(flow, func(tx *db.Tx) error {
-		now, err := Find(tx, id)
-		d.fence, d.released = now.fence, now.released
+	// What the steps need of it never changes in a run, so it is read rather than remembered.
+	var d Deployment
+	var steps []step
+	err := s.DB.Read(flow, func(tx *db.Tx) (err error) {
+		if d, err = Find(tx, id); err == nil {
+			steps, err = s.plan(tx, d)
+		}
 		return err
 	})
 	if err != nil {
@@ -54,7 +50,6 @@ func (s *Service) run(flow durable.Flow, workflow string) (string, error) {
 	}
 
 	out, position := outcome{}, 0
-	steps := s.plan(d)
 	for i := 0; i < len(steps); i++ {
 		if out, err = s.step(flow, d, position, steps[i], out.Detail); err != nil {
 			return "lost", lost(err)
@@ -86,71 +81,84 @@ const attempts = 3
 // (rule of change 11).
 func (o outcome) again() bool { return o.Interrupted && len(o.Addresses) == 0 }
 
-// step is one named effect of a deployment.
+// step is one named part of a deployment: an effect outside (do), or one that only concerns the database
+// (within).
 type step struct {
-	name string
-	do   func(ctx context.Context, d Deployment) outcome
+	name   string
+	do     func(ctx context.Context, d Deployment) outcome
+	within func(tx *db.Tx, d Deployment) outcome
 }
 
 // plan returns the steps of this kind of run, in order. The last one answers with the URL and the
 // probes.
-func (s *Service) plan(d Deployment) []step {
+func (s *Service) plan(tx *db.Tx, d Deployment) ([]step, error) {
 	switch d.Kind {
 	case Release:
-		return []step{{"release", s.releaseArtifact}, {"verify", s.verify}}
+		v, err := s.Runs.Patterns.ByDigest(tx, d.Desired.Digest) // whose manifest never changes
+		switch {
+		case err != nil && fault.From(err).Kind != fault.NotFound:
+			return nil, err
+		case err == nil && v.Manifest.Spec.Release.Driver == noop:
+			return []step{{name: "release", within: s.Runs.releaseNothing}, {name: "verify", within: verifyNothing}}, nil
+		}
+		return []step{{name: "release", do: s.releaseArtifact}, {name: "verify", do: s.verify}}, nil
 	case Destroy:
-		return []step{{"prepare", s.Runs.prepare}, {"plan", s.planRun}, {"destroy", s.Runs.apply}}
+		return []step{{name: "prepare", do: s.Runs.prepare}, {name: "plan", do: s.planRun}, {name: "destroy", do: s.Runs.apply}}, nil
 	}
-	return []step{{"prepare", s.Runs.prepare}, {"plan", s.planRun}, {"policy", s.Runs.policy}, {"apply", s.Runs.apply}, {"verify", s.verify}}
+	return []step{{name: "prepare", do: s.Runs.prepare}, {name: "plan", do: s.planRun}, {name: "policy", do: s.Runs.policy},
+		{name: "apply", do: s.Runs.apply}, {name: "verify", do: s.verify}}, nil
 }
 
-// step runs one effect. The transaction before it writes the intent, closes the step before, and looks
-// again at what may have changed since admission: the fence, and a wish to cancel.
+// step runs one part. The transaction before an effect writes the intent, closes the step before, and
+// looks again at what may have changed since admission: the fence, and a wish to cancel. Where nothing
+// happens outside, that transaction is the whole step.
 func (s *Service) step(flow durable.Flow, d Deployment, position int, st step, before string) (outcome, error) {
-	return durable.Step(flow, st.name, func(ctx context.Context) (outcome, error) {
+	if st.within != nil {
+		return durable.Transaction(s.Durable, flow, st.name, func(tx *db.Tx) (outcome, error) {
+			if out, err := intend(tx, d, position, st.name, before); err != nil || !out.ok() {
+				return out, err
+			}
+			return st.within(tx, d), nil
+		})
+	}
+	return durable.Step(flow, st.name, func(ctx context.Context) (out outcome, err error) {
 		// A stopping server must not turn a running effect into a failed one: it is resumed at the next
 		// start, so the step does not see the stop. It ends by its own time-outs.
 		ctx = account.System(context.WithoutCancel(ctx), "deploy")
-		cancelled, err := s.intend(ctx, d, position, st.name, before)
-		if err != nil {
-			return outcome{}, err
-		}
-		if cancelled && st.name != "verify" { // what was rolled out by then stays, and is looked at
-			return outcome{Failed: "It was cancelled before the step " + st.name + ".", Code: "deployment.cancelled"}, nil
+		err = s.DB.Write(ctx, func(tx *db.Tx) error { out, err = intend(tx, d, position, st.name, before); return err })
+		if err != nil || !out.ok() {
+			return out, err
 		}
 		return st.do(ctx, d), nil
 	})
 }
 
-func (s *Service) intend(ctx context.Context, d Deployment, position int, name, before string) (cancelled bool, err error) {
-	err = s.DB.Write(ctx, func(tx *db.Tx) error {
-		instance, err := app.FindInstance(tx, d.App, d.Environment)
-		if err != nil {
-			return err
+// intend writes that a step begins. Its outcome is not ok if the step must not.
+func intend(tx *db.Tx, d Deployment, position int, name, before string) (outcome, error) {
+	var fence int64
+	var running string
+	var cancelled bool
+	err := tx.QueryRow(`select i.fence, i.running, d.cancel_requested from deployment d join instance i on i.id = d.instance where d.id = $1`, d.ID).
+		Scan(&fence, &running, &cancelled)
+	if err != nil {
+		return outcome{}, err
+	}
+	if fence != d.fence || running != d.ID {
+		return outcome{}, errLost
+	}
+	if position > 0 {
+		if err := closeStep(tx, d, position-1, "succeeded", before); err != nil {
+			return outcome{}, err
 		}
-		if instance.Fence != d.fence || instance.Running != d.ID {
-			return errLost
-		}
-		now, err := Find(tx, d.ID)
-		if err != nil {
-			return err
-		}
-		cancelled = now.cancel
-		if position > 0 {
-			if err := closeStep(tx, d, position-1, "succeeded", before); err != nil {
-				return err
-			}
-		}
-		if cancelled && name != "verify" {
-			return nil
-		}
-		begun, err := beginStep(tx, d, position, name)
-		if err != nil || !begun {
-			return err
-		}
-		return announce(tx, d, name)
-	})
-	return cancelled, err
+	}
+	if cancelled && name != "verify" { // what was rolled out by then stays, and is looked at
+		return outcome{Failed: "It was cancelled before the step " + name + ".", Code: "deployment.cancelled"}, nil
+	}
+	begun, err := beginStep(tx, d, position, name)
+	if err != nil || !begun {
+		return outcome{}, err
+	}
+	return outcome{}, announce(tx, d, name)
 }
 
 func closeStep(tx *db.Tx, d Deployment, position int, state, detail string) error {
@@ -222,7 +230,10 @@ func (s *Service) record(flow durable.Flow, d Deployment, out outcome) error {
 		if err != nil {
 			return "", err
 		}
-		return "", s.advance(tx, c)
+		if err := s.advance(tx, c); err != nil {
+			return "", err
+		}
+		return "", s.arrive(tx, d)
 	})
 	return lost(err)
 }
