@@ -71,15 +71,15 @@ at; with --once it ends, and -o json prints what happened.`,
 // demo is one play.
 type demo struct {
 	*progress
-	server  *server.Server
-	report  *Report
-	work    string // folder of clones
-	admin   *person
-	dana    *person // developer and operator of the team shop
-	coe     map[string]*person
-	step    *Step
-	urls    map[string]string // of the app, by environment
-	told    map[string]bool   // what was said of checks and deployments
+	server *server.Server
+	report *Report
+	work   string // folder of clones
+	admin  *person
+	dana   *person // developer and operator of the team shop
+	coe    map[string]*person
+	step   *Step
+	urls   map[string]string // of the app, by environment
+	told   map[string]bool   // what was said of checks and deployments
 }
 
 func run(ctx context.Context, o server.Options, once, asJSON bool, out, errs io.Writer) (err error) {

@@ -23,15 +23,14 @@ type Report struct {
 
 // Step is one part of the revolution with its evidence.
 type Step struct {
-	Name     string    `json:"name"`
-	Title    string    `json:"title"`
-	Changes  []Change  `json:"changes"`
-	Refused  []Refusal `json:"refused,omitempty"`
-	HTTP     []Answer  `json:"http"`
-	Load     *Load     `json:"load,omitempty"`
-	Seconds  float64   `json:"seconds"`
-	began    time.Time
-	progress *progress
+	Name    string    `json:"name"`
+	Title   string    `json:"title"`
+	Changes []Change  `json:"changes"`
+	Refused []Refusal `json:"refused,omitempty"`
+	HTTP    []Answer  `json:"http"`
+	Load    *Load     `json:"load,omitempty"`
+	Seconds float64   `json:"seconds"`
+	began   time.Time
 }
 
 // Change is a change as it ended in the step.

@@ -187,7 +187,7 @@ func TestAFaultIsShownAsAProblem(t *testing.T) {
 	want := map[string]any{
 		"type": "urn:flywheel:problem:variable.out_of_bounds", "title": "Unprocessable Entity", "status": 422.0,
 		"code": "variable.out_of_bounds", "detail": "db_version 17 is not allowed.", "remedy": "Choose 15 or 16.",
-		"fields":     []any{map[string]any{"path": "flywheel.yaml:12:5", "message": "allowed: 15, 16"}},
+		"fields":    []any{map[string]any{"path": "flywheel.yaml:12:5", "message": "allowed: 15, 16"}},
 		"requestId": "from-client",
 	}
 	if fmt.Sprint(problem) != fmt.Sprint(want) {
