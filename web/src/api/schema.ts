@@ -1740,6 +1740,7 @@ export interface components {
             versions: components["schemas"]["PatternVersion"][] | null;
         };
         PatternValidateInputBody: {
+            /** @description At most 64 KiB */
             content: string;
             /** @example flywheel.yaml */
             file: string;
@@ -1749,10 +1750,19 @@ export interface components {
             valid: boolean;
         };
         PatternVariable: {
+            /** @description JSON Schema keywords, from pattern.yaml and from the module's validations */
             bounds?: {
                 [key: string]: unknown;
             };
-            /** @description team, coe, or platform for what Flywheel sets itself */
+            /** @description Other bounds for a class of environments */
+            classes?: {
+                [key: string]: {
+                    [key: string]: unknown;
+                };
+            };
+            /** @description Validations of the module that are no bounds, as they are written */
+            conditions?: string[] | null;
+            /** @description team, coe, or platform for what Flywheel sets itself or the module keeps */
             control: string;
             default?: unknown;
             description?: string;
