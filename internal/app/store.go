@@ -36,6 +36,11 @@ func insertApp(tx *db.Tx, a App) error {
 	return err
 }
 
+func deleteApp(tx *db.Tx, a App) error {
+	_, err := tx.Exec(`delete from app where id = $1`, a.ID)
+	return err
+}
+
 // SetDescription records what main describes now, with its pin.
 func SetDescription(tx *db.Tx, name string, d Description) error {
 	_, err := tx.Exec(`update app set description = $2, pin = $3 where name = $1`, name, db.JSON(d), db.JSON(d.Pin))
@@ -119,7 +124,11 @@ func FindInstance(tx *db.Tx, app, environment string) (Instance, error) {
 
 // EnsureInstance returns the app's instance in the environment and makes it on first use.
 func EnsureInstance(tx *db.Tx, app, environment string) (Instance, error) {
-	_, err := tx.Exec(`insert into instance (id, app, environment, state, deployed, updated_at) values ($1,$2,$3,$4,$5,$6)
+	i, err := FindInstance(tx, app, environment)
+	if !fault.Is(err, "instance.not_found") {
+		return i, err
+	}
+	_, err = tx.Exec(`insert into instance (id, app, environment, state, deployed, updated_at) values ($1,$2,$3,$4,$5,$6)
 		on conflict (app, environment) do nothing`, db.NewID("ins"), app, environment, New, db.JSON(Desired{}), tx.Now())
 	if err != nil {
 		return Instance{}, err
