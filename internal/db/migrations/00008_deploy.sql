@@ -49,3 +49,4 @@ create table rollout (
   state       text      not null,
   primary key (change, position)
 );
+create index rollout_carried on rollout (deployment) where state = 'carried';
