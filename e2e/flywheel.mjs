@@ -18,6 +18,12 @@ export async function start() {
   const agent = spawn(binary, ["agent", "--data", join(folder, "agent")], { stdio: "ignore" });
   await until(() => existsSync(join(folder, "agent", "agent.sock")), "the agent to listen");
   const server = spawn(binary, ["serve", "--data", folder, "--listen", "127.0.0.1:0"], { stdio: ["ignore", "pipe", "pipe"] });
+  // The runner ends a file that takes too long with this signal.
+  process.once("SIGTERM", () => {
+    server.kill("SIGKILL");
+    agent.kill("SIGTERM");
+    process.exit(1);
+  });
   let said = "";
   const found = await new Promise((resolve, reject) => {
     const hear = (part) => {
