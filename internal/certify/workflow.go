@@ -96,7 +96,7 @@ func quiet(err error) error {
 }
 
 // troubled says that a revision could not be certified because of the platform, not of the change. The
-// sweeper of package change tries again.
+// engine tries again.
 func (s *Service) troubled(ctx context.Context, id string, revision int, cause error) {
 	s.Log.Error("a pattern change could not be certified", "change", id, "revision", revision, "error", cause)
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {
@@ -306,15 +306,11 @@ func (s *Service) test(ctx context.Context, _ change.Change, dir string, log io.
 
 // interfaceOf compares the interface with the newest certified version and proposes the next version.
 func (s *Service) interfaceOf(ctx context.Context, c change.Change, dir string, _ io.Writer) (string, any, error) {
-	m, err := readManifest(dir)
-	if err != nil {
-		return "", nil, err
-	}
 	next, err := s.Patterns.Propose(ctx, c.Subject, dir)
 	if err != nil {
 		return "", nil, err
 	}
-	found := Certification{Change: c.ID, Revision: c.Revision, Version: next.Version, Bump: next.Bump, Reasons: next.Reasons, Pattern: next.Digest, Needed: m.Approvals(), Instances: []Effect{}}
+	found := Certification{Change: c.ID, Revision: c.Revision, Version: next.Version, Bump: next.Bump, Reasons: next.Reasons, Pattern: next.Digest, Needed: next.Approvals, Instances: []Effect{}}
 	found.Digest = found.digest()
 	err = s.DB.Write(ctx, func(tx *db.Tx) error { return save(tx, found) })
 	return fmt.Sprintf("%s, a %s version", next.Version, next.Bump), next.Reasons, err
@@ -404,18 +400,12 @@ func withoutValues(variables, values map[string]any) map[string]any {
 	return own
 }
 
-// publish merges an approved pattern change and publishes its version. It does not give up in between:
-// main would hold what nobody can use.
+// publish merges an approved pattern change and publishes its version. The engine tries until both are
+// done: main would hold what nobody can use.
 func (s *Service) publish(flow durable.Flow, workflow string) (string, error) {
 	id, revision := parse(workflow)
 	ctx := account.System(context.WithoutCancel(flow), "certify")
-	return "published", durable.Insist(flow, func() error {
-		err := quiet(s.publishOnce(flow, ctx, id, revision))
-		if err != nil {
-			s.Log.Warn("an approved pattern change is not published yet; trying again", "change", id, "error", err)
-		}
-		return err
-	})
+	return "published", quiet(s.publishOnce(flow, ctx, id, revision))
 }
 
 func (s *Service) publishOnce(flow durable.Flow, ctx context.Context, id string, revision int) error {
