@@ -165,15 +165,21 @@ func (r *Runs) bring(ctx context.Context, agent *local.Client, digest string) er
 	if digest == "" || digest == "none" {
 		return nil
 	}
-	if there, err := agent.HasArtifact(ctx, digest); err != nil || there {
-		return err
+	for attempt := 1; ; attempt++ {
+		if there, err := agent.HasArtifact(ctx, digest); err != nil || there {
+			return err
+		}
+		content, err := app.OpenArtifact(ctx, r.Blobs, digest)
+		if err != nil {
+			return err
+		}
+		err = agent.PutArtifact(ctx, digest, content)
+		content.Close()
+		if err == nil || attempt == attempts || !fault.Is(err, "agent.unreachable") {
+			return err
+		}
+		// The agent went away in the middle. The next question waits until it is back.
 	}
-	content, err := app.OpenArtifact(ctx, r.Blobs, digest)
-	if err != nil {
-		return err
-	}
-	defer content.Close()
-	return agent.PutArtifact(ctx, digest, content)
 }
 
 // plan makes the deployment's own plan: against the world as it is now, which may differ from when the

@@ -150,9 +150,11 @@ func (s *Service) verify(ctx context.Context, d Deployment) outcome {
 	if path == "" {
 		path = local.DefaultHealth
 	}
+	// It may need a moment to answer well. When nobody answers at all, what runs it was killed and is on its
+	// way back, which takes longer.
 	probe := Probe{}
-	for attempt := range 10 {
-		if attempt > 0 {
+	for bad, unanswered := 0, 0; bad < 10 && unanswered < 60; {
+		if bad+unanswered > 0 {
 			select {
 			case <-ctx.Done():
 				return failed(ctx.Err())
@@ -161,6 +163,11 @@ func (s *Service) verify(ctx context.Context, d Deployment) outcome {
 		}
 		if probe = s.probe(ctx, strings.TrimRight(url, "/")+path); probe.Status == http.StatusOK {
 			return s.smoke(ctx, d, outcome{Detail: fmt.Sprintf("%s answered 200 in %d ms", probe.URL, probe.Millis), URL: url, Probes: []Probe{probe}})
+		}
+		if probe.Status == 0 {
+			unanswered++
+		} else {
+			bad++
 		}
 	}
 	why := probe.Error

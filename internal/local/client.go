@@ -30,6 +30,11 @@ type Client struct {
 
 	// ReadOnly refuses every change with `agent.read_only`: what a plan is given.
 	ReadOnly bool
+
+	// Patience is how long a request waits for an agent that is away, because it was killed or is being
+	// upgraded: it comes back with its services within moments. 0 does not wait. Every request may be sent
+	// twice, but not one whose body is a stream.
+	Patience time.Duration
 }
 
 // Health returns what the agent says about itself, or the fault `agent.unreachable`.
@@ -148,8 +153,20 @@ func call[T any](ctx context.Context, c *Client, method, path string, body any) 
 	return answer, nil
 }
 
-// do sends a request on a connection of its own and turns the agent's refusal back into its fault.
+// do sends a request until the agent has answered it, or patience has ended.
 func (c *Client) do(ctx context.Context, method, path string, body any) (*http.Response, error) {
+	deadline := time.Now().Add(c.Patience)
+	for {
+		response, err := c.once(ctx, method, path, body)
+		away := fault.Is(err, "agent.unreachable") || fault.Is(err, "agent.stopping")
+		if _, isStream := body.(io.Reader); !away || isStream || time.Now().After(deadline) || !sleep(ctx, 50*time.Millisecond) {
+			return response, err
+		}
+	}
+}
+
+// once sends a request on a connection of its own and turns the agent's refusal back into its fault.
+func (c *Client) once(ctx context.Context, method, path string, body any) (*http.Response, error) {
 	stream, isStream := body.(io.Reader)
 	if !isStream && body != nil {
 		text, err := json.Marshal(body)

@@ -210,7 +210,7 @@ func (s *Server) connect(ctx context.Context) (err error) {
 		return err
 	}
 	logs := &runlog.Store{Dir: at("logs")}
-	agent := &local.Client{Socket: filepath.Join(o.Agent, "agent.sock")}
+	agent := &local.Client{Socket: filepath.Join(o.Agent, "agent.sock"), Patience: agentPatience}
 	states := &tofu.States{DB: s.DB, Keeper: keeper, Fenced: deploy.Fenced}
 	stateSocket := at("run", o.Replica+".state.sock")
 	if err := s.serveStates(stateSocket, states); err != nil {
@@ -271,7 +271,10 @@ func (s *Server) connect(ctx context.Context) (err error) {
 		DB: s.DB, Log: s.log, Version: o.Version, Authenticate: s.Accounts.Authenticate, UI: ui.Files(), Schemas: manifest.Schemas(),
 		Ready: map[string]func(context.Context) error{
 			"database": func(ctx context.Context) error { return s.DB.SQL.PingContext(ctx) },
-			"agent":    func(ctx context.Context) error { _, err := agent.Health(ctx); return err },
+			"agent": func(ctx context.Context) error {
+				_, err := (&local.Client{Socket: agent.Socket}).Health(ctx)
+				return err
+			},
 		},
 	})
 	if err != nil {
@@ -410,10 +413,13 @@ func (s *Server) superviseAgent() {
 	s.defer_(func() { cancel(); <-done })
 }
 
+// agentPatience is how long deployments wait for an agent that was killed or is being upgraded.
+const agentPatience = time.Minute
+
 // ServeProvider serves Flywheel's own provider for one instance, for the supervisor of an engine run.
 func ServeProvider(ctx context.Context, socket, instance, agentSocket string) (string, error) {
 	// Checks of a pattern have no instance: the provider then only knows the schema and changes nothing.
-	return local.ServeProvider(ctx, socket, &local.Client{Socket: agentSocket, ReadOnly: instance == ""}, instance)
+	return local.ServeProvider(ctx, socket, &local.Client{Socket: agentSocket, ReadOnly: instance == "", Patience: agentPatience}, instance)
 }
 
 func (s *Server) gitAuthenticate(ctx context.Context, user, token string) (context.Context, error) {
