@@ -2,10 +2,12 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing/fstest"
+	"time"
 
 	"flywheel.dev/flywheel/internal/account"
 	"flywheel.dev/flywheel/internal/db"
@@ -80,6 +82,9 @@ func (s *Service) Create(ctx context.Context, in Create) (a App, change string, 
 	}
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		a.CreatedAt = tx.Now()
+		if err := s.clear(tx, a.Name); err != nil {
+			return err
+		}
 		if err := insertApp(tx, a); err != nil {
 			return err
 		}
@@ -93,15 +98,32 @@ func (s *Service) Create(ctx context.Context, in Create) (a App, change string, 
 	}
 	change, err = s.seed(ctx, a, skeleton, version)
 	if err != nil {
-		// Nothing half-done stays: without its repository the app would only hold its name.
-		s.Git.Delete(context.WithoutCancel(ctx), git.App(a.Name))
-		_ = s.DB.Write(context.WithoutCancel(ctx), func(tx *db.Tx) error {
-			_, err := tx.Exec(`delete from app where id = $1`, a.ID)
-			return err
-		})
-		return a, "", err
+		return a, "", errors.Join(err, s.undo(context.WithoutCancel(ctx), a, err))
 	}
 	return a, change, nil
+}
+
+// clear frees a name that an app only holds because the process died before its repository was there.
+func (s *Service) clear(tx *db.Tx, name string) error {
+	old, err := Find(tx, name)
+	if fault.Is(err, "app.not_found") {
+		return nil
+	}
+	if err != nil || s.Git.Exists(git.App(name)) || tx.Now().Sub(old.CreatedAt) < time.Minute {
+		return err
+	}
+	return deleteApp(tx, old)
+}
+
+// undo takes back an app that could not be begun, so that nothing half-done stays. A repository that was
+// there before is not its own.
+func (s *Service) undo(ctx context.Context, a App, cause error) error {
+	if !fault.Is(cause, "repository.name_taken") {
+		if err := s.Git.Delete(ctx, git.App(a.Name)); err != nil {
+			return err
+		}
+	}
+	return s.DB.Write(ctx, func(tx *db.Tx) error { return deleteApp(tx, a) })
 }
 
 func (s *Service) seed(ctx context.Context, a App, skeleton map[string][]byte, version pattern.Version) (string, error) {

@@ -445,3 +445,23 @@ func TestPublishingTwiceGivesOneVersion(t *testing.T) {
 		t.Errorf("versions %s", got)
 	}
 }
+
+func TestTwoLastApprovalsAtTheSameTimePublish(t *testing.T) {
+	t.Parallel()
+	p := certifying(t)
+	c := addSearch(p, "search")
+	digest := certification(p, c.ID).Digest
+	errs := make(chan error, 3)
+	for who, discipline := range map[string]string{"sam": "security", "otto": "operations", "dev": "development"} {
+		go func() {
+			_, err := p.Certify.Approve(p.As(who), c.ID, discipline, digest, "")
+			errs <- err
+		}()
+	}
+	for range 3 {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	p.Reaches(c.ID, change.Merged)
+}

@@ -118,8 +118,8 @@ func (s *Service) Sweep(ctx context.Context, branches bool) error {
 // patience is how long the sweeper lets a change be whose workflow has ended without an answer.
 const patience = 30 * time.Second
 
-// resume begins the next revision of a change that is being checked although its workflow has ended: the
-// platform failed it, or what it waited for is over.
+// resume begins the next revision of a change that is being checked although its workflow has ended: it
+// waited for another merge, which came to nothing.
 func (s *Service) resume(ctx context.Context, c Change) error {
 	if c.State != Checking || s.DB.Now().Sub(c.UpdatedAt) < patience {
 		return nil

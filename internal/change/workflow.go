@@ -84,19 +84,15 @@ func (s *Service) attempt(flow durable.Flow, ctx context.Context, id string, rev
 	if err != nil || decided != Merging {
 		return string(decided), err
 	}
-	// From here on main may have moved, so it is not left before that is recorded.
-	return "merged", durable.Insist(flow, func() error {
-		commit, err := durable.Step(flow, "merge", func(context.Context) (string, error) { return s.merge(ctx, id, revision) })
-		if err == nil {
-			_, err = durable.Transaction(s.Durable, flow, "merged", func(tx *db.Tx) (string, error) {
-				return "", s.merged(tx.In(ctx), id, revision, f, artifact, commit)
-			})
-		}
-		if err = quiet(err); err != nil {
-			s.Log.Warn("a merge is not recorded yet; trying again", "change", id, "error", err)
-		}
-		return err
+	// From here on main may have moved: the engine tries until that is recorded.
+	commit, err := durable.Step(flow, "merge", func(context.Context) (string, error) { return s.merge(ctx, id, revision) })
+	if err != nil {
+		return "merge", err
+	}
+	_, err = durable.Transaction(s.Durable, flow, "merged", func(tx *db.Tx) (string, error) {
+		return "", s.merged(tx.In(ctx), id, revision, f, artifact, commit)
 	})
+	return "merged", err
 }
 
 // quiet ends an outdated workflow without a word.
@@ -108,7 +104,7 @@ func quiet(err error) error {
 }
 
 // troubled says that a revision could not be processed because of the platform, not of the change. The
-// sweeper tries again.
+// engine tries again.
 func (s *Service) troubled(ctx context.Context, id string, revision int, cause error) {
 	s.Log.Error("a change could not be processed", "change", id, "revision", revision, "error", cause)
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {

@@ -129,30 +129,18 @@ func (e *Engine) Start(fn Workflow, id string) error {
 	return err
 }
 
-// Ended reports whether the workflow under this id has come to its end, well or with an error.
+// Ended reports whether the workflow under this id has come to its end. One that ended with an error has
+// not: it is tried again.
 func (e *Engine) Ended(id string) (bool, error) {
 	list, err := dbos.ListWorkflows(e.ctx, dbos.WithFilterWorkflowIDs(id), dbos.WithFilterLoadInput(false), dbos.WithFilterLoadOutput(false))
 	if err != nil || len(list) == 0 {
 		return false, err
 	}
 	switch list[0].Status {
-	case dbos.WorkflowStatusPending, dbos.WorkflowStatusEnqueued, dbos.WorkflowStatusDelayed:
+	case dbos.WorkflowStatusPending, dbos.WorkflowStatusEnqueued, dbos.WorkflowStatusDelayed, dbos.WorkflowStatusError:
 		return false, nil
 	}
 	return true, nil
-}
-
-// Insist runs steps until they succeed, with growing pauses. It is for what must not be left half-done
-// and can only fail because something the platform needs is away.
-func Insist(flow Flow, steps func() error) error {
-	for pause := time.Second; ; pause = min(2*pause, time.Minute) {
-		if err := steps(); err == nil {
-			return nil
-		}
-		if _, err := dbos.Sleep(flow, pause); err != nil {
-			return err
-		}
-	}
 }
 
 // Step runs an effect outside the database and remembers its answer. It runs at least once.
