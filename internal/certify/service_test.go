@@ -18,10 +18,7 @@ import (
 	"flywheel.dev/flywheel/internal/pattern"
 )
 
-var (
-	shop       = git.App("storefront")
-	webService = git.Pattern("web-service")
-)
+var webService = git.Pattern("web-service")
 
 // certifying is a platform with the app storefront on web-service ~1.0, and an engine that validates.
 func certifying(t *testing.T) *certifytest.Platform {

@@ -10,10 +10,7 @@ import (
 	"flywheel.dev/flywheel/internal/change"
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/fault"
-	"flywheel.dev/flywheel/internal/git"
 )
-
-var webService = git.Pattern("web-service")
 
 func more(n string) map[string]string {
 	return map[string]string{"flywheel.yaml": manifest("~1.0", strings.ReplaceAll(certifytest.Environments, "instances: 2", "instances: "+n))}

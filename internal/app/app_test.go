@@ -1,0 +1,100 @@
+package app
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"flywheel.dev/flywheel/internal/fault"
+)
+
+func TestEnvironmentsAreArrangedByWhatTheyComeAfter(t *testing.T) {
+	list := []Environment{{Name: "prod", After: "staging"}, {Name: "dev"}, {Name: "staging", After: "dev"}, {Name: "lab"}}
+	if err := arrange(list); err != nil {
+		t.Fatal(err)
+	}
+	order := []string{}
+	for _, e := range InOrder(list) {
+		order = append(order, fmt.Sprint(e.Name, e.Order))
+	}
+	if got := strings.Join(order, " "); got != "dev1 lab1 staging2 prod3" {
+		t.Errorf("order %s", got)
+	}
+}
+
+func TestACircleOfEnvironmentsIsNamed(t *testing.T) {
+	for name, list := range map[string][]Environment{
+		"itself": {{Name: "prod", After: "prod"}},
+		"two":    {{Name: "prod", After: "staging"}, {Name: "staging", After: "prod"}},
+		"beside": {{Name: "dev"}, {Name: "a1", After: "a2"}, {Name: "a2", After: "a3"}, {Name: "a3", After: "a2"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := arrange(list)
+			if !fault.Is(err, "environment.cycle") || !strings.Contains(err.Error(), " after ") {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+	if err := arrange([]Environment{{Name: "prod", After: "nowhere"}}); !fault.Is(err, "environment.after_unknown") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestWhatMeansTheSameIsTheSame(t *testing.T) {
+	for _, tt := range []struct {
+		a, b any
+		same bool
+	}{
+		{3, 3.0, true}, {uint64(3), 3, true}, {3, "3", false}, {nil, map[string]any{}, true}, {[]any{1, 2}, []any{1.0, 2.0}, true}, {[]any{1, 2}, []any{2, 1}, false},
+		{map[string]any{"a": 1}, map[string]any{"a": 1.0}, true}, {true, "true", false}, {nil, "", false},
+	} {
+		if SameValue(tt.a, tt.b) != tt.same {
+			t.Errorf("%#v and %#v: same is not %v", tt.a, tt.b, tt.same)
+		}
+	}
+}
+
+func TestATeamCannotSetAValueOfTheEnvironment(t *testing.T) {
+	d := Description{Pin: Pin{Pattern: "web-service", Version: "1.0.0", Digest: "sha256:one"}, Source: "sha256:code",
+		Environments: map[string]map[string]any{"prod": {"instances": 2, "vpc_id": "mine"}}}
+	e := Environment{Name: "prod", Values: map[string]any{"vpc_id": "theirs"}}
+	got := d.Desired(e, "sha256:artifact")
+	if got.Variables["vpc_id"] != "theirs" || got.Variables["instances"] != 2 || d.Environments["prod"]["vpc_id"] != "mine" {
+		t.Errorf("%+v of %+v", got, d)
+	}
+	if !d.Desired(Environment{Name: "staging"}, "sha256:artifact").IsZero() {
+		t.Error("an environment that is not selected has a desired state")
+	}
+	other := got
+	other.Artifact, other.Source = "sha256:newer", "sha256:newer"
+	if !got.SameInfrastructure(other) || got.Hash() == other.Hash() || got.Hash() != d.Desired(e, "sha256:artifact").Hash() {
+		t.Error("an artifact is no infrastructure, but it is part of what an approval binds to")
+	}
+}
+
+func TestANameFitsIntoAURLAHostAndAFolder(t *testing.T) {
+	for _, good := range []string{"ab", "storefront", "web-2", strings.Repeat("a", 40)} {
+		if err := CheckName("app", good); err != nil {
+			t.Errorf("%s: %v", good, err)
+		}
+	}
+	for _, bad := range []string{"", "a", "Shop", "-shop", "shop-", "a--b", "../x", "a b", "2nd", "schön", strings.Repeat("a", 41), "shop\n"} {
+		if err := CheckName("app", bad); !fault.Is(err, "app.name_invalid") || !strings.Contains(err.Error(), "of an app") {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
+func TestASkeletonIsFilledWithTheAppsOwnWords(t *testing.T) {
+	files := map[string][]byte{
+		"flywheel.yaml": []byte("name: {{name}} team: {{team}} pattern: {{pattern}} {{version}}\n{{environments}}\n"),
+		"src/page.html": []byte("{{name}} belongs to the page\n"),
+	}
+	fill(files, Create{Name: "storefront", Team: "shop", Pattern: "web-service", Version: "~1.4", Environments: []string{"staging", "prod"}})
+	if got := string(files["flywheel.yaml"]); got != "name: storefront team: shop pattern: web-service ~1.4\n    staging: {}\n    prod: {}\n" {
+		t.Errorf("filled in: %s", got)
+	}
+	if !strings.Contains(string(files["src/page.html"]), "{{name}}") {
+		t.Error("a template of the app was touched")
+	}
+}

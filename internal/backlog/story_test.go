@@ -1,0 +1,80 @@
+package backlog
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"flywheel.dev/flywheel/internal/account"
+	"flywheel.dev/flywheel/internal/db/dbtest"
+	"flywheel.dev/flywheel/internal/fault"
+)
+
+func as(team string) context.Context {
+	return account.With(context.Background(), account.Actor{ID: "usr_1", Name: "dora", Teams: map[string]account.Role{team: account.Developer}})
+}
+
+func TestStoriesAreNumberedOneByOneAlsoAtTheSameTime(t *testing.T) {
+	s := &Service{DB: dbtest.Open(t)}
+	type answer struct {
+		story Story
+		err   error
+	}
+	answers := make(chan answer)
+	for range 8 {
+		go func() {
+			st, err := s.Create(as("shop"), " Shops near me ", "shop")
+			answers <- answer{st, err}
+		}()
+	}
+	keys := map[string]bool{}
+	for range 8 {
+		a := <-answers
+		if a.err != nil || a.story.Title != "Shops near me" {
+			t.Errorf("%+v, %v", a.story, a.err)
+		}
+		keys[a.story.Key] = true
+	}
+	for n := 1; n <= 8; n++ {
+		if !keys[fmt.Sprintf("STY-%d", n)] {
+			t.Errorf("STY-%d is missing in %v", n, keys)
+		}
+	}
+}
+
+func TestStoriesOfOtherTeamsAreSkippedAndDoNotEndTheList(t *testing.T) {
+	s := &Service{DB: dbtest.Open(t)}
+	for _, team := range []string{"shop", "other", "other", "other", "shop", "other"} {
+		if _, err := s.Create(as(team), "A story", team); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, limit := range []int{1, 2, 3} {
+		seen, before := "", int64(1)<<62
+		for {
+			page, err := s.List(as("shop"), before, limit)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, st := range page {
+				seen, before = seen+st.Key+" ", st.number
+			}
+			if len(page) < limit {
+				break
+			}
+		}
+		if seen != "STY-5 STY-1 " {
+			t.Errorf("with pages of %d the team sees %s", limit, seen)
+		}
+	}
+}
+
+func TestAStoryNeedsATitleAndATeamOnesOwn(t *testing.T) {
+	s := &Service{DB: dbtest.Open(t)}
+	if _, err := s.Create(as("shop"), " ", "shop"); !fault.Is(err, "story.title_missing") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := s.Create(as("shop"), "Theirs", "other"); err == nil {
+		t.Error("a story of another team was made")
+	}
+}
