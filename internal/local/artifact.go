@@ -166,7 +166,7 @@ func (a artifacts) put(digest string, r io.Reader) (err error) {
 	if err := os.Chmod(a.path(digest), 0o555); err != nil {
 		return err
 	}
-	return syncDisk(a.dir)
+	return syncFolder(a.dir)
 }
 
 // prune removes what is not in use and was neither brought nor asked for within artifactGrace.

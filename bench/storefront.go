@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"flywheel.dev/flywheel/internal/app"
+	"flywheel.dev/flywheel/internal/db"
+	"flywheel.dev/flywheel/internal/local"
+	"flywheel.dev/flywheel/internal/sandbox"
+)
+
+// storefront measures a software-lane release through the local agent against starting the same process by
+// hand until its health check passes. They take turns. Each release brings an artifact that the agent has
+// not seen, in a sandbox, beside the one that runs and is then drained.
+func (b *bench) storefront(ctx context.Context) error {
+	l, err := b.newLive(ctx)
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	v, err := l.certify(ctx, "examples/patterns/web-service", "web-service")
+	if err != nil {
+		return err
+	}
+	built := filepath.Join(l.dir, "built")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(built, "app"), "./examples/storefront")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("the storefront cannot be built: %w\n%s", err, out)
+	}
+	desired := app.Desired{Pattern: v.Pattern, Version: v.Version, Digest: v.Digest, Variables: map[string]any{"instances": 1}}
+	if desired.Artifact, err = l.artifact(ctx, built, 0); err != nil {
+		return err
+	}
+	const shop = "storefront"
+	if err := l.repository(ctx, shop, v.Pattern); err != nil {
+		return err
+	}
+	if err := l.deployNew(ctx, shop, desired); err != nil {
+		return err
+	}
+	const rounds = 15
+	var hand, boxed, ours, known []time.Duration
+	for i := range rounds {
+		took, err := startByHand(ctx, built)
+		if err != nil {
+			return err
+		}
+		hand = append(hand, took)
+		if took, err = l.startBoxed(ctx, built); err != nil {
+			return err
+		}
+		boxed = append(boxed, took)
+		before := desired
+		if desired.Artifact, err = l.artifact(ctx, built, i+1); err != nil {
+			return err
+		}
+		if took, err = l.release(ctx, shop, desired); err != nil {
+			return err
+		}
+		ours = append(ours, took)
+		if took, err = l.release(ctx, shop, before); err != nil {
+			return err
+		}
+		known = append(known, took)
+	}
+	b.note("Storefront started by hand until it is healthy", millis(median(hand)), "ms")
+	b.note("  the same in the sandbox, with nothing around it", millis(median(boxed)), "ms")
+	b.note("  released, admission to record", millis(median(ours)), "ms")
+	b.atMost("  released / by hand", float64(median(ours))/float64(median(hand)), 1.5, "×")
+	b.note("  released again, when the agent has the artifact", millis(median(known)), "ms")
+	b.note("  released again / in the sandbox", float64(median(known))/float64(median(boxed)), "×")
+	return nil
+}
+
+// artifact stores another artifact that does the same and returns its digest.
+func (l *live) artifact(ctx context.Context, dir string, n int) (string, error) {
+	if err := os.WriteFile(filepath.Join(dir, "release"), []byte(strconv.Itoa(n)), 0o600); err != nil {
+		return "", err
+	}
+	file, err := os.CreateTemp(l.dir, "artifact-")
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	digest, err := local.PackDir(file, dir)
+	if err != nil {
+		return "", err
+	}
+	_, err = app.PutArtifact(ctx, l.server.Blobs, digest, file)
+	return digest, err
+}
+
+func (l *live) release(ctx context.Context, app string, desired app.Desired) (time.Duration, error) {
+	began, done := time.Now(), make(chan error, 1)
+	if err := l.db.Write(ctx, func(tx *db.Tx) error { return l.rollout(tx, app, desired, done) }); err != nil {
+		return 0, err
+	}
+	err := wait(ctx, done)
+	return time.Since(began), err
+}
+
+// startByHand returns how long the app takes from its start until its health check passes.
+func startByHand(ctx context.Context, dir string) (time.Duration, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	l.Close()
+	data, err := os.MkdirTemp("", "by-hand-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(data)
+	cmd := exec.CommandContext(ctx, filepath.Join(dir, "app"))
+	cmd.Env = []string{fmt.Sprintf("PORT=%d", port), "DATA_DIR=" + data}
+	began := time.Now()
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	defer func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}()
+	return untilHealthy(ctx, began, http.DefaultClient, fmt.Sprintf("http://127.0.0.1:%d/healthz", port))
+}
+
+func untilHealthy(ctx context.Context, began time.Time, client *http.Client, url string) (time.Duration, error) {
+	for time.Since(began) < 20*time.Second {
+		if status, err := get(ctx, client, url); err == nil && status == http.StatusOK {
+			return time.Since(began), nil
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return 0, fmt.Errorf("the storefront is not healthy after 20 s")
+}
+
+// startBoxed returns the same for a start in the sandbox that the agent uses.
+func (l *live) startBoxed(ctx context.Context, dir string) (time.Duration, error) {
+	const port = 8080
+	data, err := os.MkdirTemp(l.dir, "boxed-")
+	if err != nil {
+		return 0, err
+	}
+	if err := os.Chmod(data, 0o777); err != nil { // inside, nobody is who owns it
+		return 0, err
+	}
+	began := time.Now()
+	cmd, err := l.server.Sandbox.Command(ctx, sandbox.Spec{
+		Args: []string{"./app"}, Dir: "/app", Env: []string{fmt.Sprintf("PORT=%d", port), "DATA_DIR=/data"},
+		Binds: []sandbox.Bind{{Source: dir, Target: "/app"}, {Source: data, Target: "/data", Writable: true}}, Memory: 256 << 20, Processes: 500,
+	})
+	if err != nil {
+		return 0, err
+	}
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	defer func() {
+		cmd.Signal(syscall.SIGKILL)
+		_ = cmd.Wait()
+	}()
+	inside := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return cmd.Dial(ctx, port) }}}
+	return untilHealthy(ctx, began, inside, "http://app/healthz")
+}
