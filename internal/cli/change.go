@@ -166,6 +166,9 @@ func (s *shell) propose(c *cobra.Command, app string, body form, preview, watch 
 		if err := one(s, c, raw, changeSummary); err != nil {
 			return err
 		}
+		if made.State == "refused" {
+			return fault.New(fault.Invalid, "change.refused", "Change %s is refused: %s", made.ID, made.Why).Do("%s", made.Remedy)
+		}
 		note(c, "Follow it: flywheel change watch %s", made.ID)
 		return nil
 	})

@@ -205,9 +205,37 @@ func (s *shell) watchChange(c *cobra.Command, api *client, id string, keep bool)
 			return sight{}, err
 		}
 		end, ended := changeEnd(v, keep)
+		if !ended && !keep {
+			waits, err := api.pinned(ctx, v)
+			if err != nil {
+				return sight{}, err
+			}
+			end, ended = waits, waits != nil
+		}
 		seen := v
 		return sight{frame: func(p *page) { changeFrame(p, seen) }, facts: changeFacts(v), last: raw, end: end, over: ended}, nil
 	})
+}
+
+// pinned returns what a person has to decide when a deployment of the change waits because an earlier
+// change was rolled back where it is to go, else nil.
+func (c *client) pinned(ctx context.Context, v changePage) (decision, err error) {
+	for _, d := range v.Deployments {
+		if d.State != "waiting" {
+			continue
+		}
+		var a app
+		if err := c.get(ctx, path("apps", d.App), &a); err != nil {
+			return nil, err
+		}
+		for _, i := range a.Instances {
+			if i.Environment == d.Environment && i.PinnedBy != "" && i.PinnedBy != v.Change.ID {
+				return &waitingError{fmt.Sprintf("Deployment %s of %s/%s: %s.", d.ID, d.App, d.Environment, strings.TrimSuffix(d.Reason, ".")),
+					fmt.Sprintf("If this change mends it, say so: flywheel change fix %s %s", v.Change.ID, i.PinnedBy)}, nil
+			}
+		}
+	}
+	return nil, nil
 }
 
 // changeEnd says whether watching a change is over, and how.
