@@ -86,6 +86,7 @@ func serverFlags(f *pflag.FlagSet, o *Options) {
 	f.StringVar(&o.Engine, "engine", "", "path of tofu or terraform (default: as found on PATH)")
 	f.StringVar(&o.Key, "key", "", "key file, or URL of the keeper of secrets (default: keys/secret.key in the data folder)")
 	f.StringVar(&o.Agent, "agent", "", "folder of the local agent (default: agent in the data folder)")
+	f.Int64Var(&o.PushLimit, "push-limit", 512, "MiB that a push may have")
 	f.StringSliceVar(&o.FetchHosts, "fetch-host", []string{"proxy.golang.org", "sum.golang.org", "registry.npmjs.org"}, "host that the fetch command of a build may reach; repeatable")
 	f.StringSliceVar(&o.Providers, "provider", nil, "provider that a pattern may use besides Flywheel's own; repeatable")
 	f.StringVar(&o.Mirror, "provider-mirror", "", "folder with provider plugins")

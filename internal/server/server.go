@@ -57,6 +57,7 @@ type Options struct {
 	Mirror      string   // folder with provider plugins
 	Registry    bool     // let init download allowed providers and modules
 	Providers   []string // providers a pattern may use besides Flywheel's own
+	PushLimit   int64    // MiB that a push may have; default 512
 	Self        string   // the flywheel binary; default: this program
 	Version     string
 	Log         *slog.Logger
@@ -99,11 +100,11 @@ func New(ctx context.Context, o Options) (s *Server, err error) {
 		return nil, err
 	}
 	s = &Server{Options: o, log: o.Log}
-	defer func() {
+	defer func(made *Server) { // a failure answers no server, and what was made has to go all the same
 		if err != nil {
-			s.undo()
+			made.undo()
 		}
-	}()
+	}(s)
 	for _, dir := range []string{"run", "repos", "blobs", "logs", "workspaces", "patterns", "work"} {
 		if err := os.MkdirAll(filepath.Join(o.Data, dir), 0o700); err != nil {
 			return nil, fault.New(fault.Unavailable, "data.unwritable", "The data folder %s cannot be written.", o.Data).Do("Give --data a folder that this user owns.").Because(err)
@@ -222,7 +223,7 @@ func (s *Server) connect(ctx context.Context) (err error) {
 	}
 
 	s.Git = &git.Host{
-		Root: at("repos"), Run: at("run"), Self: o.Self, DB: s.DB, Logger: s.log,
+		Root: at("repos"), Run: at("run"), Self: o.Self, DB: s.DB, Logger: s.log, PushLimit: o.PushLimit << 20,
 		Authenticate: s.gitAuthenticate, Authorize: s.gitAuthorize,
 		Person: func(ctx context.Context) string { return account.From(ctx).ID },
 	}
