@@ -175,6 +175,18 @@ func IsUnique(err error) bool {
 	return false
 }
 
+// IsAway reports whether err says that the database cannot be reached right now: it was restarted, or the
+// network between was cut.
+func IsAway(err error) bool {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		// Connection exceptions, shutdown and start-up, and a database that takes no connections.
+		return strings.HasPrefix(pg.Code, "08") || strings.HasPrefix(pg.Code, "57P") || pg.Code == "55000" || pg.Code == "53300"
+	}
+	var refused *pgconn.ConnectError
+	return errors.As(err, &refused) || pgconn.Timeout(err) || err != nil && strings.Contains(err.Error(), "conn closed")
+}
+
 // IsFull reports whether err says that the disk under the database is full.
 func IsFull(err error) bool {
 	var lite *sqlite.Error

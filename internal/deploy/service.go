@@ -359,7 +359,8 @@ func (s *Service) OfChange(ctx context.Context, id string) (found []Deployment, 
 	if err != nil {
 		return nil, err
 	}
-	slices.Reverse(found)
+	// Ids sort by the second they were made in, which is not enough after a restart.
+	slices.SortFunc(found, func(a, b Deployment) int { return a.CreatedAt.Compare(b.CreatedAt) })
 	err = s.DB.Read(ctx, func(tx *db.Tx) error {
 		for i := range found {
 			if found[i].Steps, err = Steps(tx, found[i].ID); err != nil {

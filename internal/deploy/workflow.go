@@ -2,8 +2,10 @@ package deploy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 	"time"
 
 	"flywheel.dev/flywheel/internal/account"
@@ -129,7 +131,12 @@ func (s *Service) step(flow durable.Flow, d Deployment, position int, st step, b
 		if err != nil || !out.ok() {
 			return out, err
 		}
-		return st.do(ctx, d), nil
+		for began := time.Now(); ; time.Sleep(time.Second) {
+			if out = st.do(ctx, d); !out.passes() || time.Since(began) > patience {
+				return out, nil
+			}
+			s.Log.Warn("a deployment waits", "deployment", d.ID, "step", st.name, "why", out.Failed)
+		}
 	})
 }
 
@@ -394,7 +401,16 @@ func (s *Service) planRun(ctx context.Context, d Deployment) outcome {
 	return outcome{Detail: plan.Summary, Held: held, Failed: "", Addresses: destructive}
 }
 
+// passes reports whether the step failed for what is no fault of the deployment and passes by itself or
+// when somebody frees some space: it waits then, and what ran before runs meanwhile.
+func (o outcome) passes() bool { return o.Code == "agent.disk_full" || o.Code == codeAway }
+
+const codeAway = "deployment.waits"
+
 func failed(err error) outcome {
+	if db.IsAway(err) || db.IsFull(err) || errors.Is(err, syscall.ENOSPC) {
+		return outcome{Failed: err.Error(), Code: codeAway}
+	}
 	f := fault.From(err)
 	if f.Kind == fault.Internal {
 		return outcome{Failed: err.Error(), Code: f.Code}
