@@ -17,6 +17,8 @@ type Tx struct {
 	now      time.Time
 	q        dbos.Querier
 	postgres bool
+	alone    bool
+	last     []func() error
 	after    []func()
 }
 
@@ -66,6 +68,9 @@ func (d *DB) once(ctx context.Context, fn func(*Tx) error, readOnly bool) error 
 	if err := fn(tx); err != nil {
 		return err
 	}
+	if err := tx.Finish(); err != nil {
+		return err
+	}
 	if err := commit(); err != nil {
 		return err
 	}
@@ -74,7 +79,8 @@ func (d *DB) once(ctx context.Context, fn func(*Tx) error, readOnly bool) error 
 }
 
 // Join wraps a transaction that the workflow engine has begun, so that store functions write into the
-// same commit as the engine's own checkpoint. The caller runs Committed after the engine committed.
+// same commit as the engine's own checkpoint. The caller runs Finish when its own work has succeeded, and
+// Committed after the engine committed.
 func (d *DB) Join(ctx context.Context, q dbos.Querier) *Tx {
 	return &Tx{ctx: ctx, now: d.now(), q: q, postgres: d.Postgres()}
 }
@@ -96,6 +102,31 @@ func (tx *Tx) Now() time.Time { return tx.now }
 
 // Postgres reports whether the engine is PostgreSQL, for the few statements that only it has.
 func (tx *Tx) Postgres() bool { return tx.postgres }
+
+// Serialize makes the caller the only transaction that numbers rows until it commits.
+func (tx *Tx) Serialize() error {
+	if !tx.postgres || tx.alone {
+		return nil // SQLite has one writer
+	}
+	_, err := tx.Exec("select pg_advisory_xact_lock(7270002)")
+	tx.alone = err == nil
+	return err
+}
+
+// BeforeCommit runs fn as one of the last things of the transaction. It is for what holds a lock that
+// everybody wants: the lock is then held for the commit only.
+func (tx *Tx) BeforeCommit(fn func() error) { tx.last = append(tx.last, fn) }
+
+// Finish runs what BeforeCommit collected. Only Write and the owner of a joined transaction call it.
+func (tx *Tx) Finish() error {
+	for _, fn := range tx.last {
+		if err := fn(); err != nil {
+			return err
+		}
+	}
+	tx.last = nil
+	return nil
+}
 
 // AfterCommit runs fn once the transaction is durable; it never runs if the transaction fails.
 // It is a nudge, not a promise: a process that dies between commit and fn does not run it.

@@ -155,7 +155,11 @@ func Transaction[T any](e *Engine, flow Flow, name string, fn func(tx *db.Tx) (T
 	var joined *db.Tx
 	out, err := dbos.RunAsTransaction(flow, e.source, func(ctx context.Context, q dbos.Tx) (T, error) {
 		joined = e.db.Join(ctx, q)
-		return fn(joined)
+		out, err := fn(joined)
+		if err == nil {
+			err = joined.Finish()
+		}
+		return out, err
 	}, dbos.WithStepName(name))
 	if err == nil && joined != nil {
 		joined.Committed()

@@ -112,19 +112,13 @@ func (e Event) Cloud() CloudEvent {
 
 // Serialize makes the caller the only transaction that numbers rows until it commits. The audit log
 // uses the same lock: with two of them, transactions that need both would block each other.
-func Serialize(tx *db.Tx) error {
-	if !tx.Postgres() {
-		return nil // SQLite has one writer
-	}
-	_, err := tx.Exec("select pg_advisory_xact_lock(7270002)")
-	return err
-}
+func Serialize(tx *db.Tx) error { return tx.Serialize() }
 
-// Append writes e into the caller's transaction and wakes the followers after its commit.
+// Append writes e with the caller's transaction and wakes the followers after its commit.
 //
 // On PostgreSQL the number is taken under a lock that lasts until the commit: without it a transaction
-// with a lower number could commit after a reader has passed it, and the reader would miss it. Append
-// therefore belongs at the end of a transaction, after its row locks. SQLite has one writer anyway.
+// with a lower number could commit after a reader has passed it, and the reader would miss it. The row is
+// therefore written as the last thing before the commit. SQLite has one writer anyway.
 func Append(tx *db.Tx, e Event) error {
 	if e.ID == "" {
 		e.ID = db.NewID("evt")
@@ -135,15 +129,16 @@ func Append(tx *db.Tx, e Event) error {
 	if e.Data == nil {
 		e.Data = json.RawMessage("{}")
 	}
-	if err := Serialize(tx); err != nil {
+	data := db.JSON(e.Data) // as it is now
+	tx.BeforeCommit(func() error {
+		if err := Serialize(tx); err != nil {
+			return err
+		}
+		_, err := tx.Exec(`insert into event (seq, id, type, subject, app, actor, at, data)
+			select coalesce(max(seq), 0) + 1, $1, $2, $3, $4, $5, $6, $7 from event`,
+			e.ID, e.Type, e.Subject, e.App, e.Actor, e.At, data)
 		return err
-	}
-	_, err := tx.Exec(`insert into event (seq, id, type, subject, app, actor, at, data)
-		select coalesce(max(seq), 0) + 1, $1, $2, $3, $4, $5, $6, $7 from event`,
-		e.ID, e.Type, e.Subject, e.App, e.Actor, e.At, db.JSON(e.Data))
-	if err != nil {
-		return err
-	}
+	})
 	tx.AfterCommit(nudge.all)
 	return nil
 }
