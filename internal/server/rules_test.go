@@ -1,0 +1,342 @@
+package server_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"flywheel.dev/flywheel/internal/app"
+	"flywheel.dev/flywheel/internal/change"
+	"flywheel.dev/flywheel/internal/deploy"
+)
+
+func TestRulesOfChange(t *testing.T) {
+	p := newPlatform(t)
+	for name, test := range map[string]func(t *testing.T, p *platform){
+		"waiting deployments run in their order, or end when cancelled":       queueAndCancel,
+		"a newer deployment replaces the waiting ones where the policy says":  replacePending,
+		"a cancelled rollout stays what it was":                               cancelRunning,
+		"a destroy plan waits for an operator who has seen it":                heldDestroy,
+		"a variable that would replace a volume is held":                      heldReplacement,
+		"a sick release goes back and stops later changes until it is mended": automaticRollback,
+		"a person rolls back, and a running deployment does not lift the pin": manualRollback,
+		"releases and infrastructure agree":                                   releasesAgree,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, p.at(t))
+		})
+	}
+	t.Cleanup(func() {
+		if !t.Failed() {
+			p.sound()
+		}
+	})
+}
+
+func states(list []deploy.Deployment) []deploy.State {
+	found := []deploy.State{}
+	for _, d := range list {
+		found = append(found, d.State)
+	}
+	return found
+}
+
+func queueAndCancel(t *testing.T, p *platform) {
+	s := p.newShop(t, "queue", "staging")
+	slow := s.mode("slow", "version=slow start=6s")
+	p.during("staging", s.name, "release")
+	second, third := s.mode("second", "version=second"), s.mode("third", "version=third")
+	var waiting []deploy.Deployment
+	p.eventually("two wait", func() bool {
+		waiting = slices.DeleteFunc(s.deployments("staging"), func(d deploy.Deployment) bool { return d.State != deploy.Waiting })
+		return len(waiting) == 2
+	})
+	if !strings.Contains(waiting[0].Reason, "waits for dpl_") {
+		t.Errorf("the reason of waiting is %q", waiting[0].Reason)
+	}
+	p.dana.must("POST", "/deployments/"+waiting[0].ID+"/cancel", nil, nil)
+	p.settle(p.dana, slow, change.Deployed)
+	p.settle(p.dana, third, change.Deployed)
+	if got := s.page("staging"); got != "version=third color=red" {
+		t.Errorf("it runs %q", got)
+	}
+	list := s.deployments("staging")
+	want := []deploy.State{deploy.Succeeded, deploy.Succeeded, deploy.Cancelled, deploy.Succeeded}
+	if !slices.Equal(states(list), want) {
+		t.Errorf("the deployments ended %v, want %v", states(list), want)
+	}
+	for i, d := range list {
+		if d.Number != int64(i+1) {
+			t.Errorf("deployment %d has the number %d", i+1, d.Number)
+		}
+	}
+	if c := p.change(second).Change; c.State != change.Merged || !strings.Contains(c.Why, "cancelled by dana") {
+		t.Errorf("the change of the cancelled deployment is %s: %s", c.State, c.Why)
+	}
+	if n := s.starts("staging", "second"); n != 0 {
+		t.Errorf("the cancelled version was started %d times", n)
+	}
+	p.dana.refused("deployment.over", "POST", "/deployments/"+waiting[0].ID+"/cancel", nil)
+}
+
+func replacePending(t *testing.T, p *platform) {
+	s := p.newShop(t, "replace", "lab")
+	first := s.mode("first", "version=first start=6s")
+	p.during("lab", s.name, "release")
+	second := s.mode("second", "version=second")
+	p.eventually("the second waits", func() bool { return len(s.deployments("lab")) == 3 })
+	third := s.mode("third", "version=third")
+	for _, id := range []string{first, second, third} {
+		p.settle(p.dana, id, change.Deployed)
+	}
+	list := s.deployments("lab")
+	want := []deploy.State{deploy.Succeeded, deploy.Succeeded, deploy.Superseded, deploy.Succeeded}
+	if !slices.Equal(states(list), want) {
+		t.Fatalf("the deployments ended %v, want %v", states(list), want)
+	}
+	if !strings.Contains(list[2].Reason, list[3].ID) {
+		t.Errorf("the replaced one says %q, not by which", list[2].Reason)
+	}
+	if n := s.starts("lab", "second"); n != 0 {
+		t.Errorf("the replaced version was started %d times", n)
+	}
+}
+
+func cancelRunning(t *testing.T, p *platform) {
+	s := p.newShop(t, "cancel", "staging")
+	// During the rollout: what is finished stays finished.
+	id := s.mode("slow", "version=slow start=1500ms")
+	running := p.during("staging", s.name, "release")
+	p.dana.must("POST", "/deployments/"+running+"/cancel", nil, nil)
+	if d := p.over(running); d.State != deploy.Succeeded {
+		t.Errorf("a finished release ended %s: %s", d.State, d.Reason)
+	}
+	p.settle(p.dana, id, change.Deployed)
+
+	// Before it: nothing was touched.
+	id = s.set("green", map[string]map[string]any{"staging": {"color": "green"}})
+	running = p.during("staging", s.name, "prepare")
+	p.dana.must("POST", "/deployments/"+running+"/cancel", nil, nil)
+	d := p.over(running)
+	if d.State == deploy.Cancelled {
+		if i := s.instance("staging"); i.State != app.Healthy || i.Running != "" || i.PinnedBy != "" {
+			t.Errorf("after a cancelled plan the instance is %s, runs %q, pinned by %q", i.State, i.Running, i.PinnedBy)
+		}
+		if c := p.change(id).Change; !strings.Contains(c.Why, "cancelled") {
+			t.Errorf("the change says %q", c.Why)
+		}
+		if got := s.page("staging"); got != "version=slow color=red" {
+			t.Errorf("it runs %q", got)
+		}
+	} else if d.State != deploy.Succeeded {
+		t.Errorf("it ended %s: %s", d.State, d.Reason)
+	}
+}
+
+func heldDestroy(t *testing.T, p *platform) {
+	s := p.newShop(t, "remove", "staging", "prod")
+	p.admin.must("POST", "/users", map[string]any{"name": "vera", "title": "Vera", "password": p.secret}, nil)
+	p.admin.must("PUT", "/teams/shop/members/vera", map[string]any{"role": "developer"}, nil)
+	developer := p.signIn("vera", p.secret)
+	var c change.Change
+	s.by.must("DELETE", "/apps/"+s.name+"/environments/prod", nil, &c)
+	now := p.settle(p.dana, c.ID, change.Held)
+	developer.refused("permission.denied", "POST", "/changes/"+c.ID+"/release", map[string]any{"digest": now.HeldDigest})
+	p.dana.refused("change.plan_changed", "POST", "/changes/"+c.ID+"/release", map[string]any{"digest": "sha256:0"})
+	p.dana.must("POST", "/changes/"+c.ID+"/release", map[string]any{"digest": now.HeldDigest}, nil)
+	var d deploy.Deployment
+	p.eventually("the destroy plan is held", func() bool {
+		list := s.deployments("prod")
+		d = list[len(list)-1]
+		return d.Kind == deploy.Destroy && d.State == deploy.Held
+	})
+	p.dana.refused("deployment.plan_changed", "POST", "/deployments/"+d.ID+"/release", map[string]any{"planDigest": "sha256:0"})
+	if s.instance("prod").URL == "" || s.page("prod") == "" {
+		t.Error("it was removed before anybody released it")
+	}
+	p.dana.must("POST", "/deployments/"+d.ID+"/release", map[string]any{"planDigest": d.PlanDigest}, nil)
+	if d = p.over(d.ID); d.State != deploy.Succeeded {
+		t.Fatalf("the removal ended %s: %s", d.State, d.Reason)
+	}
+	p.settle(p.dana, c.ID, change.Deployed)
+	services, err := p.agent().ListServices(t.Context(), d.Instance)
+	if err != nil || len(services) != 0 {
+		t.Errorf("of the removed instance there is %v, %v", services, err)
+	}
+	for _, i := range s.detail().Instances {
+		if i.Environment == "prod" && (i.State != app.Gone || i.URL != "") {
+			t.Errorf("the removed instance is %s at %q", i.State, i.URL)
+		}
+	}
+	if s.page("staging") == "" {
+		t.Error("staging is gone as well")
+	}
+
+	// The whole app goes the same way.
+	s.by.must("DELETE", "/apps/"+s.name, nil, &c)
+	now = p.settle(p.dana, c.ID, change.Held)
+	p.dana.must("POST", "/changes/"+c.ID+"/release", map[string]any{"digest": now.HeldDigest}, nil)
+	p.eventually("the destroy plan of staging is held", func() bool {
+		list := s.deployments("staging")
+		d = list[len(list)-1]
+		return d.Kind == deploy.Destroy && d.State == deploy.Held
+	})
+	p.dana.must("POST", "/deployments/"+d.ID+"/release", map[string]any{"planDigest": d.PlanDigest}, nil)
+	// The app is gone for its people, so the database says how it ended.
+	p.eventually("the app is removed", func() bool {
+		return slices.Equal(p.query(`select state from deployment where id = $1`, d.ID), []string{"succeeded"})
+	})
+	if volumes, err := p.agent().ListVolumes(t.Context(), d.Instance); err != nil || len(volumes) != 0 {
+		t.Errorf("the removed app left %v, %v", volumes, err)
+	}
+}
+
+func heldReplacement(t *testing.T, p *platform) {
+	s := p.newShop(t, "volume", "staging")
+	before := s.instance("staging")
+	id := s.set("another volume", map[string]map[string]any{"staging": {"volume": "other"}})
+	now := p.settle(p.dana, id, change.Held)
+	if !strings.Contains(now.Change.Why, "flywheel_volume.data") {
+		t.Errorf("it is held and says %q, without the address", now.Change.Why)
+	}
+	if volumes, err := p.agent().ListVolumes(t.Context(), before.ID); err != nil || len(volumes) != 1 || volumes[0].Name != "data" {
+		t.Errorf("there is %v, %v", volumes, err)
+	}
+	p.dana.must("POST", "/changes/"+id+"/release", map[string]any{"digest": now.HeldDigest}, nil)
+	// The plan of the deployment itself may say something else by now, so it is looked at as well.
+	var d deploy.Deployment
+	p.eventually("the deployment is held or over", func() bool {
+		list := s.deployments("staging")
+		d = list[len(list)-1]
+		return len(list) == 2 && (d.State == deploy.Held || d.State.Over())
+	})
+	if d.State == deploy.Held {
+		if !strings.Contains(d.Reason, "flywheel_volume.data") {
+			t.Errorf("the held deployment says %q", d.Reason)
+		}
+		p.dana.must("POST", "/deployments/"+d.ID+"/release", map[string]any{"planDigest": d.PlanDigest}, nil)
+	}
+	p.settle(p.dana, id, change.Deployed)
+	if volumes, err := p.agent().ListVolumes(t.Context(), before.ID); err != nil || len(volumes) != 1 || volumes[0].Name != "other" {
+		t.Errorf("there is %v, %v", volumes, err)
+	}
+}
+
+func automaticRollback(t *testing.T, p *platform) {
+	s := p.newShop(t, "sick", "staging", "prod")
+	good := s.mode("good", "version=good")
+	p.settle(p.dana, good, change.Deployed)
+	sick := s.mode("sick", "version=sick crash=yes")
+	now := p.settle(p.dana, sick, change.RolledBack)
+	if !strings.Contains(now.Change.Why, "staging went back by itself") || !strings.Contains(now.Change.Why, "did not become healthy") {
+		t.Errorf("the change says %q", now.Change.Why)
+	}
+	p.eventually("its revert is open", func() bool { now = p.change(sick); return now.Change.Revert != "" })
+	if got := s.page("staging"); got != "version=good color=red" {
+		t.Errorf("staging runs %q", got)
+	}
+	for _, d := range s.deployments("prod") {
+		if d.Change == sick {
+			t.Errorf("the sick version reached prod: %s", d.State)
+		}
+	}
+
+	// What comes after it waits, until the revert is merged.
+	later := s.set("green", map[string]map[string]any{"staging": {"color": "green"}})
+	p.eventually("the later change waits before staging", func() bool {
+		list := s.deployments("staging")
+		d := list[len(list)-1]
+		return d.Change == later && d.State == deploy.Waiting && strings.Contains(d.Reason, sick)
+	})
+	p.settle(p.dana, now.Change.Revert, change.Ready)
+	p.dana.must("POST", "/changes/"+now.Change.Revert+"/merge", nil, nil)
+	p.settle(p.dana, now.Change.Revert, change.Deployed)
+	p.settle(p.dana, later, change.Deployed)
+	if got := s.page("staging"); got != "version=good color=green" {
+		t.Errorf("in the end staging runs %q", got)
+	}
+	if got := s.page("prod"); got != "version=good color=red" {
+		t.Errorf("in the end prod runs %q", got)
+	}
+	if i := s.instance("staging"); i.PinnedBy != "" || i.State != app.Healthy {
+		t.Errorf("in the end staging is %s, pinned by %q", i.State, i.PinnedBy)
+	}
+}
+
+func manualRollback(t *testing.T, p *platform) {
+	s := p.newShop(t, "manual", "staging")
+	second := s.mode("second", "version=second")
+	p.settle(p.dana, second, change.Deployed)
+	third := s.mode("third", "version=third start=5s")
+	p.during("staging", s.name, "release")
+	var back deploy.Deployment
+	s.by.must("POST", "/apps/"+s.name+"/environments/staging/rollback", map[string]any{}, &back)
+	fourth := s.mode("fourth", "version=fourth")
+	if d := p.over(back.ID); d.State != deploy.Succeeded {
+		t.Fatalf("the rollback ended %s: %s", d.State, d.Reason)
+	}
+	p.settle(p.dana, second, change.RolledBack)
+	if got := s.page("staging"); got != "version=1 color=red" {
+		t.Errorf("after the rollback it runs %q", got)
+	}
+	if i := s.instance("staging"); i.PinnedBy != second {
+		t.Errorf("the instance is pinned by %q, want %s", i.PinnedBy, second)
+	}
+	p.eventually("the fourth waits", func() bool {
+		list := s.deployments("staging")
+		d := list[len(list)-1]
+		return d.Change == fourth && d.State == deploy.Waiting && strings.Contains(d.Reason, second)
+	})
+	_ = third
+	fix := s.mode("fix", "version=fix", "Fixes: "+second)
+	p.settle(p.dana, fix, change.Deployed)
+	p.settle(p.dana, fourth, change.Deployed)
+	if i := s.instance("staging"); i.PinnedBy != "" {
+		t.Errorf("the instance is still pinned by %q", i.PinnedBy)
+	}
+}
+
+func releasesAgree(t *testing.T, p *platform) {
+	s := p.newShop(t, "agree", "staging")
+	for _, v := range []string{"two", "three"} {
+		p.settle(p.dana, s.mode(v, "version="+v), change.Deployed)
+	}
+	// A plan with unchanged variables is empty.
+	var d deploy.Deployment
+	id := s.set("more", map[string]map[string]any{"staging": {"instances": 2}})
+	now := p.settle(p.dana, id, change.Deployed)
+	d = now.Deployments[0]
+	if d.Kind != deploy.Infrastructure {
+		t.Errorf("a variable was changed by a %s", d.Kind)
+	}
+	if got := s.page("staging"); got != "version=three color=red" {
+		t.Errorf("the variable change brought %q", got)
+	}
+	// The process that ran goes on, and one more is started.
+	if n := s.starts("staging", "three"); n != 2 {
+		t.Errorf("the version was started %d times, want 2: one for the release, one more for the variable", n)
+	}
+	p.settle(p.dana, s.mode("four", "version=four"), change.Deployed)
+	if n := s.starts("staging", "three"); n != 2 {
+		t.Errorf("the old version was started %d times in the end", n)
+	}
+	plan := p.plan(t, s, "staging")
+	if !strings.Contains(plan, "nothing to change") {
+		t.Errorf("after releases, the plan with unchanged variables is: %s", plan)
+	}
+}
+
+// plan returns the summary of the plan of what is deployed: a change that sets a variable to the value it
+// has by default differs in words only.
+func (p *platform) plan(t *testing.T, s *shop, environment string) string {
+	id := s.set("the same in other words", map[string]map[string]any{environment: {"color": "red"}})
+	now := p.settle(p.dana, id, change.Deployed)
+	for _, k := range now.Checks {
+		if k.Name == "plan: "+environment {
+			return k.Summary
+		}
+	}
+	t.Fatalf("there was no plan: %s", checksOf(now))
+	return ""
+}
