@@ -147,3 +147,25 @@ func TestAWriterWhoseContextEndsLeavesTheQueue(t *testing.T) {
 	}
 	write(t, d, `insert into thing values ('a', 1)`) // the turn is free
 }
+
+func TestWhatFailsBeforeTheCommitUndoesTheTransaction(t *testing.T) {
+	d := openFile(t)
+	err := d.Write(t.Context(), func(tx *Tx) error {
+		tx.BeforeCommit(func() error { return errors.New("no number left") })
+		tx.AfterCommit(func() { t.Error("it was not committed") })
+		_, err := tx.Exec(`insert into thing values ('a', 1)`)
+		return err
+	})
+	if err == nil || err.Error() != "no number left" {
+		t.Errorf("the transaction ended with %v", err)
+	}
+	if err := d.Read(t.Context(), func(tx *Tx) error {
+		list, err := numbers(tx)
+		if len(list) > 0 {
+			t.Errorf("%v were written", list)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
