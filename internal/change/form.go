@@ -193,7 +193,7 @@ func (s *Service) commit(ctx context.Context, a app.App, branch, main string, co
 
 // Opened makes a change of a branch that the platform itself committed, and returns its id.
 func (s *Service) Opened(ctx context.Context, repo git.Repo, branch, head string) (string, error) {
-	if _, err := s.push(ctx, repo, git.RefUpdate{Ref: "refs/heads/" + branch, New: head}); err != nil {
+	if _, _, err := s.open(ctx, repo, git.RefUpdate{Ref: "refs/heads/" + branch, New: head}); err != nil {
 		return "", err
 	}
 	var id string

@@ -174,7 +174,7 @@ func (s *Service) reconcileOne(ctx context.Context, repo git.Repo) error {
 			continue
 		}
 		s.Log.Info("a branch was pushed while the server was away", "repository", repo.String(), "branch", branch)
-		if _, err := s.push(ctx, repo, git.RefUpdate{Ref: "refs/heads/" + branch, New: sha}); err != nil {
+		if _, _, err := s.open(ctx, repo, git.RefUpdate{Ref: "refs/heads/" + branch, New: sha}); err != nil {
 			s.Log.Warn("a branch could not become a change", "repository", repo.String(), "branch", branch, "error", err)
 		}
 	}
@@ -221,30 +221,41 @@ func (s *Service) Pushed(ctx context.Context, push git.Push) []string {
 	return lines
 }
 
+// push is open with the answer for a person at a terminal.
 func (s *Service) push(ctx context.Context, repo git.Repo, u git.RefUpdate) ([]string, error) {
+	c, lines, err := s.open(ctx, repo, u)
+	if err != nil || c.ID == "" {
+		return lines, err
+	}
+	return s.answer(ctx, c), nil
+}
+
+// open opens, updates or closes the change of a branch that moved. Where no change comes of it the lines
+// say why.
+func (s *Service) open(ctx context.Context, repo git.Repo, u git.RefUpdate) (c Change, lines []string, err error) {
 	branch, kind := u.Branch(), kindOf(repo)
 	if u.New == "" {
-		return s.closeBranch(ctx, kind, repo.Name, branch)
+		lines, err := s.closeBranch(ctx, kind, repo.Name, branch)
+		return c, lines, err
 	}
 	main, err := s.Git.Resolve(ctx, repo, "refs/heads/main")
 	if err != nil {
-		return nil, err
+		return c, nil, err
 	}
 	commits, err := s.Git.Log(ctx, repo, main, u.New, 500)
 	if err != nil {
-		return nil, err
+		return c, nil, err
 	}
 	if len(commits) == 0 {
 		lines := []string{fmt.Sprintf("%s has no commits that main lacks: no change.", branch)}
 		closed, err := s.end(ctx, kind, repo.Name, branch, "its branch has no commits that main lacks")
-		return append(lines, closed...), err
+		return c, append(lines, closed...), err
 	}
 	pushers, err := s.Git.Pushers(ctx, repo, branch, u.New)
 	if err != nil {
-		return nil, err
+		return c, nil, err
 	}
 	actor := account.From(ctx)
-	var c Change
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		old, exists, err := OpenOn(tx, kind, repo.Name, branch)
 		if err != nil {
@@ -293,9 +304,9 @@ func (s *Service) push(ctx context.Context, repo git.Repo, u git.RefUpdate) ([]s
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return c, nil, err
 	}
-	return s.answer(ctx, c), nil
+	return c, nil, nil
 }
 
 // describeCommits takes title, body and trailers from the commits of a branch, the newest first. The
@@ -322,11 +333,13 @@ func describeCommits(c *Change, commits []git.Commit) {
 
 // answer waits a moment for the lane, which takes tens of milliseconds, and says what happens next.
 func (s *Service) answer(ctx context.Context, c Change) []string {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	for c.Kind == OfApp && c.Lane == "" && c.State == Checking && ctx.Err() == nil {
+	patience := time.After(5 * time.Second)
+	for waiting := true; waiting && c.Kind == OfApp && c.Lane == "" && c.State == Checking; {
 		select {
 		case <-ctx.Done():
+			waiting = false
+		case <-patience:
+			waiting = false
 		case <-time.After(25 * time.Millisecond):
 		}
 		now := c
@@ -705,7 +718,7 @@ func (s *Service) OpenRevert(ctx context.Context, id string) error {
 	if known {
 		return s.link(ctx, id, branch)
 	}
-	if _, err := s.push(ctx, c.Repo(), git.RefUpdate{Ref: "refs/heads/" + branch, New: head}); err != nil {
+	if _, _, err := s.open(ctx, c.Repo(), git.RefUpdate{Ref: "refs/heads/" + branch, New: head}); err != nil {
 		return err
 	}
 	return s.link(ctx, id, branch)
