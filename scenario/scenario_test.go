@@ -23,8 +23,9 @@
 //	get [STATUS] URL           ask an app until it answers with the status (200); the body is the output
 //	hides TEXT PATH…           fail if a file below the paths holds the text, plain or in base64
 //
-// They run on SQLite, or on PostgreSQL at FLYWHEEL_TEST_DATABASE_URL, and with the engine on PATH, or
-// the one that FLYWHEEL_ENGINE names. FLYWHEEL_PROGRAMS may name a folder with flywheel, searchd and web
+// They run on SQLite with the engine on PATH, or on PostgreSQL at FLYWHEEL_TEST_DATABASE_URL with
+// FLYWHEEL_TOFU, so that the two runs of `make test` see both databases and both engines; FLYWHEEL_ENGINE
+// chooses another. FLYWHEEL_PROGRAMS may name a folder with flywheel, searchd and web
 // (testdata/app) that are to be tested as they are, instead of built from this tree.
 package scenario
 
@@ -135,7 +136,11 @@ func setUp(env *testscript.Env, bin string) error {
 		return err
 	}
 	env.Setenv("CACHE", cache) // the demo compiles its shop
-	env.Setenv("ENGINE", os.Getenv("FLYWHEEL_ENGINE"))
+	engine := os.Getenv("FLYWHEEL_ENGINE")
+	if engine == "" && os.Getenv("FLYWHEEL_TEST_DATABASE_URL") != "" {
+		engine = os.Getenv("FLYWHEEL_TOFU")
+	}
+	env.Setenv("ENGINE", engine)
 	pattern, err := filepath.Abs("testdata/pattern")
 	if err != nil {
 		return err
