@@ -89,6 +89,11 @@ test: web/node_modules/.stamp e2e/node_modules/.stamp ## Run all tests: Go on SQ
 	@$(MAKE) build
 	@scripts/test.sh
 
+.PHONY: kill
+kill: ## Kill server, engine and agent at every step, cut disk and database (some minutes)
+	@scripts/deps.sh test
+	FLYWHEEL_KILL=1 go test -count=1 -timeout 30m ./internal/server
+
 .PHONY: bench
 bench: build ## Measure what README.md and the decisions state
 	@scripts/deps.sh demo

@@ -125,6 +125,14 @@ func newPlatform(t *testing.T) *platform {
 	return newPlatformIn(t, dir, dbtest.URL(t))
 }
 
+// slow skips a proof that takes minutes unless it is asked for: `make kill` does.
+func slow(t *testing.T) {
+	t.Helper()
+	if os.Getenv("FLYWHEEL_KILL") == "" {
+		t.Skip("it takes minutes: make kill runs it")
+	}
+}
+
 func newPlatformIn(t *testing.T, dir, database string) *platform {
 	t.Helper()
 	if testing.Short() {

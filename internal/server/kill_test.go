@@ -21,6 +21,7 @@ const slowMode = " start=300ms think=150ms"
 // TestKilledAtEveryStep kills the server, the engine with its supervisor, and the agent, each while each
 // step of a deployment runs. Whatever is killed, the change is deployed in the end, once.
 func TestKilledAtEveryStep(t *testing.T) {
+	slow(t)
 	p := newPlatform(t)
 	s := p.newShop(t, "steps", "staging")
 	colors := []string{"green", "blue", "red"}
@@ -93,6 +94,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 
 // TestKilledAtRandomMoments kills the server again and again while thirty changes are on their way.
 func TestKilledAtRandomMoments(t *testing.T) {
+	slow(t)
 	p := newPlatform(t)
 	shops := []*shop{}
 	for i := range 3 {

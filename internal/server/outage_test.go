@@ -19,6 +19,7 @@ import (
 
 // TestTheOtherReplicaFinishes kills one of two replicas on PostgreSQL in the middle of a rollout.
 func TestTheOtherReplicaFinishes(t *testing.T) {
+	slow(t)
 	if os.Getenv("FLYWHEEL_TEST_DATABASE_URL") == "" {
 		t.Skip("replicas need PostgreSQL: FLYWHEEL_TEST_DATABASE_URL is not set")
 	}
@@ -56,6 +57,7 @@ func TestTheOtherReplicaFinishes(t *testing.T) {
 // TestUpgradedInTheMiddle replaces the binary while a rollout runs: once after an orderly stop, once after
 // a kill.
 func TestUpgradedInTheMiddle(t *testing.T) {
+	slow(t)
 	p := newPlatform(t)
 	newer := filepath.Join(t.TempDir(), "flywheel")
 	must(t, goBuild("-ldflags", "-X main.version=newer", "-o", newer, "flywheel.dev/flywheel/cmd/flywheel"))
@@ -82,6 +84,7 @@ func TestUpgradedInTheMiddle(t *testing.T) {
 
 // TestAFullDisk fills the disk under the data folder in the middle of work, and empties it again.
 func TestAFullDisk(t *testing.T) {
+	slow(t)
 	if testing.Short() {
 		t.Skip("it runs the whole product for a while")
 	}
@@ -142,6 +145,7 @@ func TestAFullDisk(t *testing.T) {
 
 // TestTheDatabaseIsRestarted ends every connection to PostgreSQL, again and again, in the middle of work.
 func TestTheDatabaseIsRestarted(t *testing.T) {
+	slow(t)
 	base := os.Getenv("FLYWHEEL_TEST_DATABASE_URL")
 	if base == "" {
 		t.Skip("FLYWHEEL_TEST_DATABASE_URL is not set")

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +12,9 @@ import (
 )
 
 func TestRulesOfChange(t *testing.T) {
+	if os.Getenv("FLYWHEEL_TEST_DATABASE_URL") != "" {
+		slow(t) // once is enough where minutes count
+	}
 	p := newPlatform(t)
 	for name, test := range map[string]func(t *testing.T, p *platform){
 		"waiting deployments run in their order, or end when cancelled":       queueAndCancel,
