@@ -188,7 +188,10 @@ func (s *Service) commit(ctx context.Context, a app.App, branch, main string, co
 	if err != nil {
 		return c, err
 	}
-	return c, s.DB.Read(ctx, func(tx *db.Tx) error { c, err = Find(tx, id); return err })
+	if err := s.DB.Read(ctx, func(tx *db.Tx) error { c, err = Find(tx, id); return err }); err != nil {
+		return c, err
+	}
+	return s.laned(ctx, c), nil
 }
 
 // Opened makes a change of a branch that the platform itself committed, and returns its id.

@@ -331,8 +331,8 @@ func describeCommits(c *Change, commits []git.Commit) {
 	}
 }
 
-// answer waits a moment for the lane, which takes tens of milliseconds, and says what happens next.
-func (s *Service) answer(ctx context.Context, c Change) []string {
+// laned waits a moment for the lane of a change that was just opened, and returns the change as it is then.
+func (s *Service) laned(ctx context.Context, c Change) Change {
 	patience := time.After(5 * time.Second)
 	for waiting := true; waiting && c.Kind == OfApp && c.Lane == "" && c.State == Checking; {
 		select {
@@ -348,6 +348,12 @@ func (s *Service) answer(ctx context.Context, c Change) []string {
 		}
 		c = now
 	}
+	return c
+}
+
+// answer waits a moment for the lane, which takes tens of milliseconds, and says what happens next.
+func (s *Service) answer(ctx context.Context, c Change) []string {
+	c = s.laned(ctx, c)
 	lines := []string{fmt.Sprintf("Change %s: %s", c.ID, c.Title)}
 	if c.Lane != "" {
 		lines = append(lines, "Lane: "+string(c.Lane))
