@@ -94,10 +94,12 @@ func run(ctx context.Context, o server.Options, once, asJSON bool, out, errs io.
 			return err
 		}
 		defer os.RemoveAll(o.Data)
+	} else if err := os.MkdirAll(o.Data, 0o700); err != nil {
+		return fault.New(fault.Unavailable, "data.unwritable", "The folder %s cannot be made.", o.Data).Do("Give --data a folder that this user may write.").Because(err)
 	}
 	log, err := os.Create(filepath.Join(o.Data, "serve.log"))
 	if err != nil {
-		return fault.New(fault.Unavailable, "data.unwritable", "The folder %s cannot be written.", o.Data).Because(err)
+		return fault.New(fault.Unavailable, "data.unwritable", "The folder %s cannot be written.", o.Data).Do("Give --data a folder that this user may write.").Because(err)
 	}
 	defer log.Close()
 	o.Log = slog.New(slog.NewTextHandler(log, nil))
@@ -110,15 +112,17 @@ func run(ctx context.Context, o server.Options, once, asJSON bool, out, errs io.
 		s.Stop()
 		stopAgent(filepath.Join(o.Data, "agent"))
 	}()
+	if s.SignIn[0] == "" {
+		return fault.New(fault.Conflict, "demo.data_in_use", "The folder %s, or the database, was used before, and the demo begins with an empty Flywheel.", o.Data).
+			Do("Give --data a new folder, or leave it out; `flywheel serve --data %s` starts what is there.", o.Data)
+	}
 	if err := s.Start(ctx); err != nil {
 		return err
 	}
 	d := &demo{progress: p, server: s, report: &Report{URL: s.URL(), Engine: s.Engine.Name + " " + s.Engine.Version}, work: filepath.Join(o.Data, "clones"),
 		coe: map[string]*person{}, urls: map[string]string{}, told: map[string]bool{}}
 	p.head("Flywheel is ready at %s (%.1f s, %s)", s.URL(), time.Since(began).Seconds(), d.report.Engine)
-	if s.SignIn[0] != "" {
-		p.note("sign in as %s with the password %s", s.SignIn[0], s.SignIn[1])
-	}
+	p.note("sign in as %s with the password %s", s.SignIn[0], s.SignIn[1])
 	err = d.play(ctx)
 	d.report.Seconds, d.report.OK = time.Since(began).Seconds(), err == nil
 	if asJSON {
