@@ -112,12 +112,12 @@ func run(ctx context.Context, o server.Options, once, asJSON bool, out, errs io.
 		s.Stop()
 		stopAgent(filepath.Join(o.Data, "agent"))
 	}()
+	if err := s.Start(ctx); err != nil {
+		return err
+	}
 	if s.SignIn[0] == "" {
 		return fault.New(fault.Conflict, "demo.data_in_use", "The folder %s, or the database, was used before, and the demo begins with an empty Flywheel.", o.Data).
 			Do("Give --data a new folder, or leave it out; `flywheel serve --data %s` starts what is there.", o.Data)
-	}
-	if err := s.Start(ctx); err != nil {
-		return err
 	}
 	d := &demo{progress: p, server: s, report: &Report{URL: s.URL(), Engine: s.Engine.Name + " " + s.Engine.Version}, work: filepath.Join(o.Data, "clones"),
 		coe: map[string]*person{}, urls: map[string]string{}, told: map[string]bool{}}
