@@ -90,7 +90,7 @@ func TestASkeletonIsFilledWithTheAppsOwnWords(t *testing.T) {
 		"flywheel.yaml": []byte("name: {{name}} team: {{team}} pattern: {{pattern}} {{version}}\n{{environments}}\n"),
 		"src/page.html": []byte("{{name}} belongs to the page\n"),
 	}
-	fill(files, Create{Name: "storefront", Team: "shop", Pattern: "web-service", Version: "~1.4", Environments: []string{"staging", "prod"}})
+	Fill(files, Create{Name: "storefront", Team: "shop", Pattern: "web-service", Version: "~1.4", Environments: []string{"staging", "prod"}})
 	if got := string(files["flywheel.yaml"]); got != "name: storefront team: shop pattern: web-service ~1.4\n    staging: {}\n    prod: {}\n" {
 		t.Errorf("filled in: %s", got)
 	}

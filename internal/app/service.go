@@ -73,7 +73,7 @@ func (s *Service) Create(ctx context.Context, in Create) (a App, change string, 
 	if err != nil {
 		return a, "", err
 	}
-	fill(skeleton, in)
+	Fill(skeleton, in)
 
 	actor := account.From(ctx)
 	a = App{ID: db.NewID("app"), Name: in.Name, Title: in.Title, Team: in.Team, State: Active, CreatedBy: actor.ID}
@@ -161,9 +161,9 @@ func choose(all []Environment, wanted []string) ([]string, error) {
 	return wanted, nil
 }
 
-// fill writes the app's own words into the skeleton's flywheel.yaml. A skeleton marks them with
+// Fill writes the app's own words into the skeleton's flywheel.yaml. A skeleton marks them with
 // {{name}}, {{team}}, {{pattern}}, {{version}} and {{environments}}.
-func fill(files map[string][]byte, in Create) {
+func Fill(files map[string][]byte, in Create) {
 	lines := ""
 	for _, e := range in.Environments {
 		lines += "    " + e + ": {}\n"

@@ -26,7 +26,8 @@ type Service struct {
 	Changes  *change.Service
 	Patterns *pattern.Service
 	Engine   *tofu.Service
-	Allowed  tofu.Allow // providers and module sources a pattern may use
+	Builder  *app.Builder // of skeletons
+	Allowed  tofu.Allow   // providers and module sources a pattern may use
 	Logs     *runlog.Store
 	Log      *slog.Logger
 	Dir      string // of work folders

@@ -462,3 +462,40 @@ func TestTwoLastApprovalsAtTheSameTimePublish(t *testing.T) {
 	}
 	p.Reaches(c.ID, change.Merged)
 }
+
+func TestASkeletonIsBuiltAndTestedBeforeAnybodyDecides(t *testing.T) {
+	p := certifying(t)
+	sick, _ := propose(p, "sick", "Begin with a test that fails", "skeleton/src/main.txt", "hello", "FAILS")
+	sick = p.Reaches(sick.ID, change.Failed)
+	has(t, sick.Why, "the check skeleton failed", "grep -r FAILS src")
+	has(t, sick.Remedy, "log")
+
+	empty, _ := propose(p, "empty", "Begin with nothing to run", "skeleton/flywheel.yaml", "artifact: src", "artifact: dist")
+	empty = p.Reaches(empty.ID, change.Failed)
+	has(t, empty.Why, "the check skeleton failed", "left nothing")
+
+	wrong, _ := propose(p, "wrong", "Begin with a file nobody can read", "skeleton/flywheel.yaml", "kind: App", "kind: Apple")
+	wrong = p.Reaches(wrong.ID, change.Failed)
+	has(t, wrong.Why, "the check skeleton failed", "skeleton/flywheel.yaml")
+}
+
+func TestAnAppBeginsWithWhatItsCertifiedSkeletonHasBuilt(t *testing.T) {
+	p := certifying(t)
+	// The command finds in its cache what an earlier build left there, and says so with the artifact.
+	command := `command: "ls $XDG_CACHE_HOME >src/found; echo x >$XDG_CACHE_HOME/of-the-skeleton"`
+	other, _ := propose(p, "other", "Try another", "skeleton/flywheel.yaml", `command: "true"`, strings.ReplaceAll(command, "of-the-skeleton", "of-another"))
+	p.Reaches(other.ID, change.Review) // and never published
+	c, _ := propose(p, "warm", "Build with a cache", "skeleton/flywheel.yaml", `command: "true"`, command)
+	p.Reaches(c.ID, change.Review)
+	approve(p, c.ID, "sam", "otto", "dev")
+	p.Reaches(c.ID, change.Merged)
+
+	_, id, err := p.Apps.Create(p.As("dora"), app.Create{Name: "kiosk", Team: "shop", Pattern: "web-service"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Reaches(id, change.Merged)
+	if got := p.Built("kiosk", "found"); got != "of-the-skeleton\n" {
+		t.Errorf("the first build found %q", got)
+	}
+}

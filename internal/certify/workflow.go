@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -45,7 +46,7 @@ func (s *Service) attempt(flow durable.Flow, ctx context.Context, id string, rev
 	for _, check := range []struct {
 		name string
 		do   func(ctx context.Context, c change.Change, dir string, log io.Writer) (summary string, detail any, err error)
-	}{{"gate", s.gate}, {"validate", s.validate}, {"test", s.test}, {"interface", s.interfaceOf}, {"effect", s.effect}} {
+	}{{"gate", s.gate}, {"validate", s.validate}, {"test", s.test}, {"interface", s.interfaceOf}, {"skeleton", s.skeleton}, {"effect", s.effect}} {
 		passed, err := durable.Step(flow, check.name, func(context.Context) (bool, error) {
 			return s.check(ctx, id, revision, tree, check.name, check.do)
 		})
@@ -314,6 +315,56 @@ func (s *Service) interfaceOf(ctx context.Context, c change.Change, dir string, 
 	found.Digest = found.digest()
 	err = s.DB.Write(ctx, func(tx *db.Tx) error { return save(tx, found) })
 	return fmt.Sprintf("%s, a %s version", next.Version, next.Bump), next.Reasons, err
+}
+
+// skeleton builds and tests what an app begins with, as the first build of an app would.
+func (s *Service) skeleton(ctx context.Context, c change.Change, dir string, log io.Writer) (string, any, error) {
+	m, err := readManifest(dir)
+	if err != nil {
+		return "", nil, err
+	}
+	if m.Spec.Skeleton == "" {
+		return "no skeleton: no app can begin with it", nil, nil
+	}
+	files, err := pattern.ReadSkeleton(dir, m)
+	if err != nil {
+		return "", nil, err
+	}
+	example := app.Create{Name: "example", Team: "example", Pattern: c.Subject}
+	var found Certification
+	var previous pattern.Version
+	err = s.DB.Read(ctx, func(tx *db.Tx) (err error) {
+		if found, err = Find(tx, c.ID, c.Revision); err != nil {
+			return err
+		}
+		environments, err := app.Environments(tx)
+		if err != nil {
+			return err
+		}
+		for _, e := range environments {
+			example.Environments = append(example.Environments, e.Name)
+		}
+		previous, err = s.Patterns.Recommended(tx, c.Subject)
+		if f := fault.From(err); f != nil && f.Kind != fault.Internal { // there is none yet
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return "", nil, err
+	}
+	if len(example.Environments) == 0 {
+		example.Environments = []string{"staging"}
+	}
+	example.Version = "~" + found.Version
+	app.Fill(files, example)
+	file := path.Join(m.Spec.Skeleton, "flywheel.yaml")
+	a, err := manifest.ParseApp(file, files["flywheel.yaml"])
+	if err != nil {
+		return "", nil, err
+	}
+	summary, err := s.Builder.BuildSkeleton(ctx, app.SkeletonRequest{Pattern: found.Pattern, Previous: previous.Digest, Build: a.Build, Test: a.Test, Files: files, Log: log})
+	return summary, nil, err
 }
 
 // effect plans every live instance of the pattern as it would be on the new version, before anybody

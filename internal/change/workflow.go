@@ -416,7 +416,7 @@ func (s *Service) test(ctx context.Context, id string, revision int, f found) (s
 		return "", err
 	}
 	result, err := s.Builder.Build(ctx, app.BuildRequest{
-		App: c.Subject, Source: f.Proposal.Description.Source, Log: c.Workflow() + ".tests", Build: f.Build, Test: f.Test,
+		App: c.Subject, Pattern: f.Proposal.Description.Pin.Digest, Source: f.Proposal.Description.Source, Log: c.Workflow() + ".tests", Build: f.Build, Test: f.Test,
 		Export: func(ctx context.Context, dir string) error { return s.Git.Export(ctx, c.Repo(), f.Proposal.Tree, dir) },
 	})
 	if err != nil && fault.From(err).Kind == fault.Internal {

@@ -217,9 +217,15 @@ func (s *Service) Skeleton(ctx context.Context, v Version) (map[string][]byte, e
 	if err != nil {
 		return nil, err
 	}
-	root := filepath.Join(dir, filepath.Clean("/"+v.Manifest.Spec.Skeleton))
+	return ReadSkeleton(dir, v.Manifest)
+}
+
+// ReadSkeleton returns the starter files of the pattern in a folder, by their path in the repository of a
+// new app.
+func ReadSkeleton(dir string, m *manifest.Pattern) (map[string][]byte, error) {
+	root := filepath.Join(dir, filepath.Clean("/"+m.Spec.Skeleton))
 	files := map[string][]byte{}
-	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}

@@ -240,7 +240,7 @@ func (s *Server) connect(ctx context.Context) (err error) {
 		Drivers: map[string]deploy.Driver{"local": deploy.Local{Runs: runs}, "command": deploy.Command{Sandbox: s.Sandbox}},
 	}
 	s.Certify = &certify.Service{
-		DB: s.DB, Durable: s.durable, Git: s.Git, Changes: s.Changes, Patterns: s.Patterns, Engine: runner, Logs: logs, Log: s.log, Dir: at("work"),
+		DB: s.DB, Durable: s.durable, Git: s.Git, Changes: s.Changes, Patterns: s.Patterns, Engine: runner, Builder: builder, Logs: logs, Log: s.log, Dir: at("work"),
 		Allowed: tofu.Allow{Providers: o.Providers}, Plan: runs.PlanInstance,
 	}
 	s.Stories = &backlog.Service{DB: s.DB}

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"gocloud.dev/blob"
 	"gocloud.dev/blob/memblob"
 
 	"flywheel.dev/flywheel/internal/account"
@@ -28,6 +29,7 @@ import (
 	"flywheel.dev/flywheel/internal/durable"
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/git"
+	"flywheel.dev/flywheel/internal/local"
 	"flywheel.dev/flywheel/internal/pattern"
 	"flywheel.dev/flywheel/internal/runlog"
 	"flywheel.dev/flywheel/internal/sandbox"
@@ -50,6 +52,7 @@ type Platform struct {
 	// PlanInstance answers for every plan of a live instance on an uncertified pattern.
 	PlanInstance func(instance app.Instance, desired app.Desired) (change.Planned, error)
 
+	blobs   *blob.Bucket
 	mu      sync.Mutex
 	rollout []string
 }
@@ -145,6 +148,7 @@ func New(t testing.TB) *Platform {
 	box, err := sandbox.New(sandbox.Options{})
 	must(err)
 	blobs := memblob.OpenBucket(nil)
+	p.blobs = blobs
 	logs := &runlog.Store{Dir: filepath.Join(dir, "logs")}
 	p.Git = &git.Host{Root: filepath.Join(dir, "repos"), DB: p.DB, Person: func(ctx context.Context) string { return account.From(ctx).ID }}
 	p.Patterns = &pattern.Service{DB: p.DB, Git: p.Git, Blobs: blobs, Dir: filepath.Join(dir, "patterns")}
@@ -153,7 +157,7 @@ func New(t testing.TB) *Platform {
 	must(os.MkdirAll(work, 0o700))
 	builder := app.NewBuilder(app.Builder{DB: p.DB, Sandbox: box, Blobs: blobs, Logs: logs, Dir: work})
 	p.Changes = &change.Service{DB: p.DB, Durable: p.Durable, Git: p.Git, Patterns: p.Patterns, Builder: builder, Logs: logs, Log: log, BaseURL: "http://flywheel.test"}
-	p.Certify = &certify.Service{DB: p.DB, Durable: p.Durable, Git: p.Git, Changes: p.Changes, Patterns: p.Patterns, Logs: logs, Log: log, Dir: work}
+	p.Certify = &certify.Service{DB: p.DB, Durable: p.Durable, Git: p.Git, Changes: p.Changes, Patterns: p.Patterns, Builder: builder, Logs: logs, Log: log, Dir: work}
 	if engine, err := tofu.Find(t.Context(), tofu.FindOptions{}); err == nil {
 		p.Certify.Engine = &tofu.Service{Engine: engine, Dir: filepath.Join(dir, "workspaces"), Sandbox: box}
 	}
@@ -295,6 +299,30 @@ func (p *Platform) Storefront(wanted string) {
 	}
 	p.Reaches(id, change.Merged)
 	p.Rolled()
+}
+
+// Built returns a file of the artifact that runs in prod.
+func (p *Platform) Built(name, file string) string {
+	p.T.Helper()
+	var i app.Instance
+	err := p.DB.Read(context.Background(), func(tx *db.Tx) (err error) { i, err = app.FindInstance(tx, name, "prod"); return err })
+	if err != nil {
+		p.T.Fatal(err)
+	}
+	packed, err := app.OpenArtifact(context.Background(), p.blobs, i.Deployed.Artifact)
+	if err != nil {
+		p.T.Fatal(err)
+	}
+	defer packed.Close()
+	dir := p.T.TempDir()
+	if err := local.UnpackDir(dir, packed); err != nil {
+		p.T.Fatal(err)
+	}
+	content, err := os.ReadFile(filepath.Join(dir, file))
+	if err != nil {
+		p.T.Fatal(err)
+	}
+	return string(content)
 }
 
 func (p *Platform) resolve(repo git.Repo, ref string) string {
