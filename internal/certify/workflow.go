@@ -22,9 +22,6 @@ import (
 	"flywheel.dev/flywheel/internal/tofu"
 )
 
-// errOutdated ends a workflow whose revision is not the one being certified or published any more.
-var errOutdated = errors.New("a newer revision is being certified")
-
 // certify looks at one revision of a pattern change: gate → validate → test → interface → effect on
 // every live instance → review. It ends where people decide.
 func (s *Service) certify(flow durable.Flow, workflow string) (string, error) {
@@ -32,7 +29,7 @@ func (s *Service) certify(flow durable.Flow, workflow string) (string, error) {
 	// A stopping server must not turn a running check into a failed one.
 	ctx := account.System(context.WithoutCancel(flow), "certify")
 	ended, err := s.attempt(flow, ctx, id, revision)
-	if err = quiet(err); err != nil && flow.Err() == nil {
+	if err = durable.UnlessOutdated(err); err != nil && flow.Err() == nil {
 		s.troubled(ctx, id, revision, err)
 	}
 	return ended, err
@@ -89,13 +86,6 @@ func parse(workflow string) (id string, revision int) {
 	return parts[0], revision
 }
 
-func quiet(err error) error {
-	if err != nil && strings.Contains(err.Error(), errOutdated.Error()) {
-		return nil
-	}
-	return err
-}
-
 // troubled says that a revision could not be certified because of the platform, not of the change. The
 // engine tries again.
 func (s *Service) troubled(ctx context.Context, id string, revision int, cause error) {
@@ -108,17 +98,17 @@ func (s *Service) troubled(ctx context.Context, id string, revision int, cause e
 		c.Why, c.Remedy = "something went wrong inside Flywheel", "It is tried again by itself. What went wrong is in the server's log."
 		return change.Save(tx, c)
 	})
-	if quiet(err) != nil {
+	if durable.UnlessOutdated(err) != nil {
 		s.Log.Error("nor could that be noted", "change", id, "error", err)
 	}
 }
 
-// current loads the change, with change.Find or change.Take, and fails with errOutdated unless it is
+// current loads the change, with change.Find or change.Take, and fails with durable.ErrOutdated unless it is
 // still at this revision and in this state.
 func current(tx *db.Tx, load func(*db.Tx, string) (change.Change, error), id string, revision int, state change.State) (change.Change, error) {
 	c, err := load(tx, id)
 	if err == nil && (c.Revision != revision || c.State != state) {
-		err = errOutdated
+		err = durable.ErrOutdated
 	}
 	return c, err
 }
@@ -456,7 +446,7 @@ func withoutValues(variables, values map[string]any) map[string]any {
 func (s *Service) publish(flow durable.Flow, workflow string) (string, error) {
 	id, revision := parse(workflow)
 	ctx := account.System(context.WithoutCancel(flow), "certify")
-	return "published", quiet(s.publishOnce(flow, ctx, id, revision))
+	return "published", durable.UnlessOutdated(s.publishOnce(flow, ctx, id, revision))
 }
 
 func (s *Service) publishOnce(flow durable.Flow, ctx context.Context, id string, revision int) error {

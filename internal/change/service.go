@@ -127,7 +127,7 @@ func (s *Service) resume(ctx context.Context, c Change) error {
 	if ended, err := s.Durable.Ended(c.Workflow()); err != nil || !ended {
 		return err
 	}
-	return quiet(s.DB.Write(ctx, func(tx *db.Tx) error {
+	return durable.UnlessOutdated(s.DB.Write(ctx, func(tx *db.Tx) error {
 		now, err := current(tx, Take, c.ID, c.Revision, Checking)
 		if err != nil {
 			return err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -34,10 +33,6 @@ type found struct {
 	Needs    string         `json:"needs"`
 }
 
-// errOutdated ends a workflow whose revision is not being processed any more: a newer one is, or the
-// change was closed or failed meanwhile.
-var errOutdated = errors.New("a newer revision is being processed")
-
 // process carries one revision of an app change: lane → tests → plans → decision → merge. It ends
 // where something has to be waited for; what ends the waiting starts the next revision.
 func (s *Service) process(flow durable.Flow, workflow string) (string, error) {
@@ -46,7 +41,7 @@ func (s *Service) process(flow durable.Flow, workflow string) (string, error) {
 	// A stopping server must not turn a running step into a failed one.
 	ctx := account.System(context.WithoutCancel(flow), "change")
 	ended, err := s.attempt(flow, ctx, id, revision)
-	if err = quiet(err); err != nil && flow.Err() == nil {
+	if err = durable.UnlessOutdated(err); err != nil && flow.Err() == nil {
 		s.troubled(ctx, id, revision, err)
 	}
 	return ended, err
@@ -95,14 +90,6 @@ func (s *Service) attempt(flow durable.Flow, ctx context.Context, id string, rev
 	return "merged", err
 }
 
-// quiet ends an outdated workflow without a word.
-func quiet(err error) error {
-	if err != nil && strings.Contains(err.Error(), errOutdated.Error()) {
-		return nil
-	}
-	return err
-}
-
 // troubled says that a revision could not be processed because of the platform, not of the change. The
 // engine tries again.
 func (s *Service) troubled(ctx context.Context, id string, revision int, cause error) {
@@ -115,17 +102,17 @@ func (s *Service) troubled(ctx context.Context, id string, revision int, cause e
 		c.Why, c.Remedy = "something went wrong inside Flywheel", "It is tried again by itself. What went wrong is in the server's log."
 		return Save(tx, c)
 	})
-	if quiet(err) != nil {
+	if durable.UnlessOutdated(err) != nil {
 		s.Log.Error("nor could that be noted", "change", id, "error", err)
 	}
 }
 
-// current loads the change and fails with errOutdated unless it is still at this revision and in this
+// current loads the change and fails with durable.ErrOutdated unless it is still at this revision and in this
 // state.
 func current(tx *db.Tx, load func(*db.Tx, string) (Change, error), id string, revision int, state State) (Change, error) {
 	c, err := load(tx, id)
 	if err == nil && (c.Revision != revision || c.State != state) {
-		err = errOutdated
+		err = durable.ErrOutdated
 	}
 	return c, err
 }

@@ -23,6 +23,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -49,6 +50,20 @@ type Engine struct {
 	tries   map[string]try // of workflows that ended with an error; only watch uses it
 	stop    context.CancelFunc
 	done    chan struct{}
+}
+
+// ErrOutdated ends a workflow whose work nobody wants any more, because something newer has taken its
+// place. A step returns it, and the workflow answers with UnlessOutdated.
+var ErrOutdated = errors.New("something newer has taken the place of this work")
+
+// UnlessOutdated returns err, or nil where it is ErrOutdated: such an end is no failure, and trying again
+// would not change it. The engine remembers the error of a step as its text, and after a restart the text
+// is all there is.
+func UnlessOutdated(err error) error {
+	if err != nil && strings.Contains(err.Error(), ErrOutdated.Error()) {
+		return nil
+	}
+	return err
 }
 
 type try struct {

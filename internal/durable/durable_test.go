@@ -172,3 +172,12 @@ func eventually(t *testing.T, done func() bool) {
 	}
 	t.Fatal("it did not happen in 30 seconds")
 }
+
+func TestOutdatedWorkIsKnownByTheTextThatIsLeftOfIt(t *testing.T) {
+	if err := UnlessOutdated(fmt.Errorf("step 3: %s", ErrOutdated)); err != nil {
+		t.Error(err)
+	}
+	if UnlessOutdated(errors.New("the disk is full")) == nil || UnlessOutdated(nil) != nil {
+		t.Error("another error is not outdated, and none is none")
+	}
+}
