@@ -22,6 +22,7 @@ func description(version string) huma.Config {
 	config.Formats = map[string]huma.Format{"application/json": jsonFormat, "json": jsonFormat}
 	config.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)
 	config.CreateHooks = nil // no $schema fields in answers
+	config.Transformers = []huma.Transformer{transform}
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
 	config.RejectUnknownQueryParameters = true
 	config.Info.Description = "Self-hosted platform for continuous innovation: patterns, apps, changes and their lanes, deployments."

@@ -105,6 +105,7 @@ var useFaultsOnce sync.Once
 // to a request or a server comes with the request's context.
 func useFaults() {
 	useFaultsOnce.Do(func() {
+		huma.DefaultArrayNullable = false // transform keeps it true for answers
 		huma.NewError = func(status int, message string, errs ...error) huma.StatusError {
 			return newError(context.Background(), status, message, errs)
 		}

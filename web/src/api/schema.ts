@@ -943,17 +943,17 @@ export interface components {
         };
         AccountMe: {
             admin: boolean;
-            disciplines: string[] | null;
+            disciplines: string[];
             id: string;
             /** @description What I may do that belongs to no team */
-            may: string[] | null;
+            may: string[];
             /** @description What I may do, by team */
             mayInTeam: {
-                [key: string]: string[] | null;
+                [key: string]: string[];
             };
             name: string;
             /** @description Scopes of the token; empty for a browser, which has no bound */
-            scopes: string[] | null;
+            scopes: string[];
             /** @description A service token acts */
             service: boolean;
             teams: {
@@ -1002,7 +1002,7 @@ export interface components {
             createdAt: string;
             /** @example team_d0c5ghq23akk2s3lvr9g */
             id: string;
-            members: components["schemas"]["AccountMember"][] | null;
+            members: components["schemas"]["AccountMember"][];
             /** @example shop */
             name: string;
             /** @example Web shop */
@@ -1022,7 +1022,7 @@ export interface components {
              * @example laptop
              */
             name: string;
-            scopes: ("read" | "write" | "admin")[] | null;
+            scopes: ("read" | "write" | "admin")[];
             /** @description Used by a machine; it cannot approve */
             service: boolean;
             /** @description Name of the person it stands for */
@@ -1036,7 +1036,7 @@ export interface components {
             /** Format: date-time */
             createdAt: string;
             /** @description Disciplines in the Center of Excellence */
-            disciplines: ("security" | "operations" | "development")[] | null;
+            disciplines: ("security" | "operations" | "development")[];
             /** @example usr_d0c5ghq23akk2s3lvr9g */
             id: string;
             /**
@@ -1070,7 +1070,7 @@ export interface components {
         };
         AppCreate: {
             /** @description All environments if left out */
-            environments?: string[] | null;
+            environments?: string[];
             /** @description Lower case letters, digits and hyphens */
             name: string;
             /** @description Name of a certified pattern */
@@ -1100,9 +1100,9 @@ export interface components {
             createdAt: string;
             createdBy: string;
             /** @description Those the app selects, in the order a change reaches them */
-            environments: components["schemas"]["AppEnvironment"][] | null;
+            environments: components["schemas"]["AppEnvironment"][];
             id: string;
-            instances: components["schemas"]["AppInstance"][] | null;
+            instances: components["schemas"]["AppInstance"][];
             name: string;
             /** @description The pattern version the app runs on */
             pattern: components["schemas"]["AppPin"];
@@ -1155,7 +1155,7 @@ export interface components {
             };
         };
         AppEnvironmentsOutputBody: {
-            items: components["schemas"]["AppEnvironment"][] | null;
+            items: components["schemas"]["AppEnvironment"][];
         };
         AppInstance: {
             app: string;
@@ -1206,7 +1206,7 @@ export interface components {
             reason?: string;
         };
         CertifyCertification: {
-            approvals: components["schemas"]["CertifyApproval"][] | null;
+            approvals: components["schemas"]["CertifyApproval"][];
             /** @enum {string} */
             bump: "major" | "minor" | "patch";
             change: string;
@@ -1215,14 +1215,14 @@ export interface components {
             /** @description What an approval binds to */
             digest: string;
             /** @description Effect on every live instance of the pattern */
-            instances: components["schemas"]["CertifyEffect"][] | null;
+            instances: components["schemas"]["CertifyEffect"][];
             /** @description Approvals by discipline */
             needed: {
                 [key: string]: number;
             };
             patternDigest: string;
             /** @description Why this is a major, minor or patch version */
-            reasons: string[] | null;
+            reasons: string[];
             /** Format: int64 */
             revision: number;
             /** @description The version that will be published */
@@ -1239,11 +1239,11 @@ export interface components {
             app: string;
             breaking: boolean;
             /** @description Stateful resources that would be destroyed or replaced */
-            destructive?: string[] | null;
+            destructive?: string[];
             environment: string;
             error?: string;
             /** @description Variables that the new bounds exclude */
-            outOfBounds?: string[] | null;
+            outOfBounds?: string[];
             plan?: unknown;
             planDigest?: string;
             summary: string;
@@ -1252,10 +1252,10 @@ export interface components {
         };
         Change: {
             /** @description Everybody who may not approve it: opener and authenticated pushers */
-            authors: string[] | null;
+            authors: string[];
             body?: string;
             branch: string;
-            effects: components["schemas"]["ChangeEffect"][] | null;
+            effects: components["schemas"]["ChangeEffect"][];
             /** @description The rolled back change it declares to fix */
             fixForward?: string;
             head: string;
@@ -1273,7 +1273,7 @@ export interface components {
             /** Format: date-time */
             openedAt: string;
             opener: string;
-            reasons: components["schemas"]["ChangeReason"][] | null;
+            reasons: components["schemas"]["ChangeReason"][];
             /** @description The way out, where there is one */
             remedy?: string;
             /** @description The change that takes this one back */
@@ -1315,7 +1315,7 @@ export interface components {
             reason?: string;
         };
         ChangeDiffOutputBody: {
-            files: components["schemas"]["GitFileDiff"][] | null;
+            files: components["schemas"]["GitFileDiff"][];
         };
         ChangeEffect: {
             /** @enum {string} */
@@ -1351,7 +1351,7 @@ export interface components {
             version?: string;
         };
         ChangeFormOutputBody: {
-            environments: components["schemas"]["ChangeFields"][] | null;
+            environments: components["schemas"]["ChangeFields"][];
         };
         ChangePasswordInputBody: {
             /** @description The new one, 10 to 200 characters */
@@ -1360,11 +1360,11 @@ export interface components {
             present: string;
         };
         ChangePreview: {
-            effects: components["schemas"]["ChangeEffect"][] | null;
-            fields?: components["schemas"]["FaultField"][] | null;
+            effects: components["schemas"]["ChangeEffect"][];
+            fields?: components["schemas"]["FaultField"][];
             held: boolean;
             lane: string;
-            reasons: components["schemas"]["ChangeReason"][] | null;
+            reasons: components["schemas"]["ChangeReason"][];
             refused?: string;
             remedy?: string;
         };
@@ -1404,7 +1404,7 @@ export interface components {
             /** @description What it is for */
             name: string;
             /** @description Read and write if left out */
-            scopes?: ("read" | "write" | "admin")[] | null;
+            scopes?: ("read" | "write" | "admin")[];
             /** @description For a machine: it stands for you and cannot approve */
             service?: boolean;
         };
@@ -1420,7 +1420,7 @@ export interface components {
              * @example laptop
              */
             name: string;
-            scopes: ("read" | "write" | "admin")[] | null;
+            scopes: ("read" | "write" | "admin")[];
             /**
              * @description The token itself; shown only in this answer
              * @example fly_…
@@ -1433,7 +1433,7 @@ export interface components {
         };
         CreateUserInputBody: {
             admin?: boolean;
-            disciplines?: ("security" | "operations" | "development")[] | null;
+            disciplines?: ("security" | "operations" | "development")[];
             /** @description Name to sign in with */
             name: string;
             /** @description Leave it out to get one made */
@@ -1473,7 +1473,7 @@ export interface components {
             desired: components["schemas"]["AppDesired"];
             environment: string;
             /** @description What was asked of the instance after the rollout, and what it answered */
-            evidence: components["schemas"]["DeployProbe"][] | null;
+            evidence: components["schemas"]["DeployProbe"][];
             /** Format: date-time */
             finishedAt?: string;
             id: string;
@@ -1493,7 +1493,7 @@ export interface components {
             startedAt?: string;
             /** @enum {string} */
             state: "waiting" | "running" | "held" | "succeeded" | "failed" | "cancelled" | "superseded" | "interrupted";
-            steps?: components["schemas"]["DeployStep"][] | null;
+            steps?: components["schemas"]["DeployStep"][];
             /** @enum {string} */
             trigger: "change" | "rollback" | "redeploy";
         };
@@ -1588,13 +1588,13 @@ export interface components {
             artifact: components["schemas"]["PatternSpecArtifactStruct"];
             release: components["schemas"]["ManifestRelease"];
             skeleton: string;
-            stateful: string[] | null;
+            stateful: string[];
             variables: {
                 [key: string]: components["schemas"]["ManifestVariable"];
             };
         };
         ManifestRelease: {
-            command?: string[] | null;
+            command?: string[];
             driver: string;
             health?: string;
             output?: string;
@@ -1610,52 +1610,52 @@ export interface components {
             description?: string;
         };
         PageChangeBody: {
-            items: components["schemas"]["Change"][] | null;
+            items: components["schemas"]["Change"][];
             /** @description Cursor of the next page; absent on the last one */
             next?: string;
         };
         PageCloudEventBody: {
-            items: components["schemas"]["EventCloudEvent"][] | null;
+            items: components["schemas"]["EventCloudEvent"][];
             /** @description Cursor of the next page; absent on the last one */
             next?: string;
         };
         PageDeploymentBody: {
-            items: components["schemas"]["Deployment"][] | null;
+            items: components["schemas"]["Deployment"][];
             /** @description Cursor of the next page; absent on the last one */
             next?: string;
         };
         PageDetailBody: {
-            items: components["schemas"]["AppDetail"][] | null;
+            items: components["schemas"]["AppDetail"][];
             /** @description Cursor of the next page; absent on the last one */
             next?: string;
         };
         PageRecordBody: {
-            items: components["schemas"]["AccountRecord"][] | null;
+            items: components["schemas"]["AccountRecord"][];
             /** @description Cursor of the next page; absent on the last one */
             next?: string;
         };
         PageSecretBody: {
-            items: components["schemas"]["Secret"][] | null;
+            items: components["schemas"]["Secret"][];
             /** @description Cursor of the next page; absent on the last one */
             next?: string;
         };
         PageStoryBody: {
-            items: components["schemas"]["BacklogStory"][] | null;
+            items: components["schemas"]["BacklogStory"][];
             /** @description Cursor of the next page; absent on the last one */
             next?: string;
         };
         PageTeamBody: {
-            items: components["schemas"]["AccountTeam"][] | null;
+            items: components["schemas"]["AccountTeam"][];
             /** @description Cursor of the next page; absent on the last one */
             next?: string;
         };
         PageTokenBody: {
-            items: components["schemas"]["AccountToken"][] | null;
+            items: components["schemas"]["AccountToken"][];
             /** @description Cursor of the next page; absent on the last one */
             next?: string;
         };
         PageUserBody: {
-            items: components["schemas"]["AccountUser"][] | null;
+            items: components["schemas"]["AccountUser"][];
             /** @description Cursor of the next page; absent on the last one */
             next?: string;
         };
@@ -1693,11 +1693,11 @@ export interface components {
             name: string;
         };
         PatternInterface: {
-            outputs: string[] | null;
-            variables: components["schemas"]["PatternVariable"][] | null;
+            outputs: string[];
+            variables: components["schemas"]["PatternVariable"][];
         };
         PatternListOutputBody: {
-            items: components["schemas"]["PatternSummary"][] | null;
+            items: components["schemas"]["PatternSummary"][];
         };
         PatternMoveInputBody: {
             /** @enum {string} */
@@ -1724,7 +1724,7 @@ export interface components {
             updatedAt: string;
         };
         PatternRequestsOutputBody: {
-            items: components["schemas"]["PatternRequest"][] | null;
+            items: components["schemas"]["PatternRequest"][];
         };
         PatternSpecArtifactStruct: {
             variable: string;
@@ -1737,7 +1737,7 @@ export interface components {
             recommended?: string;
             repository?: string;
             title: string;
-            versions: components["schemas"]["PatternVersion"][] | null;
+            versions: components["schemas"]["PatternVersion"][];
         };
         PatternValidateInputBody: {
             /** @description At most 64 KiB */
@@ -1746,7 +1746,7 @@ export interface components {
             file: string;
         };
         PatternValidateOutputBody: {
-            problems: components["schemas"]["FaultField"][] | null;
+            problems: components["schemas"]["FaultField"][];
             valid: boolean;
         };
         PatternVariable: {
@@ -1761,7 +1761,7 @@ export interface components {
                 };
             };
             /** @description Validations of the module that are no bounds, as they are written */
-            conditions?: string[] | null;
+            conditions?: string[];
             /** @description team, coe, or platform for what Flywheel sets itself or the module keeps */
             control: string;
             default?: unknown;
@@ -1796,7 +1796,7 @@ export interface components {
             /** @description What is wrong, in one sentence */
             detail: string;
             /** @description Messages for single fields of the input */
-            fields?: components["schemas"]["FaultField"][] | null;
+            fields?: components["schemas"]["FaultField"][];
             /** @description What to do about it */
             remedy?: string;
             /** @description Names this request in the server's log */
@@ -1842,19 +1842,19 @@ export interface components {
             /** @description Of a pattern change: effects and approvals */
             certification?: components["schemas"]["CertifyCertification"];
             change: components["schemas"]["Change"];
-            checks: components["schemas"]["ChangeCheck"][] | null;
+            checks: components["schemas"]["ChangeCheck"][];
             /** @description Its deployments, the first one first, with their steps */
-            deployments: components["schemas"]["Deployment"][] | null;
+            deployments: components["schemas"]["Deployment"][];
             /** @description What a release of the held change binds to */
             heldDigest?: string;
             /** @description Disciplines the reader may decide for; release when the reader may release it */
-            mayDecide: string[] | null;
+            mayDecide: string[];
         };
         ServerHome: {
             /** @description Changes and deployments that the platform works on */
-            moving: components["schemas"]["ServerItem"][] | null;
+            moving: components["schemas"]["ServerItem"][];
             /** @description What waits for a person's decision */
-            waiting: components["schemas"]["ServerItem"][] | null;
+            waiting: components["schemas"]["ServerItem"][];
         };
         ServerItem: {
             change?: components["schemas"]["Change"];
@@ -1880,7 +1880,7 @@ export interface components {
             /** Format: date-time */
             createdAt: string;
             /** @description Disciplines in the Center of Excellence */
-            disciplines: ("security" | "operations" | "development")[] | null;
+            disciplines: ("security" | "operations" | "development")[];
             /** @example usr_d0c5ghq23akk2s3lvr9g */
             id: string;
             /**
@@ -3152,7 +3152,7 @@ export interface operations {
                 /** @description Name of the app */
                 app?: string;
                 /** @description Types, comma-separated; a trailing * matches the rest */
-                type?: string[] | null;
+                type?: string[];
                 /** @description At most this many items */
                 limit?: number;
                 /** @description The next of the page before */
@@ -3192,7 +3192,7 @@ export interface operations {
                 /** @description Name of the app */
                 app?: string;
                 /** @description Types, comma-separated; a trailing * matches the rest */
-                type?: string[] | null;
+                type?: string[];
                 /** @description The same, for a first connection; 0 is the beginning */
                 after?: string;
             };

@@ -17,7 +17,7 @@ export function useMe(): Me | undefined {
  *  to hide what cannot be done; the server decides. */
 export function may(me: Me | undefined, permission: string, team?: string): boolean {
   if (!me) return false;
-  return (team === undefined ? me.may : me.mayInTeam?.[team])?.includes(permission) ?? false;
+  return (team === undefined ? me.may : me.mayInTeam[team])?.includes(permission) ?? false;
 }
 
 /** The teams for which the person may do it. */

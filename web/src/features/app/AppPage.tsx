@@ -71,8 +71,8 @@ export default function AppPage() {
 
 /** The selected environments in their order, and instances of those no longer selected. */
 function columns(app: App): { name: string; environment?: Environment; instance?: Instance }[] {
-  const instances = app.instances ?? [];
-  const selected = [...(app.environments ?? [])].sort((a, b) => a.order - b.order || a.name.localeCompare(b.name));
+  const instances = app.instances;
+  const selected = [...app.environments].sort((a, b) => a.order - b.order || a.name.localeCompare(b.name));
   const rest = instances.filter((instance) => instance.state !== "removed" && !selected.some(({ name }) => name === instance.environment));
   return [
     ...selected.map((environment) => ({ name: environment.name, environment, instance: instances.find((instance) => instance.environment === environment.name) })),

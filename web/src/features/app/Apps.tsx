@@ -70,8 +70,8 @@ function AppRow({ app }: { app: App }) {
       <span className="dim wide-only clip">{app.team}</span>
       <span className="dim wide-only clip">{app.pattern.name} <span className="tabular">{app.pattern.version}</span></span>
       <span className="line full">
-        {app.state !== "active" ? <State state={app.state} /> : (app.instances ?? []).length === 0 ? <span className="dim small">not deployed yet</span> : (
-          app.instances?.map((instance) => (
+        {app.state !== "active" ? <State state={app.state} /> : app.instances.length === 0 ? <span className="dim small">not deployed yet</span> : (
+          app.instances.map((instance) => (
             <span key={instance.id} className="line gap-4 nowrap small" title={`${instance.environment}: ${instance.state}`}>
               <StateIcon state={instance.state} size={14} />{instance.environment}<span className="hidden">: {instance.state}</span>
             </span>

@@ -119,7 +119,7 @@ function Verdict({ preview, error }: { preview?: Preview; error: unknown }) {
     <>
       <p className="line"><LaneTag lane={preview.lane} big /></p>
       {preview.lane && <p className="dim small">{laneMeaning(preview.lane)}</p>}
-      <ul className="reasons">{preview.reasons?.map((reason, i) => <li key={i}><Sentence text={reason.text} /></li>)}</ul>
+      <ul className="reasons">{preview.reasons.map((reason, i) => <li key={i}><Sentence text={reason.text} /></li>)}</ul>
       {preview.held && <Note tone="hold"><p>An operator has to release it.</p></Note>}
     </>
   );

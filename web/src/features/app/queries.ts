@@ -7,16 +7,16 @@ export const appsQuery = infiniteQueryOptions({
   queryFn: ({ pageParam }) => data(api.GET("/api/v1/apps", { params: { query: { limit: 200, cursor: pageParam } } })),
   initialPageParam: undefined as string | undefined,
   getNextPageParam: (page) => page.next || undefined,
-  select: ({ pages }) => pages.flatMap((page) => page.items ?? []),
+  select: ({ pages }) => pages.flatMap((page) => page.items),
 });
 export const appQuery = (app: string) =>
   queryOptions({ queryKey: ["apps", app], queryFn: () => data(api.GET("/api/v1/apps/{app}", { params: { path: { app } } })) });
 export const formQuery = (app: string) =>
   queryOptions({
     queryKey: ["apps", app, "form"],
-    queryFn: async () => ((await data(api.GET("/api/v1/apps/{app}/form", { params: { path: { app } } }))).environments ?? []) as EnvironmentForm[],
+    queryFn: async () => ((await data(api.GET("/api/v1/apps/{app}/form", { params: { path: { app } } }))).environments) as EnvironmentForm[],
   });
-export const environmentsQuery = queryOptions({ queryKey: ["environments"], queryFn: async () => (await data(api.GET("/api/v1/environments"))).items ?? [] });
+export const environmentsQuery = queryOptions({ queryKey: ["environments"], queryFn: async () => (await data(api.GET("/api/v1/environments"))).items });
 
 export const createApp = (body: NewApp) => data(api.POST("/api/v1/apps", { body }));
 export const propose = (app: string, body: Form) => data(api.POST("/api/v1/apps/{app}/changes", { params: { path: { app } }, body }));
@@ -34,7 +34,7 @@ export const removeApp = (app: string) => data(api.DELETE("/api/v1/apps/{app}", 
 export const secretsQuery = (app: string, environment: string) =>
   queryOptions({
     queryKey: ["apps", app, "secrets", environment],
-    queryFn: async () => (await data(api.GET("/api/v1/apps/{app}/environments/{environment}/secrets", { params: at(app, environment) }))).items ?? [],
+    queryFn: async () => (await data(api.GET("/api/v1/apps/{app}/environments/{environment}/secrets", { params: at(app, environment) }))).items,
   });
 export const setSecret = (app: string, environment: string, name: string, value: string) =>
   data(api.PUT("/api/v1/apps/{app}/environments/{environment}/secrets/{name}", { params: { path: { app, environment, name } }, body: { value } }));

@@ -6,6 +6,6 @@ export const storiesQuery = infiniteQueryOptions({
   queryFn: ({ pageParam }) => data(api.GET("/api/v1/stories", { params: { query: { limit: 100, cursor: pageParam } } })),
   initialPageParam: undefined as string | undefined,
   getNextPageParam: (page) => page.next || undefined,
-  select: ({ pages }) => pages.flatMap((page) => page.items ?? []),
+  select: ({ pages }) => pages.flatMap((page) => page.items),
 });
 export const createStory = (body: { title: string; team: string }) => data(api.POST("/api/v1/stories", { body }));

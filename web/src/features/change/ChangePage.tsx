@@ -43,9 +43,9 @@ export default function ChangePage() {
 
 function Decide({ detail }: { detail: ChangeDetail }) {
   const { change, certification } = detail;
-  const checks = detail.checks ?? [];
-  const deployments = detail.deployments ?? [];
-  const reasons = change.reasons ?? [];
+  const checks = detail.checks;
+  const deployments = detail.deployments;
+  const reasons = change.reasons;
   const plans = checks.filter(({ detail }) => asPlan(detail));
   return (
     <>
@@ -85,7 +85,7 @@ function Decide({ detail }: { detail: ChangeDetail }) {
           <Files change={change} />
         </div>
         <div className="stack loose">
-          {certification && <Approvals change={change} certification={certification} mayDecide={detail.mayDecide ?? []} />}
+          {certification && <Approvals change={change} certification={certification} mayDecide={detail.mayDecide} />}
           <Facts change={change} />
           <Timeline detail={detail} />
         </div>
@@ -109,11 +109,11 @@ function Files({ change }: { change: Change }) {
 function Effects({ detail }: { detail: ChangeDetail }) {
   const { bump, version, reasons, instances } = detail.certification!;
   const [opened, setOpened] = useState<string>();
-  const list = instances ?? [];
+  const list = instances;
   const breaking = list.filter((instance) => instance.breaking).length;
   return (
     <Card title={<>Version {version}</>} aside={<span className={`tag ${bump === "major" ? "tone-bad" : bump === "minor" ? "tone-busy" : "tone-quiet"}`}>{bump}</span>} flush>
-      <div className="pad"><ul className="reasons">{(reasons ?? []).map((reason) => <li key={reason}><Sentence text={reason} /></li>)}</ul></div>
+      <div className="pad"><ul className="reasons">{reasons.map((reason) => <li key={reason}><Sentence text={reason} /></li>)}</ul></div>
       {list.length === 0 ? <p className="pad dim">No live instance runs this pattern, so nothing running is affected.</p> : (
         <>
           <h3 className="pad line">Effect on {list.length === 1 ? "the live instance" : `${list.length} live instances`} {breaking > 0 ? <span className="ink-bad">{breaking} breaking</span> : <span className="ink-good">none breaking</span>}</h3>
@@ -178,13 +178,13 @@ interface Moment {
 /** What happened, from what is known of the change, its checks, approvals and deployments. */
 function Timeline({ detail: { change, checks, certification, deployments } }: { detail: ChangeDetail }) {
   const moments: Moment[] = [{ at: change.openedAt, icon: <IconGitBranch size={14} aria-hidden className="ink-quiet" />, text: "Opened" }];
-  for (const check of checks ?? []) {
+  for (const check of checks) {
     if (check.finishedAt) moments.push({ at: check.finishedAt, icon: <StateIcon state={check.state} size={14} />, text: <>Check {check.name} {check.state === "held" ? "holds it" : check.state}</> });
   }
   for (const approval of certification?.approvals ?? []) {
     moments.push({ at: approval.at, icon: <StateIcon state={approval.decision} size={14} />, text: <>{approval.name} {approval.decision} for {approval.discipline}</> });
   }
-  for (const d of deployments ?? []) {
+  for (const d of deployments) {
     if (d.startedAt) moments.push({ at: d.startedAt, icon: d.trigger === "rollback" ? <IconArrowBackUp size={14} aria-hidden className="ink-hold" /> : <IconGitMerge size={14} aria-hidden className="ink-busy" />, text: <>{word(d.trigger === "change" ? "deploying" : d.trigger)} in {d.environment}</> });
     if (d.finishedAt) moments.push({ at: d.finishedAt, icon: <StateIcon state={d.state} size={14} />, text: <>{word(d.state)} in {d.environment}, <Took from={d.startedAt} to={d.finishedAt} /></> });
   }

@@ -36,7 +36,7 @@ export function Actions({ detail: { change, heldDigest, mayDecide } }: { detail:
           <p>Every check is green. It is merged into main and rolls out, environment by environment.</p>
         </Confirm>
       )}
-      {change.state === "held" && mayDecide?.includes("release") && (
+      {change.state === "held" && mayDecide.includes("release") && (
         <Confirm label="Release" variant="filled" danger title="Release what is held" go="Release" act={() => release(change.id, heldDigest ?? "")} ready={!!heldDigest} done="The change goes on.">
           <Note tone="hold"><p><Sentence text={change.why} /></p></Note>
           <p>You release what this page shows, and nothing else: if it changes meanwhile, you are asked again.</p>
@@ -52,9 +52,9 @@ const disciplines = ["security", "operations", "development"] as const;
 /** Who decided, for which discipline, and the form for who may. */
 export function Approvals({ change, certification, mayDecide }: { change: Change; certification: Certification; mayDecide: string[] }) {
   const me = useMe();
-  const approvals = certification.approvals ?? [];
-  const needed = disciplines.filter((discipline) => (certification.needed?.[discipline] ?? 0) > 0 || approvals.some((one) => one.discipline === discipline));
-  const own = change.authors?.includes(me?.id ?? "");
+  const approvals = certification.approvals;
+  const needed = disciplines.filter((discipline) => (certification.needed[discipline] ?? 0) > 0 || approvals.some((one) => one.discipline === discipline));
+  const own = change.authors.includes(me?.id ?? "");
   const decided = approvals.find((one) => one.person === me?.id && one.digest === certification.digest);
   const mine = disciplines.filter((discipline) => mayDecide.includes(discipline));
   return (
@@ -64,7 +64,7 @@ export function Approvals({ change, certification, mayDecide }: { change: Change
           {needed.map((discipline) => {
             const those = approvals.filter((one) => one.discipline === discipline);
             const have = those.filter((one) => one.decision === "approved" && one.digest === certification.digest).length;
-            const want = certification.needed?.[discipline] ?? 0;
+            const want = certification.needed[discipline] ?? 0;
             const state = those.some((one) => one.decision === "rejected") ? "rejected" : have >= want ? "approved" : "pending";
             return (
               <li key={discipline} className="stack tight">

@@ -15,7 +15,7 @@ export const changesQuery = (filter: ChangeFilter, limit = 100) =>
     queryFn: ({ pageParam }) => data(api.GET("/api/v1/changes", { params: { query: { ...filter, kind: filter.kind as "app" | undefined, limit, cursor: pageParam } } })),
     initialPageParam: undefined as string | undefined,
     getNextPageParam: (page) => page.next || undefined,
-    select: ({ pages }) => pages.flatMap((page) => page.items ?? []),
+    select: ({ pages }) => pages.flatMap((page) => page.items),
   });
 
 const at = (change: string) => ({ path: { change } });
@@ -24,7 +24,7 @@ export const changeQuery = (id: string) =>
 export const diffQuery = (id: string, head: string) =>
   queryOptions({
     queryKey: ["diff", id, head],
-    queryFn: async () => (await data(api.GET("/api/v1/changes/{change}/diff", { params: at(id) }))).files ?? [],
+    queryFn: async () => (await data(api.GET("/api/v1/changes/{change}/diff", { params: at(id) }))).files,
     staleTime: Infinity,
   });
 

@@ -103,8 +103,8 @@ function Detail({ deployment: d }: { deployment: Deployment }) {
 
 /** The desired state against what ran before. */
 function Difference({ deployment: { desired, previous } }: { deployment: Deployment }) {
-  const before = previous.variables ?? {};
-  const after = desired.variables ?? {};
+  const before = previous.variables;
+  const after = desired.variables;
   const version = (state: typeof desired) => (state.digest ? `${state.pattern} ${state.version}` : undefined);
   const same = (text?: string) => <span className="dim">{text}</span>;
   const pair = (old: string | undefined, next: string | undefined) => (old === next ? same(next ?? "—") : <Moved before={old} after={next} />);

@@ -15,7 +15,7 @@ export const deploymentsQuery = (filter: DeploymentFilter, limit = 100) =>
     queryFn: ({ pageParam }) => data(api.GET("/api/v1/deployments", { params: { query: { ...filter, state: filter.state as Deployment["state"] | undefined, limit, cursor: pageParam } } })),
     initialPageParam: undefined as string | undefined,
     getNextPageParam: (page) => page.next || undefined,
-    select: ({ pages }) => pages.flatMap((page) => page.items ?? []),
+    select: ({ pages }) => pages.flatMap((page) => page.items),
   });
 
 const at = (deployment: string) => ({ path: { deployment } });

@@ -21,7 +21,7 @@ export function forMe(item: HomeItem, me: Me | undefined): boolean {
   if (change?.state === "review") return (me?.disciplines?.length ?? 0) > 0 && !change.authors?.includes(me?.id ?? "");
   if (change?.state === "held") return may(me, "release_hold", change.team ?? "");
   if (change?.state === "ready") return may(me, "merge", change.team ?? "");
-  if (deployment) return Object.values(me?.mayInTeam ?? {}).some((list) => list?.includes("release_hold"));
+  if (deployment) return Object.values(me?.mayInTeam ?? {}).some((list) => list.includes("release_hold"));
   return false;
 }
 
@@ -36,14 +36,14 @@ export default function Home() {
       {fresh && <FirstSteps />}
       <Ask query={home}>
         {({ moving, waiting }) => {
-          const mine = (waiting ?? []).filter((item) => forMe(item, me));
-          const others = (waiting ?? []).filter((item) => !forMe(item, me));
+          const mine = waiting.filter((item) => forMe(item, me));
+          const others = waiting.filter((item) => !forMe(item, me));
           return (
             <div className="columns">
               <div className="stack loose">
                 {mine.length > 0 && <Card title="Waiting for you" count={mine.length} flush><Items items={mine} label="Waiting for you" /></Card>}
-                <Card title="Moving" count={moving?.length ?? 0} flush>
-                  {!moving?.length ? <Empty title="Nothing is moving">Push a branch of an app, or change a variable, and watch it roll out here.</Empty> : <Items items={moving} label="Moving" />}
+                <Card title="Moving" count={moving.length} flush>
+                  {moving.length === 0 ? <Empty title="Nothing is moving">Push a branch of an app, or change a variable, and watch it roll out here.</Empty> : <Items items={moving} label="Moving" />}
                 </Card>
               </div>
               <div className="stack loose">
@@ -85,7 +85,7 @@ export function FirstSteps() {
   const apps = useInfiniteQuery(appsQuery);
   const certified = patterns.data?.some((pattern) => pattern.recommended);
   const app = apps.data?.[0];
-  const deployed = app?.instances?.some((instance) => instance.state === "healthy");
+  const deployed = app?.instances.some((instance) => instance.state === "healthy");
   const steps: { done: boolean; title: string; text: ReactNode; action: ReactNode }[] = [
     {
       done: !!certified, title: "Have a certified pattern",

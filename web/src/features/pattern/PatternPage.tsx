@@ -25,10 +25,10 @@ export default function PatternPage() {
     >
       <Ask query={query}>
         {(pattern) => (
-          <Card title="Versions" count={pattern.versions?.length ?? 0} flush>
-            {(pattern.versions ?? []).length === 0 ? <Empty title="No version yet">The first is published when its change is certified.</Empty> : (
+          <Card title="Versions" count={pattern.versions.length} flush>
+            {pattern.versions.length === 0 ? <Empty title="No version yet">The first is published when its change is certified.</Empty> : (
               <ul className="rows">
-                {(pattern.versions ?? []).map((version) => (
+                {pattern.versions.map((version) => (
                   <li key={version.id}>
                     <Link to="/patterns/$pattern/$version" params={{ pattern: name, version: version.version }} className="row-link row-version">
                       <span className="strong tabular">{version.version}</span>

@@ -18,7 +18,7 @@ export default function Patterns() {
                 {items.map((pattern) => (
                   <li key={pattern.name}>
                     <Link to="/patterns/$pattern" params={{ pattern: pattern.name }} className="row-link row-plain">
-                      <span className="stack tight minimal"><span className="strong clip">{pattern.name}</span><span className="dim small clip">{pattern.title} · {plural(pattern.versions?.length ?? 0, "version")}</span></span>
+                      <span className="stack tight minimal"><span className="strong clip">{pattern.name}</span><span className="dim small clip">{pattern.title} · {plural(pattern.versions.length, "version")}</span></span>
                       {pattern.recommended ? <span className="line nowrap"><span className="tabular">{pattern.recommended}</span><State state="certified" /></span> : <span className="dim small">none recommended</span>}
                     </Link>
                   </li>

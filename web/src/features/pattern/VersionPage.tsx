@@ -40,8 +40,8 @@ export default function VersionPage() {
                   {version.change && <><dt>Change</dt><dd><Link className="link mono" to="/changes/$change" params={{ change: version.change }}>{version.change}</Link></dd></>}
                 </dl>
               </Card>
-              <Card title="Outputs" count={version.interface.outputs?.length ?? 0}>
-                {(version.interface.outputs ?? []).length === 0 ? <p className="dim">None.</p> : <ul>{version.interface.outputs!.map((output) => <li key={output}><code>{output}</code></li>)}</ul>}
+              <Card title="Outputs" count={version.interface.outputs.length}>
+                {version.interface.outputs.length === 0 ? <p className="dim">None.</p> : <ul>{version.interface.outputs.map((output) => <li key={output}><code>{output}</code></li>)}</ul>}
               </Card>
             </div>
           </div>
@@ -55,7 +55,7 @@ const control: Record<string, string> = { team: "The team", coe: "The Center of 
 
 function Interface({ version }: { version: PatternVersion }) {
   const order = ["team", "coe", "platform"];
-  const variables = [...(version.interface.variables ?? [])].sort((a, b) => order.indexOf(a.control) - order.indexOf(b.control) || a.name.localeCompare(b.name));
+  const variables = [...version.interface.variables].sort((a, b) => order.indexOf(a.control) - order.indexOf(b.control) || a.name.localeCompare(b.name));
   return (
     <Card title="Variables" count={variables.length} flush>
       <div className="scroll-x" tabIndex={0}>
