@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"flywheel.dev/flywheel/internal/account"
@@ -38,8 +37,7 @@ type Service struct {
 	// Certify starts the certification of a pattern change's revision.
 	Certify func(c Change) error
 
-	stop    context.CancelFunc
-	stopped sync.WaitGroup
+	sweeper durable.Sweeper
 }
 
 // Planned is what the plan of an instance says, as far as a decision needs it.
@@ -58,31 +56,16 @@ func (s *Service) Register() { s.Durable.Register("change/v1", s.process) }
 // Start begins to sweep: what should be processed and is not, because the process died between a
 // commit and the start of the workflow, is started; branches whose push was not noticed are noticed.
 func (s *Service) Start() {
-	ctx, cancel := context.WithCancel(account.System(context.Background(), "change"))
-	s.stop = cancel
-	s.stopped.Go(func() {
-		tick := time.NewTicker(10 * time.Second)
-		defer tick.Stop()
-		for first := true; ; first = false {
-			if err := s.Sweep(ctx, first); err != nil && ctx.Err() == nil {
-				s.Log.Warn("changes could not be swept", "error", err)
-			}
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-		}
+	branches := true // once: a push after the start is noticed when it comes
+	s.sweeper.Start(account.System(context.Background(), "change"), 10*time.Second, s.Log, "changes", func(ctx context.Context) error {
+		err := s.Sweep(ctx, branches)
+		branches = false
+		return err
 	})
 }
 
 // Stop ends the sweeper.
-func (s *Service) Stop() {
-	if s.stop != nil {
-		s.stop()
-		s.stopped.Wait()
-	}
-}
+func (s *Service) Stop() { s.sweeper.Stop() }
 
 // Sweep starts the workflow of every change that is being checked or merged, and, when branches is
 // set, compares every repository's branches with the changes.

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"flywheel.dev/flywheel/internal/account"
@@ -30,8 +29,7 @@ type Service struct {
 	Log      *slog.Logger
 	Interval time.Duration // of the sweeper; 0 means 5 s
 
-	stop    context.CancelFunc
-	stopped sync.WaitGroup
+	sweeper durable.Sweeper
 }
 
 // Register makes the workflow known to the engine. Call it before the engine launches.
@@ -40,35 +38,15 @@ func (s *Service) Register() { s.Durable.Register("deploy/v1", s.run) }
 // Start begins to sweep: what was admitted but not started, because the process died in between, is
 // started, and deployments that waited for something that has passed go on.
 func (s *Service) Start() {
-	ctx, cancel := context.WithCancel(context.Background())
-	s.stop = cancel
 	interval := s.Interval
 	if interval == 0 {
 		interval = 5 * time.Second
 	}
-	s.stopped.Go(func() {
-		tick := time.NewTicker(interval)
-		defer tick.Stop()
-		for {
-			if err := s.Sweep(ctx); err != nil && ctx.Err() == nil {
-				s.Log.Warn("deployments could not be swept", "error", err)
-			}
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-		}
-	})
+	s.sweeper.Start(context.Background(), interval, s.Log, "deployments", s.Sweep)
 }
 
 // Stop ends the sweeper.
-func (s *Service) Stop() {
-	if s.stop != nil {
-		s.stop()
-		s.stopped.Wait()
-	}
-}
+func (s *Service) Stop() { s.sweeper.Stop() }
 
 // Sweep starts every deployment that is admitted. Starting one that runs already does nothing.
 func (s *Service) Sweep(ctx context.Context) error {

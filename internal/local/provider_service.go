@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/hashicorp/terraform-plugin-framework/attr"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
@@ -12,6 +13,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringdefault"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"flywheel.dev/flywheel/internal/fault"
@@ -116,33 +118,27 @@ func (r *serviceResource) ModifyPlan(ctx context.Context, request resource.Modif
 }
 
 func (r *serviceResource) Create(ctx context.Context, request resource.CreateRequest, answer *resource.CreateResponse) {
-	var model serviceModel
-	answer.Diagnostics.Append(request.Plan.Get(ctx, &model)...)
-	if answer.Diagnostics.HasError() {
-		return
-	}
-	status, err := r.agent.ApplyService(ctx, r.service(ctx, model))
-	if err != nil {
-		report(&answer.Diagnostics, err)
-		return
-	}
-	model.read(ctx, status)
-	answer.Diagnostics.Append(answer.State.Set(ctx, model)...)
+	r.put(ctx, request.Plan, &answer.State, &answer.Diagnostics)
 }
 
 func (r *serviceResource) Update(ctx context.Context, request resource.UpdateRequest, answer *resource.UpdateResponse) {
+	r.put(ctx, request.Plan, &answer.State, &answer.Diagnostics)
+}
+
+// put brings the agent to the plan: for the agent, to create and to update is the same.
+func (r *serviceResource) put(ctx context.Context, plan tfsdk.Plan, state *tfsdk.State, problems *diag.Diagnostics) {
 	var model serviceModel
-	answer.Diagnostics.Append(request.Plan.Get(ctx, &model)...)
-	if answer.Diagnostics.HasError() {
+	problems.Append(plan.Get(ctx, &model)...)
+	if problems.HasError() {
 		return
 	}
 	status, err := r.agent.ApplyService(ctx, r.service(ctx, model))
 	if err != nil {
-		report(&answer.Diagnostics, err)
+		report(problems, err)
 		return
 	}
 	model.read(ctx, status)
-	answer.Diagnostics.Append(answer.State.Set(ctx, model)...)
+	problems.Append(state.Set(ctx, model)...)
 }
 
 func (r *serviceResource) Read(ctx context.Context, request resource.ReadRequest, answer *resource.ReadResponse) {

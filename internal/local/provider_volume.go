@@ -3,12 +3,14 @@ package local
 import (
 	"context"
 
+	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64default"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"flywheel.dev/flywheel/internal/fault"
@@ -54,31 +56,26 @@ func (r *volumeResource) Schema(_ context.Context, _ resource.SchemaRequest, ans
 }
 
 func (r *volumeResource) Create(ctx context.Context, request resource.CreateRequest, answer *resource.CreateResponse) {
-	var model volumeModel
-	answer.Diagnostics.Append(request.Plan.Get(ctx, &model)...)
-	if answer.Diagnostics.HasError() {
-		return
-	}
-	volume, err := r.agent.ApplyVolume(ctx, r.volume(model))
-	if err != nil {
-		report(&answer.Diagnostics, err)
-		return
-	}
-	answer.Diagnostics.Append(answer.State.Set(ctx, readVolume(volume))...)
+	r.put(ctx, request.Plan, &answer.State, &answer.Diagnostics)
 }
 
 func (r *volumeResource) Update(ctx context.Context, request resource.UpdateRequest, answer *resource.UpdateResponse) {
+	r.put(ctx, request.Plan, &answer.State, &answer.Diagnostics)
+}
+
+// put brings the agent to the plan: for the agent, to create and to update is the same.
+func (r *volumeResource) put(ctx context.Context, plan tfsdk.Plan, state *tfsdk.State, problems *diag.Diagnostics) {
 	var model volumeModel
-	answer.Diagnostics.Append(request.Plan.Get(ctx, &model)...)
-	if answer.Diagnostics.HasError() {
+	problems.Append(plan.Get(ctx, &model)...)
+	if problems.HasError() {
 		return
 	}
 	volume, err := r.agent.ApplyVolume(ctx, r.volume(model))
 	if err != nil {
-		report(&answer.Diagnostics, err)
+		report(problems, err)
 		return
 	}
-	answer.Diagnostics.Append(answer.State.Set(ctx, readVolume(volume))...)
+	problems.Append(state.Set(ctx, readVolume(volume))...)
 }
 
 func (r *volumeResource) Read(ctx context.Context, request resource.ReadRequest, answer *resource.ReadResponse) {
