@@ -189,6 +189,7 @@ func (a *agent) restore() error {
 		a.services[id] = s
 		a.openFront(s)
 	}
+	a.letGo() // a process that had one may have died with the agent before
 	for _, s := range a.services {
 		for _, p := range s.fleet.processes {
 			go p.run()
@@ -460,6 +461,7 @@ func (a *agent) retire(processes []*process, idle []<-chan struct{}, patience ti
 			}
 		}
 		stopAll(processes)
+		a.letGo()
 	})
 }
 
@@ -558,6 +560,7 @@ func (a *agent) delete(id string, fence int64) error {
 	s.proxy.replace(nil)
 	s.fleet.stop()
 	s.log.close(true)
+	a.letGo()
 	return nil
 }
 

@@ -511,7 +511,6 @@ func TestAVolumeOutlivesItsServices(t *testing.T) {
 	if code := post(t, status.URL+"/write?path=/data/orders", strings.Repeat("x", 3<<20)); code != http.StatusOK {
 		t.Fatalf("the volume cannot be written: %d", code)
 	}
-	wantFault(t, agent.DeleteVolume(t.Context(), volume.ID), "volume.in_use")
 	must(t, agent.DeleteService(t.Context(), status.ID))
 	awaitEnd(t, status.Processes[0].Pid)
 	if _, err := net.Dial("tcp", strings.TrimPrefix(status.URL, "http://")); err == nil {
@@ -532,6 +531,77 @@ func TestAVolumeOutlivesItsServices(t *testing.T) {
 	if _, err := os.Stat(volume.Path); !errors.Is(err, os.ErrNotExist) {
 		t.Error("a deleted volume is still there")
 	}
+}
+
+func TestADeletedVolumeGoesWhenItsServiceHasLetGoOfIt(t *testing.T) {
+	agent, dir := startAgent(t)
+	volume := func(name string) Volume {
+		t.Helper()
+		v, err := agent.ApplyVolume(t.Context(), Volume{Instance: "ins_shop", Name: name, SizeMB: 1})
+		must(t, err)
+		return v
+	}
+	gone := func(v Volume) {
+		t.Helper()
+		eventually(t, func() error {
+			if _, err := os.Stat(v.Path); !errors.Is(err, os.ErrNotExist) {
+				return fmt.Errorf("%s is still there: %w", v.Name, err)
+			}
+			return nil
+		})
+	}
+	old := volume("old")
+	service := shop(artifact(t, agent, "one", ""))
+	service.DrainSec = 1
+	service.Volumes = map[string]string{"/data": old.ID}
+	status := apply(t, agent, service)
+	post(t, status.URL+"/write?path=/data/orders", "42")
+
+	// As an engine replaces a mounted volume: first the old one is deleted.
+	must(t, agent.DeleteVolume(t.Context(), old.ID))
+	_, err := agent.GetVolume(t.Context(), old.ID)
+	wantFault(t, err, "volume.not_found")
+	if list, err := agent.ListVolumes(t.Context(), "ins_shop"); err != nil || len(list) != 0 {
+		t.Errorf("there is %+v, %v", list, err)
+	}
+	// Should it fail here, what runs has its data, also with another artifact and after a restart.
+	if status, err = agent.Release(t.Context(), status.ID, artifact(t, agent, "two", "")); err != nil || get(t, status.URL+"/read?path=/data/orders") != "42" {
+		t.Fatalf("the service lost its data: %v", err)
+	}
+	must(t, agent.Stop(t.Context()))
+	for _, p := range status.Processes {
+		awaitEnd(t, p.Pid)
+	}
+	eventually(t, func() error {
+		if _, err := agent.Health(t.Context()); err == nil {
+			return errors.New("the agent still runs")
+		}
+		return nil
+	})
+	agent = startAgentIn(t, dir)
+	eventually(t, func() error {
+		if code, body := ask(t, status.URL+"/read?path=/data/orders"); body != "42" {
+			return fmt.Errorf("the service answers %d %s", code, body)
+		}
+		return nil
+	})
+	// And a volume that is made again under its name is the same.
+	volume("old")
+	must(t, agent.DeleteVolume(t.Context(), old.ID))
+
+	fresh := volume("fresh")
+	service.Artifact = artifact(t, agent, "two", "")
+	service.Volumes = map[string]string{"/data": fresh.ID}
+	apply(t, agent, service)
+	gone(old)
+
+	// A service that ends lets go as well.
+	must(t, agent.DeleteVolume(t.Context(), fresh.ID))
+	if _, err := os.Stat(fresh.Path); err != nil {
+		t.Errorf("a mounted volume is gone: %v", err)
+	}
+	must(t, agent.DeleteService(t.Context(), status.ID))
+	gone(fresh)
 }
 
 func TestAServiceReachesAnotherOneThatItUses(t *testing.T) {

@@ -120,8 +120,8 @@ func (c *Client) ListVolumes(ctx context.Context, instance string) ([]Volume, er
 	return call[[]Volume](ctx, c, http.MethodGet, "/v1/volumes?instance="+url.QueryEscape(instance), nil)
 }
 
-// DeleteVolume removes a volume and its content for good. One that a service mounts is refused with
-// `volume.in_use`. It is fine if there is none.
+// DeleteVolume removes a volume and its content for good: from the hands of everybody at once, and from
+// the disk when the last service has let go of it. It is fine if there is none.
 func (c *Client) DeleteVolume(ctx context.Context, id string) error {
 	return c.change(ctx, http.MethodDelete, "/v1/volumes/"+url.PathEscape(id), nil)
 }

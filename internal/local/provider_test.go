@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,8 +24,9 @@ terraform {
 variable "artifact" { type = string }
 variable "instances" { default = 1 }
 variable "color" { default = "red" }
+variable "volume" { default = "data" }
 resource "flywheel_volume" "data" {
-  name    = "data"
+  name    = var.volume
   size_mb = 64
 }
 resource "flywheel_service" "search" {
@@ -256,6 +258,21 @@ func testProvider(t *testing.T, path string) {
 	readOnly.wantPlan("create flywheel_service.search", "create flywheel_service.shop", "create flywheel_volume.data")
 	if out, err := readOnly.try("apply", "-input=false", "-auto-approve"); err == nil || !strings.Contains(out, "[agent.read_only]") {
 		t.Errorf("a run that may only look said %v\n%s", err, out)
+	}
+
+	// A mounted volume is replaced without a word about it in the module.
+	post(t, url+"/write?path=/data/kept", "old")
+	e.vars["volume"] = "other"
+	e.wantPlan("update flywheel_service.shop", "delete+create flywheel_volume.data")
+	e.apply()
+	e.wantPlan()
+	if code, body := ask(t, url+"/read?path=/data/kept"); code == http.StatusOK {
+		t.Errorf("the new volume holds %q", body)
+	}
+	e.vars["volume"] = "data"
+	e.apply()
+	if code, body := ask(t, url+"/read?path=/data/kept"); code == http.StatusOK {
+		t.Errorf("what was replaced is back: %q", body)
 	}
 
 	post(t, url+"/write?path=/data/kept", "kept")

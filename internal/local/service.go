@@ -97,6 +97,7 @@ type Volume struct {
 	ID       string `json:"id"`
 	Path     string `json:"path"`
 	UsedMB   int    `json:"used_mb"`
+	Deleted  bool   `json:"deleted,omitempty"` // it goes when the last service has let go of it
 }
 
 // ServiceID returns the id of the service with this name in this instance, whether it exists or not.

@@ -40,7 +40,7 @@ func (a *agent) getVolume(id string) (Volume, error) {
 	if err != nil {
 		return Volume{}, err
 	}
-	if _, err := os.Stat(a.volumePath(v.ID)); err != nil {
+	if _, err := os.Stat(a.volumePath(v.ID)); err != nil || v.Deleted {
 		return Volume{}, volumeMissing(id) // the folder is gone: so is the volume
 	}
 	return a.measured(v), nil
@@ -68,9 +68,13 @@ func (a *agent) listVolumes(instance string) ([]Volume, error) {
 	return volumes, nil
 }
 
-// deleteVolume removes a volume and its content for good. One that a service mounts is refused; it is
-// fine if there is none.
+// deleteVolume removes a volume and its content for good. For everybody it is gone at once; what it holds
+// goes when the last service has let go of it. So an engine may replace a mounted volume in its own order
+// (delete, create, move the service over), and where that fails in the middle, what ran before still has
+// its data, and a volume made again under its name is the same one. It is fine if there is none.
 func (a *agent) deleteVolume(id string, fence int64) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	var v Volume
 	err := a.store.load("volumes", filepath.Base(id), &v)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -82,30 +86,59 @@ func (a *agent) deleteVolume(id string, fence int64) error {
 	if err := a.raiseFence(v.Instance, fence); err != nil {
 		return err
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	var users []Service
+	v.Deleted = true
+	if err := a.store.save("volumes", v.ID, v); err != nil {
+		return err
+	}
+	return a.removeDeleted()
+}
+
+// removeDeleted removes what deleted volumes hold that no service mounts. The caller has a.mu.
+func (a *agent) removeDeleted() error {
+	if a.ctx.Err() != nil {
+		return nil // a stopping agent has let go of its services, which have not let go of their volumes
+	}
+	mounted := map[string]bool{}
+	mounts := func(s Service) {
+		for _, id := range s.Volumes {
+			mounted[id] = true
+		}
+	}
 	for _, s := range a.applying {
-		users = append(users, s)
+		mounts(s)
 	}
 	for _, s := range a.services {
 		s.mu.Lock()
-		users = append(users, s.record.Service)
+		mounts(s.record.Service)
 		s.mu.Unlock()
 	}
-	for _, s := range users {
-		for _, mounted := range s.Volumes {
-			if mounted == v.ID {
-				return fault.New(fault.Conflict, "volume.in_use", "The volume %s is mounted by the service %s.", v.Name, s.Name).
-					Do("Remove it from the service first.")
-			}
-		}
-	}
-	if err := a.store.remove("volumes", v.ID); err != nil {
+	ids, err := a.store.ids("volumes")
+	if err != nil {
 		return err
 	}
-	removeTree(a.volumePath(v.ID))
+	for _, id := range ids {
+		var v Volume
+		if err := a.store.load("volumes", id, &v); err != nil {
+			return err
+		}
+		if !v.Deleted || mounted[v.ID] {
+			continue
+		}
+		if err := a.store.remove("volumes", v.ID); err != nil {
+			return err
+		}
+		removeTree(a.volumePath(v.ID))
+	}
 	return nil
+}
+
+// letGo is removeDeleted after a service has let go of its volumes. What stays goes with the next one.
+func (a *agent) letGo() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err := a.removeDeleted(); err != nil {
+		a.log.Warn("deleted volumes stay", "error", err)
+	}
 }
 
 // measured adds where the volume is and how much it holds. Files that vanish meanwhile do not count.
