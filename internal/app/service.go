@@ -51,6 +51,15 @@ func (s *Service) Create(ctx context.Context, in Create) (a App, change string, 
 	var environments []Environment
 	var version pattern.Version
 	err = s.DB.Read(ctx, func(tx *db.Tx) (err error) {
+		team, err := account.TeamByName(tx, in.Team)
+		if fault.Is(err, "team.not_found") {
+			return fault.New(fault.Invalid, "app.team_unknown", "There is no team named %q.", in.Team).
+				Do("Choose an existing team, or make it: flywheel team create %s.", in.Team).At("team", "not a team")
+		}
+		if err != nil {
+			return err
+		}
+		in.Team = team.Name
 		if environments, err = Environments(tx); err != nil {
 			return err
 		}

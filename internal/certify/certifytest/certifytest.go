@@ -185,6 +185,10 @@ func New(t testing.TB) *Platform {
 	p.Certify.Register()
 	must(p.Durable.Launch())
 	t.Cleanup(func() { p.Durable.Stop(10 * time.Second) })
+	for _, team := range []string{"shop", "other"} {
+		_, err := account.New(p.DB).CreateTeam(p.As("root"), team, "")
+		must(err)
+	}
 	for _, e := range []app.Environment{{Name: "staging", Class: "staging"}, {Name: "prod", Class: "production", After: "staging"}} {
 		_, err := p.Apps.SaveEnvironment(p.As("root"), e, true)
 		must(err)
