@@ -19,6 +19,8 @@
 package change
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"flywheel.dev/flywheel/internal/app"
@@ -98,11 +100,34 @@ func (s State) Open() bool {
 
 // Proposal is what a revision of an app change would make true.
 type Proposal struct {
-	Description app.Description   `json:"description"`
-	Tree        string            `json:"tree"`            // of the merge result
-	Artifact    string            `json:"artifact"`        // once built
-	Plans       map[string]string `json:"plans,omitempty"` // digest of each environment's plan
-	Auto        bool              `json:"auto"`            // merge by itself when green
+	Description app.Description  `json:"description"`
+	Tree        string           `json:"tree"`            // of the merge result
+	Artifact    string           `json:"artifact"`        // once built
+	Plans       map[string]Shown `json:"plans,omitempty"` // by environment
+	Auto        bool             `json:"auto"`            // merge by itself when green
+}
+
+// Shown is what an operator sees of one environment before they release what is held. Their decision
+// covers a deployment to this desired state that destroys nothing else (rule of change 10).
+type Shown struct {
+	Desired  string   `json:"desired"`  // digest of the desired state
+	Plan     string   `json:"plan"`     // digest of the plan
+	Destroys []string `json:"destroys"` // stateful addresses that it would destroy or replace
+}
+
+// Missing says what a deployment would do that was not shown, or "" if the decision covers it.
+func (s Shown) Missing(desired app.Desired, destroys []string) string {
+	if s.Desired != desired.Hash() {
+		return "another desired state was released"
+	}
+	more := slices.DeleteFunc(slices.Clone(destroys), func(address string) bool { return slices.Contains(s.Destroys, address) })
+	switch {
+	case len(more) == 0:
+		return ""
+	case len(s.Destroys) == 0:
+		return "its release knew of none of them"
+	}
+	return "its release knew of " + strings.Join(s.Destroys, ", ") + " only"
 }
 
 // Check is one thing that was looked at, with its result.
@@ -134,6 +159,7 @@ const (
 type Target struct {
 	Environment string
 	Desired     app.Desired // zero: the instance is to be removed
+	Shown       *Shown      // to the operator who released the change; nil if nobody had to
 }
 
 // notOpen is the answer to an action on a change that is past it.

@@ -52,19 +52,17 @@ func TestRemovingAnEnvironmentIsHeldForAnOperatorWhoReleasesWhatWasShown(t *test
 
 	// The plan changes after it was looked at: the release does not count for the new one.
 	plan = "sha256:two"
-	if _, err := p.Changes.ReleaseHeld(p.As("olga"), c.ID, c.HeldDigest()); err != nil {
-		t.Fatal(err)
-	}
 	shown := c.HeldDigest()
-	c = p.Reaches(c.ID, change.Held)
+	if c, err = p.Changes.ReleaseHeld(p.As("olga"), c.ID, shown); err != nil || c.State != change.Held {
+		t.Fatalf("the release answers %s, %v", c.State, err)
+	}
 	if c.HeldDigest() == shown {
 		t.Error("another plan has the same digest")
 	}
 	rolled(t, p)
-	if _, err := p.Changes.ReleaseHeld(p.As("olga"), c.ID, c.HeldDigest()); err != nil {
-		t.Fatal(err)
+	if c, err = p.Changes.ReleaseHeld(p.As("olga"), c.ID, c.HeldDigest()); err != nil || c.State != change.Merged {
+		t.Fatalf("the release answers %s, %v", c.State, err)
 	}
-	p.Reaches(c.ID, change.Merged)
 	rolled(t, p, "prod  map[]")
 	if p.Audited("change.release", "allowed") != 2 {
 		t.Error("the releases are not in the audit log")
@@ -97,10 +95,9 @@ func TestAMergeByHandWaitsForAPerson(t *testing.T) {
 	has(t, c.Why+c.Remedy, "merge: manual", "flywheel change merge "+c.ID)
 	_, err := p.Changes.Merge(p.As("eve"), c.ID)
 	refused(t, err, "change.not_found")
-	if _, err := p.Changes.Merge(p.As("dan"), c.ID); err != nil {
-		t.Fatal(err)
+	if c, err = p.Changes.Merge(p.As("dan"), c.ID); err != nil || c.State != change.Merged {
+		t.Fatalf("the merge answers %s, %v", c.State, err)
 	}
-	p.Reaches(c.ID, change.Merged)
 	rolled(t, p, "staging", "prod")
 	_, err = p.Changes.Merge(p.As("dan"), c.ID)
 	refused(t, err, "change.not_ready")

@@ -316,8 +316,18 @@ func describeCommits(c *Change, commits []git.Commit) {
 
 // laned waits a moment for the lane of a change that was just opened, and returns the change as it is then.
 func (s *Service) laned(ctx context.Context, c Change) Change {
+	return s.await(ctx, c, func(c Change) bool { return c.Kind != OfApp || c.Lane != "" || c.State != Checking })
+}
+
+// decided waits a moment for what comes of a person's decision, and returns the change as it is then.
+func (s *Service) decided(ctx context.Context, id string) (c Change, err error) {
+	err = s.DB.Read(ctx, func(tx *db.Tx) error { c, err = Find(tx, id); return err })
+	return s.await(ctx, c, func(c Change) bool { return c.State != Checking && c.State != Merging }), err
+}
+
+func (s *Service) await(ctx context.Context, c Change, done func(Change) bool) Change {
 	patience := time.After(5 * time.Second)
-	for waiting := true; waiting && c.Kind == OfApp && c.Lane == "" && c.State == Checking; {
+	for waiting := true; waiting && !done(c); {
 		select {
 		case <-ctx.Done():
 			waiting = false
@@ -514,7 +524,8 @@ func (s *Service) Diff(ctx context.Context, id string) ([]git.FileDiff, error) {
 	return s.Git.Diff(ctx, c.Repo(), base, c.Head)
 }
 
-// Merge asks for the merge of a change that is green and not merged by itself (`merge: manual`).
+// Merge asks for the merge of a change that is green and not merged by itself (`merge: manual`), and
+// returns the change after it.
 func (s *Service) Merge(ctx context.Context, id string) (c Change, err error) {
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		if c, err = s.visible(ctx, tx, id, Take); err != nil {
@@ -532,11 +543,14 @@ func (s *Service) Merge(ctx context.Context, id string) (c Change, err error) {
 		}
 		return s.Again(tx, c)
 	})
-	return c, err
+	if err != nil {
+		return c, err
+	}
+	return s.decided(ctx, id)
 }
 
 // ReleaseHeld lets a held change go on. digest is the one that was shown: an operator releases what
-// they have seen, and nothing else (rule of change 10).
+// they have seen, and nothing else (rule of change 10). It returns the change after that.
 func (s *Service) ReleaseHeld(ctx context.Context, id, digest string) (c Change, err error) {
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		if c, err = s.visible(ctx, tx, id, Take); err != nil {
@@ -557,7 +571,10 @@ func (s *Service) ReleaseHeld(ctx context.Context, id, digest string) (c Change,
 		}
 		return s.Again(tx, c)
 	})
-	return c, err
+	if err != nil {
+		return c, err
+	}
+	return s.decided(ctx, id)
 }
 
 // Close ends a change without merging it. Its branch stays.

@@ -195,3 +195,16 @@ func TestAPlanThatFailsOrIsRefusedFailsTheChangeAndItsChecksStayReadable(t *test
 		})
 	}
 }
+
+func TestAnAppIsRefusedForATeamThatDoesNotExist(t *testing.T) {
+	t.Parallel()
+	p := certifytest.New(t)
+	p.Certified("1.0.0")
+	_, _, err := p.Apps.Create(p.As("root"), app.Create{Name: "lost", Team: "nobody", Pattern: "web-service"})
+	refused(t, err, "app.team_unknown")
+	f := fault.From(err)
+	has(t, f.Message+f.Remedy, `"nobody"`, "flywheel team create nobody")
+	if len(f.Fields) != 1 || f.Fields[0].Path != "team" {
+		t.Errorf("the fields are %v", f.Fields)
+	}
+}

@@ -57,7 +57,7 @@ func (s *Service) attempt(flow durable.Flow, ctx context.Context, id string, rev
 		return "tests", err
 	}
 	held := []string{}
-	f.Proposal.Plans = map[string]string{}
+	f.Proposal.Plans = map[string]Shown{}
 	for _, effect := range f.Verdict.Effects {
 		if !effect.Plan {
 			continue
@@ -68,7 +68,7 @@ func (s *Service) attempt(flow durable.Flow, ctx context.Context, id string, rev
 		if err != nil || p.Failed {
 			return "plan", err
 		}
-		f.Proposal.Plans[effect.Environment] = p.Digest
+		f.Proposal.Plans[effect.Environment] = p.Shown
 		if p.Held != "" {
 			held = append(held, p.Held)
 		}
@@ -426,7 +426,7 @@ func (s *Service) test(ctx context.Context, id string, revision int, f found) (s
 
 // planned is what the plan of one effect answered.
 type planned struct {
-	Digest string `json:"digest"`
+	Shown  Shown  `json:"shown"`
 	Held   string `json:"held,omitempty"` // why the change must be held
 	Failed bool   `json:"failed,omitempty"`
 }
@@ -449,11 +449,12 @@ func (s *Service) planEffect(ctx context.Context, id string, revision int, f fou
 	if err != nil {
 		return answer, err
 	}
-	p, planErr := s.Plan(ctx, c, effect.Environment, f.Proposal.Description.Desired(e, artifact))
+	desired := f.Proposal.Description.Desired(e, artifact)
+	p, planErr := s.Plan(ctx, c, effect.Environment, desired)
 	if planErr != nil && fault.From(planErr).Kind == fault.Internal {
 		return answer, planErr
 	}
-	answer.Digest = p.Digest
+	answer.Shown = Shown{Desired: desired.Hash(), Plan: p.Digest, Destroys: p.Destructive}
 	if len(p.Destructive) > 0 {
 		answer.Held = fmt.Sprintf("%s: it would destroy or replace %s", effect.Environment, strings.Join(p.Destructive, ", "))
 	}
@@ -506,6 +507,8 @@ func (s *Service) decide(tx *db.Tx, id string, revision int, f found, artifact s
 	}
 	if len(held) > 0 {
 		c.Why = strings.Join(held, "; ")
+	} else {
+		c.Released = "" // of an earlier revision that was held
 	}
 	switch {
 	case len(held) > 0 && c.Released != c.HeldDigest():
@@ -570,7 +573,11 @@ func (s *Service) merged(tx *db.Tx, id string, revision int, f found, artifact, 
 		if err != nil {
 			return err
 		}
-		targets = append(targets, Target{effect.Environment, f.Proposal.Description.Desired(e, artifact)})
+		target := Target{Environment: effect.Environment, Desired: f.Proposal.Description.Desired(e, artifact)}
+		if shown, planned := f.Proposal.Plans[effect.Environment]; planned && c.Released != "" {
+			target.Shown = &shown
+		}
+		targets = append(targets, target)
 	}
 	if err := s.Rollout(tx, c, targets); err != nil {
 		return err

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"flywheel.dev/flywheel/internal/app"
+	"flywheel.dev/flywheel/internal/change"
 )
 
 // Deployment is one durable run that brings an instance to a desired state.
@@ -36,6 +37,7 @@ type Deployment struct {
 	Previous    app.Desired `json:"previous"`
 	Plan        any         `json:"plan,omitempty"`
 	PlanDigest  string      `json:"planDigest,omitempty"`
+	Destroys    []string    `json:"destroys" doc:"Stateful addresses that its plan would destroy or replace"`
 	Evidence    []Probe     `json:"evidence" doc:"What was asked of the instance after the rollout, and what it answered"`
 	CreatedBy   string      `json:"createdBy"`
 	CreatedAt   time.Time   `json:"createdAt"`
@@ -44,7 +46,8 @@ type Deployment struct {
 	Steps       []Step      `json:"steps,omitempty"`
 
 	fence    int64
-	released string // digest of the plan an operator released
+	shown    *change.Shown // to the operator who released it, or its change
+	releases int           // of its own held plans
 	cancel   bool
 	attempt  int // of the infrastructure run; more than 0 after its engine was killed
 }

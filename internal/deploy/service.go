@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"time"
 
 	"flywheel.dev/flywheel/internal/account"
@@ -72,10 +71,10 @@ func (s *Service) Sweep(ctx context.Context) error {
 // workflow returns the id of the run: the deployment's own, and a new one after each release of a
 // held plan.
 func (d Deployment) workflow() string {
-	if d.released == "" {
+	if d.releases == 0 {
 		return d.ID
 	}
-	return d.ID + "." + strings.TrimPrefix(d.released, "sha256:")[:12]
+	return fmt.Sprintf("%s.r%d", d.ID, d.releases)
 }
 
 // engineRun returns the id of the infrastructure run: the workflow's, and a new one for each attempt.
@@ -90,7 +89,7 @@ func (d Deployment) engineRun() string {
 // admits the first. It is part of the transaction that marks the change merged.
 func (s *Service) Rollout(tx *db.Tx, c change.Change, targets []change.Target) error {
 	for i, t := range targets {
-		if err := saveLeg(tx, c.ID, leg{Position: i, App: c.Subject, Environment: t.Environment, Desired: t.Desired, State: "waiting"}); err != nil {
+		if err := saveLeg(tx, c.ID, leg{Position: i, App: c.Subject, Environment: t.Environment, Desired: t.Desired, Shown: t.Shown, State: "waiting"}); err != nil {
 			return err
 		}
 	}
@@ -108,7 +107,7 @@ func (s *Service) advance(tx *db.Tx, c change.Change) error {
 		case "succeeded":
 			continue
 		case "waiting":
-			d, err := s.admit(tx, Deployment{App: l.App, Environment: l.Environment, Change: c.ID, Trigger: ByChange, Desired: l.Desired, CreatedBy: c.Opener})
+			d, err := s.admit(tx, Deployment{App: l.App, Environment: l.Environment, Change: c.ID, Trigger: ByChange, Desired: l.Desired, CreatedBy: c.Opener, shown: l.Shown})
 			if err != nil {
 				return err
 			}
@@ -135,6 +134,7 @@ func (s *Service) admit(tx *db.Tx, d Deployment) (Deployment, error) {
 	}
 	d.ID, d.Instance, d.State, d.CreatedAt = db.NewID("dpl"), instance.ID, Waiting, tx.Now()
 	d.Kind, d.Previous, d.Evidence = d.kind(instance.Deployed), instance.Deployed, []Probe{}
+	d.Destroys = []string{}
 	if d.Number, err = nextNumber(tx, instance.ID); err != nil {
 		return d, err
 	}
@@ -458,7 +458,8 @@ func (s *Service) Proceed(ctx context.Context, id, planDigest string) (d Deploym
 			return fault.New(fault.Stale, "deployment.plan_changed", "The plan of deployment %s is not the one you looked at.", d.ID).
 				Do("Look at the plan again and release it with its digest %s.", d.PlanDigest)
 		}
-		d.State, d.Reason, d.released = Running, "released by "+account.From(ctx).Name, planDigest
+		d.State, d.Reason, d.releases = Running, "released by "+account.From(ctx).Name, d.releases+1
+		d.shown = &change.Shown{Desired: d.Desired.Hash(), Plan: planDigest, Destroys: d.Destroys}
 		if err := save(tx, d); err != nil {
 			return err
 		}

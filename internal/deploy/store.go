@@ -5,19 +5,20 @@ import (
 	"errors"
 
 	"flywheel.dev/flywheel/internal/app"
+	"flywheel.dev/flywheel/internal/change"
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/event"
 	"flywheel.dev/flywheel/internal/fault"
 )
 
 const columns = `id, app, environment, instance, number, change, trigger_kind, kind, state, reason, desired, previous, fence, plan, plan_digest,
-	released, cancel_requested, evidence, created_by, created_at, started_at, finished_at`
+	destroys, shown, releases, cancel_requested, evidence, created_by, created_at, started_at, finished_at`
 
 func scan(r db.Row) (Deployment, error) {
 	var d Deployment
 	var plan json.RawMessage
 	err := r.Scan(&d.ID, &d.App, &d.Environment, &d.Instance, &d.Number, &d.Change, &d.Trigger, &d.Kind, &d.State, &d.Reason,
-		db.Into(&d.Desired), db.Into(&d.Previous), &d.fence, db.Into(&plan), &d.PlanDigest, &d.released, &d.cancel, db.Into(&d.Evidence),
+		db.Into(&d.Desired), db.Into(&d.Previous), &d.fence, db.Into(&plan), &d.PlanDigest, db.Into(&d.Destroys), db.Into(&d.shown), &d.releases, &d.cancel, db.Into(&d.Evidence),
 		&d.CreatedBy, &d.CreatedAt, &d.StartedAt, &d.FinishedAt)
 	if string(plan) != "null" {
 		d.Plan = plan
@@ -35,17 +36,17 @@ func Find(tx *db.Tx, id string) (Deployment, error) {
 }
 
 func insert(tx *db.Tx, d Deployment) error {
-	_, err := tx.Exec(`insert into deployment (`+columns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22)`,
+	_, err := tx.Exec(`insert into deployment (`+columns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24)`,
 		d.ID, d.App, d.Environment, d.Instance, d.Number, d.Change, d.Trigger, d.Kind, d.State, d.Reason, db.JSON(d.Desired), db.JSON(d.Previous),
-		d.fence, db.JSON(d.Plan), d.PlanDigest, d.released, d.cancel, db.JSON(d.Evidence), d.CreatedBy, d.CreatedAt, d.StartedAt, d.FinishedAt)
+		d.fence, db.JSON(d.Plan), d.PlanDigest, db.JSON(d.Destroys), db.JSON(d.shown), d.releases, d.cancel, db.JSON(d.Evidence), d.CreatedBy, d.CreatedAt, d.StartedAt, d.FinishedAt)
 	return err
 }
 
 // save writes what may change about a deployment, and tells everybody who watches it.
 func save(tx *db.Tx, d Deployment) error {
-	_, err := tx.Exec(`update deployment set kind=$2, state=$3, reason=$4, previous=$5, fence=$6, plan=$7, plan_digest=$8, released=$9,
-		cancel_requested=$10, evidence=$11, started_at=$12, finished_at=$13 where id = $1`,
-		d.ID, d.Kind, d.State, d.Reason, db.JSON(d.Previous), d.fence, db.JSON(d.Plan), d.PlanDigest, d.released, d.cancel, db.JSON(d.Evidence),
+	_, err := tx.Exec(`update deployment set kind=$2, state=$3, reason=$4, previous=$5, fence=$6, plan=$7, plan_digest=$8, destroys=$9,
+		shown=$10, releases=$11, cancel_requested=$12, evidence=$13, started_at=$14, finished_at=$15 where id = $1`,
+		d.ID, d.Kind, d.State, d.Reason, db.JSON(d.Previous), d.fence, db.JSON(d.Plan), d.PlanDigest, db.JSON(d.Destroys), db.JSON(d.shown), d.releases, d.cancel, db.JSON(d.Evidence),
 		d.StartedAt, d.FinishedAt)
 	if err != nil {
 		return err
@@ -133,22 +134,23 @@ type leg struct {
 	App         string
 	Environment string
 	Desired     app.Desired
+	Shown       *change.Shown
 	Deployment  string
 	State       string // waiting, running, succeeded, failed, or carried by the change that Deployment then names
 }
 
 func scanLeg(r db.Row) (l leg, err error) {
-	err = r.Scan(&l.Position, &l.App, &l.Environment, db.Into(&l.Desired), &l.Deployment, &l.State)
+	err = r.Scan(&l.Position, &l.App, &l.Environment, db.Into(&l.Desired), db.Into(&l.Shown), &l.Deployment, &l.State)
 	return l, err
 }
 
 func legs(tx *db.Tx, change string) ([]leg, error) {
-	return db.Collect(tx, scanLeg, `select position, app, environment, desired, deployment, state from rollout where change = $1 order by position`, change)
+	return db.Collect(tx, scanLeg, `select position, app, environment, desired, shown, deployment, state from rollout where change = $1 order by position`, change)
 }
 
 func saveLeg(tx *db.Tx, change string, l leg) error {
-	_, err := tx.Exec(`insert into rollout (change, position, app, environment, desired, deployment, state) values ($1,$2,$3,$4,$5,$6,$7)
+	_, err := tx.Exec(`insert into rollout (change, position, app, environment, desired, shown, deployment, state) values ($1,$2,$3,$4,$5,$6,$7,$8)
 		on conflict (change, position) do update set deployment = excluded.deployment, state = excluded.state`,
-		change, l.Position, l.App, l.Environment, db.JSON(l.Desired), l.Deployment, l.State)
+		change, l.Position, l.App, l.Environment, db.JSON(l.Desired), db.JSON(l.Shown), l.Deployment, l.State)
 	return err
 }

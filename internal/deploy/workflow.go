@@ -375,21 +375,24 @@ func (s *Service) planRun(ctx context.Context, d Deployment) outcome {
 	if !out.ok() {
 		return out
 	}
-	destructive := plan.Destructive
 	reason := ""
 	switch {
 	case d.Kind == Destroy:
 		reason = fmt.Sprintf("it removes %s from %s: %s", d.App, d.Environment, plan.Summary)
-	case len(destructive) > 0:
-		reason = "it would destroy or replace " + strings.Join(destructive, ", ")
+	case len(plan.Destructive) > 0:
+		reason = "it would destroy or replace " + strings.Join(plan.Destructive, ", ")
 	}
-	held := reason != "" && d.released != plan.Digest
+	held := reason != ""
+	if held && d.shown != nil {
+		missing := d.shown.Missing(d.Desired, plan.Destructive)
+		reason, held = reason+"; "+missing, missing != ""
+	}
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {
 		now, err := Find(tx, d.ID)
 		if err != nil {
 			return err
 		}
-		now.Plan, now.PlanDigest = plan.Tree, plan.Digest
+		now.Plan, now.PlanDigest, now.Destroys = plan.Tree, plan.Digest, plan.Destructive
 		if held {
 			now.Reason = reason
 		}
@@ -398,7 +401,7 @@ func (s *Service) planRun(ctx context.Context, d Deployment) outcome {
 	if err != nil {
 		return failed(err)
 	}
-	return outcome{Detail: plan.Summary, Held: held, Failed: "", Addresses: destructive}
+	return outcome{Detail: plan.Summary, Held: held}
 }
 
 // passes reports whether the step failed for what is no fault of the deployment and passes by itself or

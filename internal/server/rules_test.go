@@ -9,6 +9,7 @@ import (
 	"flywheel.dev/flywheel/internal/app"
 	"flywheel.dev/flywheel/internal/change"
 	"flywheel.dev/flywheel/internal/deploy"
+	"flywheel.dev/flywheel/internal/local"
 )
 
 func TestRulesOfChange(t *testing.T) {
@@ -22,6 +23,7 @@ func TestRulesOfChange(t *testing.T) {
 		"a cancelled rollout stays what it was":                               cancelRunning,
 		"a destroy plan waits for an operator who has seen it":                heldDestroy,
 		"a variable that would replace a volume is held":                      heldReplacement,
+		"a plan that destroys more than was released is held again":           heldForMore,
 		"a sick release goes back and stops later changes until it is mended": automaticRollback,
 		"a person rolls back, and a running deployment does not lift the pin": manualRollback,
 		"releases and infrastructure agree":                                   releasesAgree,
@@ -148,22 +150,16 @@ func heldDestroy(t *testing.T, p *platform) {
 	now := p.settle(p.dana, c.ID, change.Held)
 	developer.refused("permission.denied", "POST", "/changes/"+c.ID+"/release", map[string]any{"digest": now.HeldDigest})
 	p.dana.refused("change.plan_changed", "POST", "/changes/"+c.ID+"/release", map[string]any{"digest": "sha256:0"})
-	p.dana.must("POST", "/changes/"+c.ID+"/release", map[string]any{"digest": now.HeldDigest}, nil)
-	var d deploy.Deployment
-	p.eventually("the destroy plan is held", func() bool {
-		list := s.deployments("prod")
-		d = list[len(list)-1]
-		return d.Kind == deploy.Destroy && d.State == deploy.Held
-	})
-	p.dana.refused("deployment.plan_changed", "POST", "/deployments/"+d.ID+"/release", map[string]any{"planDigest": "sha256:0"})
 	if s.instance("prod").URL == "" || s.page("prod") == "" {
 		t.Error("it was removed before anybody released it")
 	}
-	p.dana.must("POST", "/deployments/"+d.ID+"/release", map[string]any{"planDigest": d.PlanDigest}, nil)
-	if d = p.over(d.ID); d.State != deploy.Succeeded {
-		t.Fatalf("the removal ended %s: %s", d.State, d.Reason)
+	p.dana.must("POST", "/changes/"+c.ID+"/release", map[string]any{"digest": now.HeldDigest}, nil)
+	// One decision is enough: the deployment destroys what was shown.
+	list := p.settle(p.dana, c.ID, change.Deployed).Deployments
+	if len(list) != 1 || list[0].Kind != deploy.Destroy || list[0].State != deploy.Succeeded {
+		t.Fatalf("the removal ended %s", deploymentsOf(p.change(c.ID)))
 	}
-	p.settle(p.dana, c.ID, change.Deployed)
+	d := list[0]
 	services, err := p.agent().ListServices(t.Context(), d.Instance)
 	if err != nil || len(services) != 0 {
 		t.Errorf("of the removed instance there is %v, %v", services, err)
@@ -181,16 +177,11 @@ func heldDestroy(t *testing.T, p *platform) {
 	s.by.must("DELETE", "/apps/"+s.name, nil, &c)
 	now = p.settle(p.dana, c.ID, change.Held)
 	p.dana.must("POST", "/changes/"+c.ID+"/release", map[string]any{"digest": now.HeldDigest}, nil)
-	p.eventually("the destroy plan of staging is held", func() bool {
-		list := s.deployments("staging")
-		d = list[len(list)-1]
-		return d.Kind == deploy.Destroy && d.State == deploy.Held
-	})
-	p.dana.must("POST", "/deployments/"+d.ID+"/release", map[string]any{"planDigest": d.PlanDigest}, nil)
 	// The app is gone for its people, so the database says how it ended.
 	p.eventually("the app is removed", func() bool {
-		return slices.Equal(p.query(`select state from deployment where id = $1`, d.ID), []string{"succeeded"})
+		return slices.Equal(p.query(`select state from deployment where change = $1`, c.ID), []string{"succeeded"})
 	})
+	d.Instance = p.query(`select instance from deployment where change = $1`, c.ID)[0]
 	if volumes, err := p.agent().ListVolumes(t.Context(), d.Instance); err != nil || len(volumes) != 0 {
 		t.Errorf("the removed app left %v, %v", volumes, err)
 	}
@@ -208,23 +199,62 @@ func heldReplacement(t *testing.T, p *platform) {
 		t.Errorf("there is %v, %v", volumes, err)
 	}
 	p.dana.must("POST", "/changes/"+id+"/release", map[string]any{"digest": now.HeldDigest}, nil)
-	// The plan of the deployment itself may say something else by now, so it is looked at as well.
-	var d deploy.Deployment
-	p.eventually("the deployment is held or over", func() bool {
-		list := s.deployments("staging")
-		d = list[len(list)-1]
-		return len(list) == 2 && (d.State == deploy.Held || d.State.Over())
-	})
-	if d.State == deploy.Held {
-		if !strings.Contains(d.Reason, "flywheel_volume.data") {
-			t.Errorf("the held deployment says %q", d.Reason)
-		}
-		p.dana.must("POST", "/deployments/"+d.ID+"/release", map[string]any{"planDigest": d.PlanDigest}, nil)
-	}
-	p.settle(p.dana, id, change.Deployed)
+	p.settle(p.dana, id, change.Deployed) // one decision is enough
 	if volumes, err := p.agent().ListVolumes(t.Context(), before.ID); err != nil || len(volumes) != 1 || volumes[0].Name != "other" {
 		t.Errorf("there is %v, %v", volumes, err)
 	}
+}
+
+// heldForMore changes what is there behind the platform's back between each look and each release.
+func heldForMore(t *testing.T, p *platform) {
+	s := p.newShop(t, "more", "staging")
+	p.settle(p.dana, s.set("spares", map[string]map[string]any{"staging": {"spare": []string{"x", "y", "z"}}}), change.Deployed)
+	instance := s.instance("staging").ID
+	there := func(volumes ...string) {
+		for _, name := range []string{"x", "y", "z"} {
+			if slices.Contains(volumes, name) {
+				_, err := p.agent().ApplyVolume(t.Context(), local.Volume{Instance: instance, Name: name, SizeMB: 1})
+				must(t, err)
+			} else {
+				must(t, p.agent().DeleteVolume(t.Context(), local.VolumeID(instance, name)))
+			}
+		}
+	}
+	there("x")
+	id := s.set("no spares", map[string]map[string]any{"staging": {"spare": []string{}}})
+	p.settle(p.dana, id, change.Held)
+	s.mode("slow", "version=slow start=4s") // the change has to wait for it
+	p.during("staging", s.name, "release")
+	now := p.settle(p.dana, id, change.Held)
+	p.dana.must("POST", "/changes/"+id+"/release", map[string]any{"digest": now.HeldDigest}, nil)
+	s.merged(id)
+	there("x", "y")
+
+	held := func(reason string) deploy.Deployment {
+		t.Helper()
+		var d deploy.Deployment
+		p.eventually("it is held: "+reason, func() bool {
+			list := s.deployments("staging")
+			d = list[len(list)-1]
+			return d.Change == id && d.State == deploy.Held && strings.Contains(d.Reason, reason)
+		})
+		return d
+	}
+	first := held(`destroy or replace flywheel_volume.spare["x"], flywheel_volume.spare["y"]; its release knew of flywheel_volume.spare["x"] only`)
+	there("z")
+	p.dana.refused("deployment.plan_changed", "POST", "/deployments/"+first.ID+"/release", map[string]any{"planDigest": "sha256:0"})
+	p.dana.must("POST", "/deployments/"+first.ID+"/release", map[string]any{"planDigest": first.PlanDigest}, nil)
+	second := held(`destroy or replace flywheel_volume.spare["z"]; its release knew of`)
+	there("x", "y")
+	p.dana.must("POST", "/deployments/"+first.ID+"/release", map[string]any{"planDigest": second.PlanDigest}, nil)
+	third := held(`flywheel_volume.spare["y"]; its release knew of flywheel_volume.spare["z"] only`)
+	if third.PlanDigest != first.PlanDigest {
+		t.Errorf("the same plan has the digests %s and %s", first.PlanDigest, third.PlanDigest)
+	}
+	// It is released a second time with the same digest, and what is gone meanwhile asks nobody.
+	there("y")
+	p.dana.must("POST", "/deployments/"+first.ID+"/release", map[string]any{"planDigest": third.PlanDigest}, nil)
+	p.settle(p.dana, id, change.Deployed)
 }
 
 func automaticRollback(t *testing.T, p *platform) {

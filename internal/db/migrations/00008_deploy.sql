@@ -15,7 +15,9 @@ create table deployment (
   fence            bigint    not null,
   plan             text      not null,
   plan_digest      text      not null,
-  released         text      not null,
+  destroys         text      not null,
+  shown            text      not null,
+  releases         bigint    not null,
   cancel_requested boolean   not null,
   evidence         text      not null,
   created_by       text      not null,
@@ -45,6 +47,7 @@ create table rollout (
   app         text      not null,
   environment text      not null,
   desired     text      not null,
+  shown       text      not null,
   deployment  text      not null,
   state       text      not null,
   primary key (change, position)

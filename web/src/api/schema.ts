@@ -1471,6 +1471,8 @@ export interface components {
             createdAt: string;
             createdBy: string;
             desired: components["schemas"]["AppDesired"];
+            /** @description Stateful addresses that its plan would destroy or replace */
+            destroys: string[] | null;
             environment: string;
             /** @description What was asked of the instance after the rollout, and what it answered */
             evidence: components["schemas"]["DeployProbe"][];

@@ -22,12 +22,19 @@ variable "volume" {
   type        = string
   default     = "data"
 }
+variable "spare" {
+  description = "Names of volumes that no service mounts"
+  type        = set(string)
+  default     = []
+}
+resource "flywheel_volume" "spare" {
+  for_each = var.spare
+  name     = each.value
+  size_mb  = 1
+}
 resource "flywheel_volume" "data" {
   name    = var.volume
   size_mb = 16
-  lifecycle {
-    create_before_destroy = true # the service lets go of the old one in between
-  }
 }
 resource "flywheel_service" "app" {
   name          = "app"
