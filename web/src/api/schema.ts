@@ -1472,7 +1472,7 @@ export interface components {
             createdBy: string;
             desired: components["schemas"]["AppDesired"];
             /** @description Stateful addresses that its plan would destroy or replace */
-            destroys: string[] | null;
+            destroys: string[];
             environment: string;
             /** @description What was asked of the instance after the rollout, and what it answered */
             evidence: components["schemas"]["DeployProbe"][];
