@@ -33,7 +33,7 @@ func backupCommand() *cobra.Command {
 every secret. It works while Flywheel runs.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := configure(c.Flags()); err != nil {
+			if err := configure(c); err != nil {
 				return err
 			}
 			if err := backup(c.Context(), o, args[0]); err != nil {
@@ -56,7 +56,7 @@ func restoreCommand() *cobra.Command {
 		Short: "Restore a backup into an empty data folder",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := configure(c.Flags()); err != nil {
+			if err := configure(c); err != nil {
 				return err
 			}
 			if keys == "" {

@@ -64,7 +64,7 @@ the configuration file (database-url: …). The command line wins over the envir
 environment over the file.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := configure(c.Flags()); err != nil {
+			if err := configure(c); err != nil {
 				return err
 			}
 			o.Log = logger(c.ErrOrStderr(), logFormat)
@@ -81,7 +81,7 @@ func serverFlags(f *pflag.FlagSet, o *Options) {
 	f.StringVar(&o.Data, "data", defaultData(), "folder of repositories, artifacts, keys and the SQLite database")
 	f.StringVar(&o.DatabaseURL, "database-url", "", "postgres://… (default: SQLite in the data folder)")
 	f.StringVar(&o.Listen, "listen", "127.0.0.1:7270", "address to listen on")
-	f.StringVar(&o.URL, "url", "", "how people reach it (default: http:// and the address)")
+	f.StringVar(&o.PublicURL, "public-url", "", "how people reach it (default: http:// and the address)")
 	f.StringVar(&o.Replica, "replica", "main", "name of this replica, unique among those on one database")
 	f.StringVar(&o.Engine, "engine", "", "path of tofu or terraform (default: as found on PATH)")
 	f.StringVar(&o.Key, "key", "", "key file, or URL of the keeper of secrets (default: keys/secret.key in the data folder)")
@@ -124,7 +124,12 @@ func defaultData() string {
 }
 
 // configure sets every flag that the command line did not from the environment, else from the file.
-func configure(flags *pflag.FlagSet) error {
+func configure(c *cobra.Command) error {
+	// Not those of the whole program: FLYWHEEL_URL is where the command line finds a server.
+	flags := c.LocalNonPersistentFlags()
+	if c.InheritedFlags().Changed("url") {
+		return fault.New(fault.Invalid, "configuration.unknown", "--url is where the command line finds a server.").Do("`flywheel serve --public-url` says how people reach this one.")
+	}
 	values := map[string]any{}
 	file, _ := flags.GetString("config")
 	if file == "" {

@@ -12,8 +12,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"gocloud.dev/blob"
@@ -47,7 +49,7 @@ type Options struct {
 	Data        string   // folder of everything but a PostgreSQL database
 	DatabaseURL string   // postgres://…; default: an SQLite file in Data
 	Listen      string   // default 127.0.0.1:7270; port 0 chooses one
-	URL         string   // how people reach it; default: http:// and the address it listens on
+	PublicURL   string   // how people reach it; default: http:// and the address it listens on
 	Replica     string   // name of this replica, unique among those on one database; default "main"
 	Engine      string   // path of tofu or terraform; default: as found on PATH
 	Key         string   // key file, or URL of the keeper of secrets; default Data/keys/secret.key
@@ -117,8 +119,8 @@ func New(ctx context.Context, o Options) (s *Server, err error) {
 		return nil, fault.New(fault.Unavailable, "listen.refused", "Nobody can listen on %s: %v.", o.Listen, err).Do("Choose another address with --listen.")
 	}
 	s.defer_(func() { s.listener.Close() })
-	if s.Options.URL == "" {
-		s.Options.URL = "http://" + s.listener.Addr().String()
+	if s.Options.PublicURL == "" {
+		s.Options.PublicURL = "http://" + s.listener.Addr().String()
 	}
 	if s.DB, err = db.Open(ctx, o.DatabaseURL); err != nil {
 		return nil, err
@@ -153,6 +155,11 @@ func withDefaults(o Options) (Options, error) {
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()
+	}
+	o.PublicURL = strings.TrimRight(o.PublicURL, "/")
+	if u, err := url.Parse(o.PublicURL); o.PublicURL != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Path+u.RawQuery != "") {
+		return o, fault.New(fault.Invalid, "configuration.invalid", "%q is not an address at which people reach Flywheel.", o.PublicURL).
+			Do("Give --public-url as https://flywheel.example.com, without a path.")
 	}
 	return o, nil
 }
@@ -228,9 +235,9 @@ func (s *Server) connect(ctx context.Context) (err error) {
 		Person: func(ctx context.Context) string { return account.From(ctx).ID },
 	}
 	s.Patterns = &pattern.Service{DB: s.DB, Git: s.Git, Blobs: s.Blobs, Dir: at("patterns")}
-	s.Apps = &app.Service{DB: s.DB, Git: s.Git, Patterns: s.Patterns, BaseURL: s.Options.URL}
+	s.Apps = &app.Service{DB: s.DB, Git: s.Git, Patterns: s.Patterns, BaseURL: s.Options.PublicURL}
 	builder := app.NewBuilder(app.Builder{DB: s.DB, Sandbox: s.Sandbox, Blobs: s.Blobs, Logs: logs, Dir: at("work"), Hosts: o.FetchHosts})
-	s.Changes = &change.Service{DB: s.DB, Durable: s.durable, Git: s.Git, Patterns: s.Patterns, Builder: builder, Logs: logs, Log: s.log, BaseURL: s.Options.URL}
+	s.Changes = &change.Service{DB: s.DB, Durable: s.durable, Git: s.Git, Patterns: s.Patterns, Builder: builder, Logs: logs, Log: s.log, BaseURL: s.Options.PublicURL}
 	runs := &deploy.Runs{
 		DB: s.DB, Engine: runner, Policies: policies, Patterns: s.Patterns, Secrets: secrets, Blobs: s.Blobs, Agent: agent, Logs: logs, Dir: at("run", "engine"),
 	}
@@ -355,7 +362,7 @@ func (s *Server) Start(ctx context.Context) error {
 }
 
 // URL returns how people reach the server.
-func (s *Server) URL() string { return s.Options.URL }
+func (s *Server) URL() string { return s.Options.PublicURL }
 
 // Stop ends everything in reverse order. Apps go on: they belong to the agent.
 func (s *Server) Stop() { s.undo() }
