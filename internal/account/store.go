@@ -151,6 +151,15 @@ func ActorOf(tx *db.Tx, person string) (Actor, error) {
 	return Actor{ID: u.ID, Name: u.Name, Admin: u.Admin, Disciplines: u.Disciplines, Teams: u.Teams}, err
 }
 
+// NameOf returns the name of the person with this id, or the id where there is none: the platform has no person.
+func NameOf(tx *db.Tx, id string) (name string, err error) {
+	err = tx.QueryRow("select name from person where id = $1", id).Scan(&name)
+	if errors.Is(err, db.ErrNoRows) {
+		return id, nil
+	}
+	return name, err
+}
+
 func insertToken(tx *db.Tx, t Token, hash, person string) error {
 	_, err := tx.Exec("insert into token (id, hash, person, name, scopes, service, created_at, expires_at) values ($1, $2, $3, $4, $5, $6, $7, $8)",
 		t.ID, hash, person, t.Name, db.JSON(t.Scopes), t.Service, t.CreatedAt, t.ExpiresAt)

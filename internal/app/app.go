@@ -36,15 +36,16 @@ type App struct {
 	Description Description `json:"-"`
 	CreatedBy   string      `json:"createdBy"`
 	CreatedAt   time.Time   `json:"createdAt"`
+	RemovedBy   string      `json:"removedBy,omitempty" doc:"Name of the person who asked for its removal"`
+	RemovedAt   *time.Time  `json:"removedAt,omitempty"`
 }
 
 // State of an app.
 type State string
 
 const (
-	Active   State = "active"
-	Removing State = "removing" // its destroy plans wait for an operator, or run
-	Removed  State = "removed"
+	Active  State = "active"
+	Removed State = "removed"
 )
 
 // Pin is a pattern version with the range it was resolved from. The digest is what runs; the rest is

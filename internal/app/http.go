@@ -27,6 +27,7 @@ func (s *Service) Routes(api *web.API) {
 
 type appListInput struct {
 	web.Paging
+	Removed bool `query:"removed" doc:"The removed apps instead of those that are there"`
 }
 
 func (s *Service) listHTTP(ctx context.Context, in *appListInput) (*web.Page[Detail], error) {
@@ -34,7 +35,7 @@ func (s *Service) listHTTP(ctx context.Context, in *appListInput) (*web.Page[Det
 	if _, err := in.After(&after); err != nil {
 		return nil, err
 	}
-	found, err := s.List(ctx, after, in.Limit+1)
+	found, err := s.List(ctx, in.Removed, after, in.Limit+1)
 	return web.Paged(found, in.Limit, func(d Detail) any { return d.Name }), err
 }
 

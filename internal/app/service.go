@@ -112,11 +112,16 @@ func (s *Service) Create(ctx context.Context, in Create) (a App, change string, 
 	return a, change, nil
 }
 
-// clear frees a name that an app only holds because the process died before its repository was there.
+// clear frees a name that an app only holds because the process died before its repository was there. The
+// name of a removed app stays with its history: changes and deployments of another app under it would mix.
 func (s *Service) clear(tx *db.Tx, name string) error {
-	old, err := Find(tx, name)
+	old, err := Known(tx, name)
 	if fault.Is(err, "app.not_found") {
 		return nil
+	}
+	if err == nil && old.State == Removed {
+		return fault.New(fault.Conflict, "app.name_removed", "%q was the name of an app that was removed on %s, and stays with its history.", name, old.RemovedAt.Format(time.DateOnly)).
+			Do("Choose another name; `flywheel app show %s` shows what it was to those who may see it.", name).At("name", "of a removed app")
 	}
 	if err != nil || s.Git.Exists(git.App(name)) || tx.Now().Sub(old.CreatedAt) < time.Minute {
 		return err
@@ -212,7 +217,7 @@ func (s *Service) Get(ctx context.Context, name string) (d Detail, err error) {
 			return !selected
 		})
 		d.Repository = s.BaseURL + git.App(name).Path()
-		if r, err := s.Patterns.Recommended(tx, d.Pin.Pattern); err == nil && r.Version != d.Pin.Version {
+		if r, err := s.Patterns.Recommended(tx, d.Pin.Pattern); err == nil && d.State == Active && r.Version != d.Pin.Version {
 			d.Recommended = r.Version
 		}
 		return nil
@@ -221,7 +226,7 @@ func (s *Service) Get(ctx context.Context, name string) (d Detail, err error) {
 }
 
 func (s *Service) visible(ctx context.Context, tx *db.Tx, name string, p account.Permission) (App, error) {
-	a, err := Find(tx, name)
+	a, err := Known(tx, name)
 	if err != nil {
 		return a, err
 	}
@@ -232,13 +237,13 @@ func (s *Service) visible(ctx context.Context, tx *db.Tx, name string, p account
 	return a, err
 }
 
-// List returns the apps the actor may see, by name, after a cursor, with their instances.
-func (s *Service) List(ctx context.Context, after string, limit int) (found []Detail, err error) {
+// List returns the apps the actor may see, or the removed ones, by name, after a cursor, with their instances.
+func (s *Service) List(ctx context.Context, removed bool, after string, limit int) (found []Detail, err error) {
 	err = s.DB.Read(ctx, func(tx *db.Tx) error {
 		found = []Detail{}
 		actor := account.From(ctx)
 		for len(found) < limit {
-			page, err := All(tx, after, limit)
+			page, err := All(tx, removed, after, limit)
 			if err != nil {
 				return err
 			}

@@ -10,17 +10,26 @@ import (
 	"flywheel.dev/flywheel/internal/fault"
 )
 
-const appColumns = `id, name, title, team, state, pin, description, created_by, created_at`
+const appColumns = `id, name, title, team, state, pin, description, created_by, created_at, removed_by, removed_at`
 
 func scanApp(r db.Row) (App, error) {
 	var a App
-	err := r.Scan(&a.ID, &a.Name, &a.Title, &a.Team, &a.State, db.Into(&a.Pin), db.Into(&a.Description), &a.CreatedBy, &a.CreatedAt)
+	err := r.Scan(&a.ID, &a.Name, &a.Title, &a.Team, &a.State, db.Into(&a.Pin), db.Into(&a.Description), &a.CreatedBy, &a.CreatedAt, &a.RemovedBy, &a.RemovedAt)
 	return a, err
 }
 
 // Find returns the app with this name, or a fault that it is missing. Removed apps are not there.
 func Find(tx *db.Tx, name string) (App, error) {
-	a, err := scanApp(tx.QueryRow(`select `+appColumns+` from app where name = $1 and state <> 'removed'`, name))
+	a, err := Known(tx, name)
+	if err == nil && a.State == Removed {
+		return App{}, fault.Missing("app", name)
+	}
+	return a, err
+}
+
+// Known returns the app with this name, also a removed one: its history can be read.
+func Known(tx *db.Tx, name string) (App, error) {
+	a, err := scanApp(tx.QueryRow(`select `+appColumns+` from app where name = $1`, name))
 	if errors.Is(err, db.ErrNoRows) {
 		return App{}, fault.Missing("app", name)
 	}
@@ -28,8 +37,8 @@ func Find(tx *db.Tx, name string) (App, error) {
 }
 
 func insertApp(tx *db.Tx, a App) error {
-	_, err := tx.Exec(`insert into app (`+appColumns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9)`,
-		a.ID, a.Name, a.Title, a.Team, a.State, db.JSON(a.Pin), db.JSON(a.Description), a.CreatedBy, a.CreatedAt)
+	_, err := tx.Exec(`insert into app (`+appColumns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11)`,
+		a.ID, a.Name, a.Title, a.Team, a.State, db.JSON(a.Pin), db.JSON(a.Description), a.CreatedBy, a.CreatedAt, a.RemovedBy, a.RemovedAt)
 	if db.IsUnique(err) {
 		return fault.New(fault.Conflict, "app.name_taken", "There is already an app named %q.", a.Name).Do("Choose another name.").At("name", "taken")
 	}
@@ -47,15 +56,9 @@ func SetDescription(tx *db.Tx, name string, d Description) error {
 	return err
 }
 
-// SetState moves the app to a state.
-func SetState(tx *db.Tx, name string, s State) error {
-	_, err := tx.Exec(`update app set state = $2 where name = $1`, name, s)
-	return err
-}
-
-// RemoveIfGone marks an app removed when its main selects no environment and no instance of it is left.
-// Its history and its name stay.
-func RemoveIfGone(tx *db.Tx, name string) error {
+// RemoveIfGone marks an app removed, by the person with the id by, when its main selects no environment and
+// no instance of it is left. Its repository and its history stay, and so does its name, which they carry.
+func RemoveIfGone(tx *db.Tx, name, by string) error {
 	a, err := Find(tx, name)
 	if err != nil || a.Pin.Pattern == "" || len(a.Description.Environments) > 0 {
 		return err
@@ -67,12 +70,17 @@ func RemoveIfGone(tx *db.Tx, name string) error {
 	if err := event.Append(tx, event.Event{Type: event.Own("app", "removed"), Subject: name, App: name, Data: map[string]string{"app": name}}); err != nil {
 		return err
 	}
-	return SetState(tx, name, Removed)
+	person, err := account.NameOf(tx, by)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(`update app set state = $2, removed_by = $3, removed_at = $4 where name = $1`, name, Removed, person, tx.Now())
+	return err
 }
 
-// All returns every app that is not removed, by name, after a cursor.
-func All(tx *db.Tx, after string, limit int) ([]App, error) {
-	return db.Collect(tx, scanApp, `select `+appColumns+` from app where state <> 'removed' and name > $1 order by name limit $2`, after, limit)
+// All returns the apps that are not removed, or the removed ones, by name, after a cursor.
+func All(tx *db.Tx, removed bool, after string, limit int) ([]App, error) {
+	return db.Collect(tx, scanApp, `select `+appColumns+` from app where (state = 'removed') = $1 and name > $2 order by name limit $3`, removed, after, limit)
 }
 
 const environmentColumns = `name, class, position, after_name, target, on_newer, coe_values, updated_at`
@@ -170,18 +178,20 @@ func OfTeam(tx *db.Tx, team string) (string, error) {
 	return "the app " + name, err
 }
 
-// Visible returns a test of whether the actor may see an app, for lists over many apps.
+// Visible returns a test of whether the actor may see an app, removed or not, for lists over many apps.
 func Visible(tx *db.Tx, actor account.Actor) (func(app string) bool, error) {
 	if actor.SeesAll() {
 		return func(string) bool { return true }, nil
 	}
-	all, err := All(tx, "", 1_000_000)
-	if err != nil {
-		return nil, err
-	}
 	seen := map[string]bool{}
-	for _, a := range all {
-		seen[a.Name] = actor.Sees(a.Team)
+	for _, removed := range []bool{false, true} {
+		all, err := All(tx, removed, "", 1_000_000)
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range all {
+			seen[a.Name] = actor.Sees(a.Team)
+		}
 	}
 	return func(app string) bool { return seen[app] }, nil
 }

@@ -18,6 +18,8 @@ type app struct {
 	Recommended              string
 	Instances                []instance
 	CreatedAt                time.Time
+	RemovedBy                string
+	RemovedAt                *time.Time
 }
 
 type pin struct {
@@ -96,11 +98,20 @@ func (s *shell) appCreate() *cobra.Command {
 }
 
 func (s *shell) appList() *cobra.Command {
-	limit := 0
+	limit, removed := 0, false
 	c := &cobra.Command{
 		Use: "list", Short: "List the apps you may see", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return s.act(c, func(ctx context.Context, api *client) error {
+				if removed {
+					raw, err := api.list(ctx, path("apps"), query("removed", "true"), limit)
+					if err != nil {
+						return err
+					}
+					return many(s, c, raw, "No app was removed.", []string{"APP", "TEAM", "PATTERN", "REMOVED", "BY"}, func(p *page, a app) []string {
+						return []string{a.Name, a.Team, a.Pattern.Name + " " + a.Pattern.Version, p.ago(*a.RemovedAt), a.RemovedBy}
+					})
+				}
 				raw, err := api.list(ctx, path("apps"), nil, limit)
 				if err != nil {
 					return err
@@ -116,6 +127,7 @@ func (s *shell) appList() *cobra.Command {
 			})
 		},
 	}
+	c.Flags().BoolVar(&removed, "removed", false, "the removed apps instead; their history can be read")
 	limitFlag(c, &limit, 0)
 	return c
 }
@@ -134,8 +146,15 @@ func (s *shell) appShow() *cobra.Command {
 					if a.Recommended != "" && a.Recommended != a.Pattern.Version {
 						newer = a.Recommended + ": flywheel app upgrade " + a.Name + " --version ~" + a.Recommended
 					}
-					p.fields("app", a.Name, "title", a.Title, "team", a.Team, "state", p.state(a.State),
+					removed := ""
+					if a.RemovedAt != nil {
+						removed = p.ago(*a.RemovedAt) + " by " + a.RemovedBy
+					}
+					p.fields("app", a.Name, "title", a.Title, "team", a.Team, "state", p.state(a.State), "removed", removed,
 						"pattern", strings.TrimSpace(a.Pattern.Name+" "+a.Pattern.Version+" "+p.paint(dim, a.Pattern.Range)), "recommended", newer, "repository", a.Repository)
+					if a.RemovedAt != nil {
+						p.line("\nIts history: flywheel change list --app %s, flywheel deployment list --app %s", a.Name, a.Name)
+					}
 					if len(a.Instances) == 0 {
 						return
 					}

@@ -119,7 +119,7 @@ func (s *Service) advance(tx *db.Tx, c change.Change) error {
 	if err := change.MarkDeployed(tx, c); err != nil {
 		return err
 	}
-	return app.RemoveIfGone(tx, c.Subject)
+	return app.RemoveIfGone(tx, c.Subject, c.Opener)
 }
 
 // admit puts a deployment into the order of its instance and starts it if it is its turn.
@@ -312,7 +312,7 @@ func (s *Service) visible(ctx context.Context, tx *db.Tx, id string, perm accoun
 	if err != nil {
 		return d, app.App{}, err
 	}
-	a, err := app.Find(tx, d.App)
+	a, err := app.Known(tx, d.App)
 	if err != nil {
 		return d, a, fault.Missing("deployment", id)
 	}

@@ -454,7 +454,11 @@ func (s *Server) gitAuthorize(ctx context.Context, repo git.Repo, write bool) er
 		permission = account.PushApp
 	}
 	return s.DB.Read(ctx, func(tx *db.Tx) error {
-		a, err := app.Find(tx, repo.Name)
+		find := app.Known // the code of a removed app can be read
+		if write {
+			find = app.Find
+		}
+		a, err := find(tx, repo.Name)
 		if err != nil {
 			return err
 		}

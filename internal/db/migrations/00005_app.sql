@@ -20,7 +20,9 @@ create table app (
   pin         text      not null,
   description text      not null,
   created_by  text      not null,
-  created_at  timestamp not null
+  created_at  timestamp not null,
+  removed_by  text      not null default '',
+  removed_at  timestamp
 );
 create index app_by_team on app (team, name);
 

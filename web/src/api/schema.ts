@@ -1064,6 +1064,10 @@ export interface components {
             name: string;
             /** @description The pattern version the app runs on */
             pattern: components["schemas"]["AppPin"];
+            /** Format: date-time */
+            removedAt?: string;
+            /** @description Name of the person who asked for its removal */
+            removedBy?: string;
             state: string;
             team: string;
             title: string;
@@ -1108,6 +1112,10 @@ export interface components {
             pattern: components["schemas"]["AppPin"];
             /** @description A newer recommended version of its pattern */
             recommended?: string;
+            /** Format: date-time */
+            removedAt?: string;
+            /** @description Name of the person who asked for its removal */
+            removedBy?: string;
             /** @description URL to clone */
             repository: string;
             state: string;
@@ -1931,6 +1939,8 @@ export interface operations {
                 limit?: number;
                 /** @description The next of the page before */
                 cursor?: string;
+                /** @description The removed apps instead of those that are there */
+                removed?: boolean;
             };
             header?: never;
             path?: never;

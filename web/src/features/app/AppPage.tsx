@@ -24,7 +24,7 @@ export default function AppPage() {
   const me = useMe();
   const query = useQuery(appQuery(name));
   const app = query.data;
-  const can = (permission: string) => may(me, permission, app?.team ?? "");
+  const can = (permission: string) => app?.state !== "removed" && may(me, permission, app?.team ?? "");
   return (
     <Page
       title={name} width="wide"
@@ -54,7 +54,9 @@ export default function AppPage() {
                 <p>{app.pattern.name} {app.recommended} is recommended; this app is on {app.pattern.version}.</p>
               </Note>
             )}
-            {columns(app).length === 0 ? (
+            {app.removedAt ? (
+              <section className="card"><Empty title={`Removed by ${app.removedBy}`}>It is gone since <Time at={app.removedAt} />. Its changes, deployments and code can still be read.</Empty></section>
+            ) : columns(app).length === 0 ? (
               <section className="card"><Empty title="No environment yet">It appears here when the first change is merged. Its environments stand in <code className="word">flywheel.yaml</code>.</Empty></section>
             ) : (
               <div className="side-by-side">
