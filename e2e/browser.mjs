@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync } from "node:fs";
 import { delimiter, join } from "node:path";
-import { AxeBuilder } from "@axe-core/playwright";
+import axe from "axe-core";
 import { chromium } from "playwright-core";
 
 const shots = new URL("shots/", import.meta.url).pathname;
@@ -24,7 +24,7 @@ export function launch() {
 export async function open(browser, base, { width = 1280, height = 900, scheme = "light", state } = {}) {
   const context = await browser.newContext({ baseURL: base, viewport: { width, height }, colorScheme: scheme, storageState: state, locale: "en-GB", reducedMotion: "reduce" });
   const page = await context.newPage();
-  page.setDefaultTimeout(15_000);
+  page.setDefaultTimeout(Number(process.env.PATIENCE ?? 15_000));
   page.complaints = [];
   page.on("console", (message) => {
     // A refused request is an answer that the page shows, not a fault of the page.
@@ -42,6 +42,12 @@ export async function signIn(page, name, password) {
   await page.getByRole("heading", { name: "Home", level: 1 }).waitFor();
 }
 
+/** Chooses an option of a field that opens a list. */
+export async function choose(page, label, option) {
+  await page.getByLabel(label, { exact: true }).locator("visible=true").first().click();
+  await page.getByRole("option", { name: option, exact: true }).click();
+}
+
 /** Waits until the page shows what it came for: a title, and nothing that still loads. */
 export async function settled(page) {
   await page.locator("h1").first().waitFor();
@@ -53,10 +59,13 @@ export async function look(page, name) {
   await page.screenshot({ path: join(shots, `${name}.png`), fullPage: true });
 }
 
+const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
+
 export async function check(page, name) {
   // A change of the colour scheme or the width is drawn in the next frame.
   await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
-  const { violations } = await new AxeBuilder({ page }).withTags(["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]).analyze();
+  await page.evaluate(`window.axe ?? ${axe.source}`);
+  const violations = await page.evaluate(async (values) => (await window.axe.run(document, { runOnly: { type: "tag", values }, resultTypes: ["violations"] })).violations, tags);
   assert.deepEqual(violations.map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.slice(0, 3).map(({ html, failureSummary }) => `${html.slice(0, 200)} ${failureSummary}`).join(" | ")}`), [], `${name}: accessibility`);
   const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
   assert.ok(over <= 0, `${name}: the page is ${over}px wider than the window`);

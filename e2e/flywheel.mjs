@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join, relative, resolve } from "node:path";
 
 const binary = resolve(process.env.FLYWHEEL ?? new URL("../bin/flywheel", import.meta.url).pathname);
-const examples = new URL("../examples/", import.meta.url).pathname;
+export const examples = new URL("../examples/", import.meta.url).pathname;
 export const password = "correct horse battery staple";
 
 /** Starts Flywheel on a free port. Its folder goes with it. */

@@ -495,5 +495,11 @@ func TestDecisionsAboutAccountsAreAudited(t *testing.T) {
 	if verified["broken"] != nil || verified["sound"].(float64) != 2 {
 		t.Error(verified)
 	}
+	p.person(admin, "dan")
+	for query, want := range map[string]int{"person=flywheel": 1, "person=admin": 2, "action=user": 3, "action=user.create": 3, "action=use": 0, "subject=dan": 1, "subject=dan&person=flywheel": 0} {
+		if found := p.must(admin, "GET", "/audit?"+query, nil)["items"].([]any); len(found) != want {
+			t.Errorf("%s found %d entries, not %d", query, len(found), want)
+		}
+	}
 	p.refused(p.person(admin, "vera"), "GET", "/audit", nil, 403, "permission.denied")
 }

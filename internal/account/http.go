@@ -3,6 +3,7 @@ package account
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -386,6 +387,8 @@ func (s *Service) deleteToken(ctx context.Context, in *tokenInput) (*struct{}, e
 type listAuditInput struct {
 	web.Paging
 	Subject string `query:"subject" maxLength:"200" doc:"Only about this"`
+	Person  string `query:"person" maxLength:"100" doc:"Only by the person of this name"`
+	Action  string `query:"action" maxLength:"100" doc:"Only this action, or all of a noun" example:"change.approve"`
 }
 
 func (s *Service) listAudit(ctx context.Context, in *listAuditInput) (*web.Page[Record], error) {
@@ -398,11 +401,10 @@ func (s *Service) listAudit(ctx context.Context, in *listAuditInput) (*web.Page[
 	}
 	var records []Record
 	err := s.db.Read(ctx, func(tx *db.Tx) (err error) {
-		where, args := " where seq < $1", []any{before, int64(in.Limit + 1)}
-		if in.Subject != "" {
-			where, args = where+" and subject = $3", append(args, in.Subject)
-		}
-		records, err = db.Collect(tx, scanRecord, selectRecord+where+" order by seq desc limit $2", args...)
+		noun := strings.TrimSuffix(in.Action, ".") + "."
+		records, err = db.Collect(tx, scanRecord, selectRecord+` where seq < $1 and ($2 = '' or subject = $2) and ($3 = '' or name = $3)
+			and ($4 = '' or action = $4 or substr(action, 1, $5) = $6) order by seq desc limit $7`,
+			before, in.Subject, in.Person, in.Action, int64(len(noun)), noun, int64(in.Limit+1))
 		return err
 	})
 	return web.Paged(records, in.Limit, func(r Record) any { return r.Seq }), err

@@ -20,13 +20,13 @@ func (s *shell) auditList() *cobra.Command {
 		Name, Action, Subject, Decision string
 		Reason                          string
 	}
-	var subject string
+	var subject, person, action string
 	limit := 0
 	c := &cobra.Command{
 		Use: "list", Short: "List decisions, the newest first", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return s.act(c, func(ctx context.Context, api *client) error {
-				raw, err := api.list(ctx, path("audit"), query("subject", subject), limit)
+				raw, err := api.list(ctx, path("audit"), query("subject", subject, "person", person, "action", action), limit)
 				if err != nil {
 					return err
 				}
@@ -37,6 +37,8 @@ func (s *shell) auditList() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&subject, "subject", "", "only about this")
+	c.Flags().StringVar(&person, "person", "", "only by the person of this name")
+	c.Flags().StringVar(&action, "action", "", "only this action, or all of a noun: change.approve, change")
 	limitFlag(c, &limit, 50)
 	return c
 }

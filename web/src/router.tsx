@@ -23,6 +23,18 @@ const routes = [
   createRoute({ getParentRoute: parent, path: "/patterns", component: lazyRouteComponent(() => import("./features/pattern/Patterns")) }),
   createRoute({ getParentRoute: parent, path: "/patterns/$pattern", component: lazyRouteComponent(() => import("./features/pattern/PatternPage")) }),
   createRoute({ getParentRoute: parent, path: "/patterns/$pattern/$version", component: lazyRouteComponent(() => import("./features/pattern/VersionPage")) }),
+  createRoute({ getParentRoute: parent, path: "/patterns/new", component: lazyRouteComponent(() => import("./features/pattern/NewPattern")) }),
+  createRoute({ getParentRoute: parent, path: "/pattern-requests", validateSearch: filters("state", "request"), component: lazyRouteComponent(() => import("./features/pattern/Requests")) }),
+  createRoute({ getParentRoute: parent, path: "/environments", component: lazyRouteComponent(() => import("./features/app/Environments")) }),
+  createRoute({ getParentRoute: parent, path: "/environments/new", component: lazyRouteComponent(() => import("./features/app/EnvironmentPage")) }),
+  createRoute({ getParentRoute: parent, path: "/environments/$environment", component: lazyRouteComponent(() => import("./features/app/EnvironmentPage")) }),
+  createRoute({ getParentRoute: parent, path: "/users", validateSearch: filters("q", "show"), component: lazyRouteComponent(() => import("./features/account/Users")) }),
+  createRoute({ getParentRoute: parent, path: "/users/$user", component: lazyRouteComponent(() => import("./features/account/UserPage")) }),
+  createRoute({ getParentRoute: parent, path: "/teams", component: lazyRouteComponent(() => import("./features/account/Teams")) }),
+  createRoute({ getParentRoute: parent, path: "/teams/$team", component: lazyRouteComponent(() => import("./features/account/TeamPage")) }),
+  createRoute({ getParentRoute: parent, path: "/tokens", component: lazyRouteComponent(() => import("./features/account/Tokens")) }),
+  createRoute({ getParentRoute: parent, path: "/settings", component: lazyRouteComponent(() => import("./features/account/Settings")) }),
+  createRoute({ getParentRoute: parent, path: "/audit", validateSearch: filters("subject", "person", "action"), component: lazyRouteComponent(() => import("./features/account/Audit")) }),
   createRoute({ getParentRoute: parent, path: "/stories", component: lazyRouteComponent(() => import("./features/backlog/Stories")) }),
 ] as const;
 

@@ -29,6 +29,16 @@ export function affects(event: LiveEvent, key: QueryKey): boolean {
       return /pattern|certif|change/.test(event.type);
     case "environments":
       return event.type.includes("environment");
+    case "me": // what I may do follows from them
+    case "users":
+    case "teams":
+      return /flywheel-(user|team)/.test(event.type);
+    case "tokens":
+      return /flywheel-(token|user)/.test(event.type);
+    case "requests":
+      return event.type.includes("patternrequest");
+    case "audit": // what is decided is told as well
+      return true;
     case "stories":
       return /story|ticket/.test(event.type) || subject.startsWith("sty_");
   }

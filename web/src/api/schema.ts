@@ -2430,6 +2430,10 @@ export interface operations {
                 cursor?: string;
                 /** @description Only about this */
                 subject?: string;
+                /** @description Only by the person of this name */
+                person?: string;
+                /** @description Only this action, or all of a noun */
+                action?: string;
             };
             header?: never;
             path?: never;

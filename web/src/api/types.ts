@@ -4,9 +4,16 @@ import type { components } from "./schema";
 type Schemas = components["schemas"];
 
 export type Me = Schemas["AccountMe"];
+export type User = Schemas["AccountUser"];
+export type Team = Schemas["AccountTeam"];
+export type Role = Schemas["AccountMember"]["role"];
+export type Token = Schemas["AccountToken"];
+export type NewToken = Schemas["CreateTokenInputBody"];
+export type AuditRecord = Schemas["AccountRecord"];
 export type App = Schemas["AppDetail"];
 export type Desired = Schemas["AppDesired"];
 export type Environment = Schemas["AppEnvironment"];
+export type EnvironmentBody = Schemas["AppEnvironmentBody"];
 export type Instance = Schemas["AppInstance"];
 export type NewApp = Schemas["AppCreate"];
 export type Secret = Schemas["Secret"];
@@ -29,6 +36,9 @@ export type Step = Schemas["DeployStep"];
 export type Pattern = Schemas["PatternSummary"];
 export type PatternVersion = Schemas["PatternVersion"];
 export type PatternVariable = Schemas["PatternVariable"];
+export type PatternRequest = Schemas["PatternRequest"];
+export type NewRequest = Schemas["PatternAskInputBody"];
+export type RequestAnswer = Schemas["PatternAnswerInputBody"];
 
 export type Story = Schemas["BacklogStory"];
 export type HomeItem = Schemas["ServerItem"];

@@ -4,6 +4,7 @@ import { IconApps, IconBlocks, IconBook2, IconCornerDownLeft, IconGitPullRequest
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { useEffect, useMemo, useRef, useState, type KeyboardEvent, type ReactNode } from "react";
+import { may, teamsWhere, useMe } from "../features/account/queries";
 import { appsQuery } from "../features/app/queries";
 import { storiesQuery } from "../features/backlog/queries";
 import { changesQuery } from "../features/change/queries";
@@ -32,6 +33,7 @@ export default function Palette({ opened, close, help }: { opened: boolean; clos
 
 function Finder({ close, help }: { close: () => void; help: () => void }) {
   const navigate = useNavigate();
+  const me = useMe();
   const apps = useInfiniteQuery(appsQuery);
   const patterns = useQuery(patternsQuery);
   const changes = useInfiniteQuery(changesQuery({}, 100));
@@ -55,14 +57,19 @@ function Finder({ close, help }: { close: () => void; help: () => void }) {
     for (const story of stories.data ?? []) {
       all.push({ id: story.id, kind: "Story", label: story.title, hint: story.key, icon: <IconBook2 size={size} />, weight: 0.9, go: () => void navigate({ to: "/changes", search: { story: story.key } }) });
     }
-    for (const { to, label, icon: Icon } of places) {
+    for (const { to, label, icon: Icon, needs } of places) {
+      if (needs && !may(me, needs)) continue;
       all.push({ id: to, kind: "Go to", label, icon: <Icon size={size} />, weight: 1, go: () => void navigate({ to }) });
     }
-    all.push({ id: "new-app", kind: "Do", label: "Create an app", icon: <IconPlus size={size} />, weight: 1, go: () => void navigate({ to: "/apps/new" }) });
-    all.push({ id: "new-story", kind: "Do", label: "Write a story", icon: <IconPlus size={size} />, weight: 1, go: () => void navigate({ to: "/stories" }) });
+    const doing = (id: string, label: string, to: string) => all.push({ id, kind: "Do", label, icon: <IconPlus size={size} />, weight: 1, go: () => void navigate({ to }) });
+    if (teamsWhere(me, "create_app").length > 0) doing("new-app", "Create an app", "/apps/new");
+    if (teamsWhere(me, "plan_stories").length > 0) doing("new-story", "Write a story", "/stories");
+    if (may(me, "create_pattern")) doing("new-pattern", "Create a pattern", "/patterns/new");
+    if (may(me, "manage_environments")) doing("new-environment", "Make an environment", "/environments/new");
+    doing("password", "Change your password", "/settings");
     all.push({ id: "help", kind: "Do", label: "Show keyboard shortcuts", icon: <IconSearch size={size} />, weight: 0.8, go: help });
     return all;
-  }, [apps.data, patterns.data, changes.data, stories.data, navigate, help]);
+  }, [apps.data, patterns.data, changes.data, stories.data, me, navigate, help]);
 
   const found = useMemo(
     () => entries

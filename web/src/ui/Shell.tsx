@@ -2,28 +2,45 @@
 import { ActionIcon, Drawer, Menu, Modal, useMantineColorScheme } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
 import {
-  IconApps, IconChevronDown, IconDeviceDesktop, IconGitPullRequest, IconHome, IconLogout, IconMenu2, IconMoon, IconRocket, IconSearch, IconSun, IconBlocks, IconBook2, IconKeyboard,
+  IconApps, IconChevronDown, IconKey, IconListCheck, IconMessageQuestion, IconSettings, IconStack2, IconUser, IconUsersGroup, IconDeviceDesktop, IconGitPullRequest, IconHome, IconLogout, IconMenu2, IconMoon, IconRocket, IconSearch, IconSun, IconBlocks, IconBook2, IconKeyboard,
 } from "@tabler/icons-react";
 import { useQueryClient } from "@tanstack/react-query";
 import { Link, Outlet, useNavigate, useRouterState } from "@tanstack/react-router";
 import { lazy, Suspense, useEffect, useRef, useState, type ReactNode } from "react";
 import { follow, type Connection } from "../api/live";
 import { session } from "../api/session";
-import { signOut, useMe } from "../features/account/queries";
+import { may, signOut, useMe } from "../features/account/queries";
 import { Mark } from "./Mark";
-import { Page, Wrong } from "./parts";
+import { Avatar, Page, Wrong } from "./parts";
 import { useKeys } from "./keys";
 
 const Palette = lazy(() => import("./Palette"));
 
-export const places = [
-  { to: "/", label: "Home", key: "h", icon: IconHome },
-  { to: "/apps", label: "Apps", key: "a", icon: IconApps },
-  { to: "/changes", label: "Changes", key: "c", icon: IconGitPullRequest },
-  { to: "/deployments", label: "Deployments", key: "d", icon: IconRocket },
-  { to: "/patterns", label: "Patterns", key: "p", icon: IconBlocks },
-  { to: "/stories", label: "Stories", key: "s", icon: IconBook2 },
-] as const;
+interface Place {
+  to: string;
+  label: string;
+  key: string;
+  icon: typeof IconHome;
+  group: "" | "Platform" | "You"; // what is "You" stands in the menu of the person
+  needs?: string;
+}
+
+/** Every page that has a name, in the order of the navigation. */
+export const places: Place[] = [
+  { to: "/", label: "Home", key: "h", icon: IconHome, group: "" },
+  { to: "/apps", label: "Apps", key: "a", icon: IconApps, group: "" },
+  { to: "/changes", label: "Changes", key: "c", icon: IconGitPullRequest, group: "" },
+  { to: "/deployments", label: "Deployments", key: "d", icon: IconRocket, group: "" },
+  { to: "/stories", label: "Stories", key: "s", icon: IconBook2, group: "" },
+  { to: "/patterns", label: "Patterns", key: "p", icon: IconBlocks, group: "Platform" },
+  { to: "/pattern-requests", label: "Requests", key: "r", icon: IconMessageQuestion, group: "Platform" },
+  { to: "/environments", label: "Environments", key: "e", icon: IconStack2, group: "Platform" },
+  { to: "/teams", label: "Teams", key: "t", icon: IconUsersGroup, group: "Platform" },
+  { to: "/users", label: "People", key: "u", icon: IconUser, group: "Platform" },
+  { to: "/audit", label: "Audit log", key: "l", icon: IconListCheck, group: "Platform", needs: "view_audit" },
+  { to: "/tokens", label: "Tokens", key: "k", icon: IconKey, group: "You" },
+  { to: "/settings", label: "Settings", key: ",", icon: IconSettings, group: "You" },
+];
 
 export const shortcuts: [string[], string][] = [
   [["Ctrl", "K"], "Find an app, a pattern, a change, or something to do"],
@@ -41,6 +58,7 @@ export function Shell() {
   const [help, { open: openHelp, close: closeHelp }] = useDisclosure(false);
   const [menu, { open: openMenu, close: closeMenu }] = useDisclosure(false);
   const client = useQueryClient();
+  const me = useMe();
   const navigate = useNavigate();
   const path = useRouterState({ select: (state) => state.location.pathname });
   const main = useRef<HTMLElement>(null);
@@ -67,16 +85,17 @@ export function Shell() {
     "n s": () => void navigate({ to: "/stories" }),
   });
 
-  const navigation = (
-    <>
-      {places.map(({ to, label, icon: Icon }) => (
+  const navigation = (["", "Platform"] as const).map((group) => (
+    <div key={group} className="nav-group" role={group ? "group" : undefined} aria-label={group || undefined}>
+      {group && <span className="nav-title" aria-hidden>{group}</span>}
+      {places.filter((place) => place.group === group && (!place.needs || may(me, place.needs))).map(({ to, label, icon: Icon }) => (
         <Link key={to} to={to} className="nav" activeProps={{ className: "active" }} activeOptions={{ exact: to === "/" }}>
           <Icon size={16} stroke={1.8} aria-hidden />
           {label}
         </Link>
       ))}
-    </>
-  );
+    </div>
+  ));
   const foot = (
     <div className="foot">
       <Live connection={connection} />
@@ -151,7 +170,7 @@ function UserMenu({ help }: { help: () => void }) {
     <Menu position="top-start" width={210} shadow="md">
       <Menu.Target>
         <button type="button" className="nav user">
-          <span className="avatar" aria-hidden>{(me?.title || me?.name || "?").charAt(0).toUpperCase()}</span>
+          <Avatar name={me?.title || me?.name || ""} />
           <span className="clip">{me?.title || me?.name}</span>
           <IconChevronDown size={14} aria-hidden className="push" />
         </button>
@@ -162,6 +181,7 @@ function UserMenu({ help }: { help: () => void }) {
           <Menu.Item key={scheme} leftSection={icon} onClick={() => setColorScheme(scheme)} rightSection={colorScheme === scheme ? "✓" : undefined}>{label}</Menu.Item>
         ))}
         <Menu.Divider />
+        {places.filter(({ group }) => group === "You").map(({ to, label, icon: Icon }) => <Menu.Item key={to} leftSection={<Icon size={15} />} component={Link} to={to}>{label}</Menu.Item>)}
         <Menu.Item leftSection={<IconKeyboard size={15} />} onClick={help} rightSection={<kbd>?</kbd>}>Keyboard shortcuts</Menu.Item>
         <Menu.Item leftSection={<IconLogout size={15} />} onClick={() => void leave()}>Sign out</Menu.Item>
       </Menu.Dropdown>

@@ -3,6 +3,7 @@ import { Button, Modal } from "@mantine/core";
 import { notifications } from "@mantine/notifications";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState, type FormEvent, type ReactNode } from "react";
+import { Problem } from "../api/client";
 import { Wrong } from "./parts";
 
 /** Does something and then fetches everything anew that it may have changed. */
@@ -18,24 +19,30 @@ export function useAct<A, R>(act: (argument: A) => Promise<R>, done?: string | (
   });
 }
 
-/** A button that opens a dialog, which asks before it acts. */
-export function Confirm({ label, title, children, go, act, done, danger, variant = "default", leftSection, ready = true, size }: {
-  label: ReactNode; title: string; children: ReactNode | (() => ReactNode); go: string; act: () => Promise<unknown>; done?: string; danger?: boolean;
-  variant?: string; leftSection?: ReactNode; ready?: boolean; size?: string;
+/** A button that opens a dialog, which asks before it acts. Its children may be a function of what the
+ *  last attempt failed with, to say it at the field. */
+export function Confirm<R>({ label, title, children, go, act, done, begin, danger, variant = "default", leftSection, ready = true, size }: {
+  label: ReactNode; title: string; children: ReactNode | ((problem?: Problem) => ReactNode); go: string; act: () => Promise<R>; done?: string | ((result: R) => void);
+  begin?: () => void; danger?: boolean; variant?: string; leftSection?: ReactNode; ready?: boolean; size?: string;
 }) {
   const [opened, setOpened] = useState(false);
   const run = useAct(act, done);
+  const open = () => {
+    run.reset();
+    begin?.();
+    setOpened(true);
+  };
   const submit = (event: FormEvent) => {
     event.preventDefault();
-    if (!ready) return;
-    run.mutate(undefined, { onSuccess: () => setOpened(false) });
+    event.stopPropagation(); // of a form around the button, as React sees it
+    if (ready) run.mutate(undefined as never, { onSuccess: () => setOpened(false) });
   };
   return (
     <>
-      <Button variant={variant} color={danger && variant !== "default" ? "red.8" : undefined} leftSection={leftSection} size={size ?? "xs"} onClick={() => { run.reset(); setOpened(true); }}>{label}</Button>
+      <Button variant={variant} color={danger && variant !== "default" ? "red.8" : undefined} leftSection={leftSection} size={size ?? "xs"} onClick={open}>{label}</Button>
       <Modal opened={opened} onClose={() => setOpened(false)} title={title}>
         <form className="stack" onSubmit={submit}>
-          {typeof children === "function" ? (opened ? children() : null) : children}
+          {typeof children === "function" ? children(run.error instanceof Problem ? run.error : undefined) : children}
           <Wrong error={run.error} />
           <div className="line"><Button type="submit" color={danger ? "red.8" : undefined} loading={run.isPending} disabled={!ready}>{go}</Button><Button variant="subtle" color="gray" onClick={() => setOpened(false)}>Cancel</Button></div>
         </form>

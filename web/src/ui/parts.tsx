@@ -28,6 +28,7 @@ const looks: Record<string, [Tone, typeof IconCheck]> = {
   removed: ["quiet", IconCircleMinus], removing: ["hold", IconLoader2], active: ["good", IconCircleCheck],
   // versions, decisions, requests
   draft: ["quiet", IconCircleDashed], in_review: ["hold", IconHandStop], certified: ["good", IconCircleCheck], deprecated: ["hold", IconAlertTriangle],
+  open: ["hold", IconCircleDashed], accepted: ["busy", IconCheck], developing: ["busy", IconBlocks], done: ["good", IconCircleCheck], declined: ["bad", IconCircleX],
   retired: ["quiet", IconCircleMinus], approved: ["good", IconCircleCheck], pending: ["quiet", IconCircleDashed],
 };
 const turning = new Set(["checking", "merging", "running", "deploying", "removing"]);
@@ -141,6 +142,12 @@ export function Sentence({ text }: { text?: string }) {
       })}
     </>
   );
+}
+
+/** The first letter of a name, in a colour of its own. */
+export function Avatar({ name }: { name: string }) {
+  const hue = [...name].reduce((sum, letter) => (sum * 31 + letter.charCodeAt(0)) % 6, 0);
+  return <span className={`avatar hue-${hue}`} aria-hidden title={name}>{(name || "?").charAt(0).toUpperCase()}</span>;
 }
 
 export function Note({ tone, icon, title, children, action }: { tone: Tone; icon?: ReactNode; title?: ReactNode; children?: ReactNode; action?: ReactNode }) {

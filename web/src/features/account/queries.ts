@@ -1,6 +1,6 @@
-import { queryOptions, useQuery } from "@tanstack/react-query";
-import { anonymous, data } from "../../api/client";
-import type { Me } from "../../api/types";
+import { infiniteQueryOptions, queryOptions, useQuery } from "@tanstack/react-query";
+import { anonymous, api, data } from "../../api/client";
+import type { Me, NewToken, Role } from "../../api/types";
 
 export const meQuery = queryOptions({
   queryKey: ["me"],
@@ -27,3 +27,64 @@ export function teamsWhere(me: Me | undefined, permission: string): string[] {
 
 export const signIn = (name: string, password: string) => data(anonymous.POST("/api/v1/session", { body: { name, password } }));
 export const signOut = () => data(anonymous.DELETE("/api/v1/session"));
+export const changePassword = (present: string, next: string) => data(api.PUT("/api/v1/me/password", { body: { present, next } }));
+
+export const disciplines = ["security", "operations", "development"] as const;
+export type Discipline = (typeof disciplines)[number];
+export const roles: { value: Role; label: string; means: string }[] = [
+  { value: "owner", label: "Owner", means: "decides who is in the team" },
+  { value: "operator", label: "Operator", means: "releases what is held, removes apps" },
+  { value: "developer", label: "Developer", means: "creates apps, changes and deploys them" },
+  { value: "viewer", label: "Viewer", means: "sees" },
+];
+
+export const usersQuery = infiniteQueryOptions({
+  queryKey: ["users"],
+  queryFn: ({ pageParam }) => data(api.GET("/api/v1/users", { params: { query: { limit: 200, cursor: pageParam } } })),
+  initialPageParam: undefined as string | undefined,
+  getNextPageParam: (page) => page.next || undefined,
+  select: ({ pages }) => pages.flatMap((page) => page.items),
+});
+export const userQuery = (user: string) =>
+  queryOptions({ queryKey: ["users", user], queryFn: () => data(api.GET("/api/v1/users/{user}", { params: { path: { user } } })) });
+export const createUser = (body: { name: string; title?: string; admin?: boolean; disciplines?: Discipline[] }) => data(api.POST("/api/v1/users", { body }));
+export const editUser = (user: string, body: { title?: string; admin?: boolean; disciplines?: Discipline[]; active?: boolean }) =>
+  data(api.PATCH("/api/v1/users/{user}", { params: { path: { user } }, body }));
+export const resetPassword = (user: string) => data(api.POST("/api/v1/users/{user}/password", { params: { path: { user } } }));
+
+export const teamsQuery = infiniteQueryOptions({
+  queryKey: ["teams"],
+  queryFn: ({ pageParam }) => data(api.GET("/api/v1/teams", { params: { query: { limit: 200, cursor: pageParam } } })),
+  initialPageParam: undefined as string | undefined,
+  getNextPageParam: (page) => page.next || undefined,
+  select: ({ pages }) => pages.flatMap((page) => page.items),
+});
+export const teamQuery = (team: string) =>
+  queryOptions({ queryKey: ["teams", team], queryFn: () => data(api.GET("/api/v1/teams/{team}", { params: { path: { team } } })) });
+export const createTeam = (body: { name: string; title?: string }) => data(api.POST("/api/v1/teams", { body }));
+export const renameTeam = (team: string, title: string) => data(api.PATCH("/api/v1/teams/{team}", { params: { path: { team } }, body: { title } }));
+export const deleteTeam = (team: string) => data(api.DELETE("/api/v1/teams/{team}", { params: { path: { team } } }));
+export const putMember = (team: string, user: string, role: Role) =>
+  data(api.PUT("/api/v1/teams/{team}/members/{user}", { params: { path: { team, user } }, body: { role } }));
+export const deleteMember = (team: string, user: string) => data(api.DELETE("/api/v1/teams/{team}/members/{user}", { params: { path: { team, user } } }));
+
+/** One's own tokens, or for an admin those of another person. */
+export const tokensQuery = (user?: string) =>
+  queryOptions({ queryKey: ["tokens", user], queryFn: async () => (await data(api.GET("/api/v1/tokens", { params: { query: { limit: 200, user } } }))).items });
+export const createToken = (body: NewToken) => data(api.POST("/api/v1/tokens", { body }));
+export const deleteToken = (token: string) => data(api.DELETE("/api/v1/tokens/{token}", { params: { path: { token } } }));
+
+export interface AuditFilter {
+  subject?: string;
+  person?: string;
+  action?: string;
+}
+export const auditQuery = (filter: AuditFilter) =>
+  infiniteQueryOptions({
+    queryKey: ["audit", filter],
+    queryFn: ({ pageParam }) => data(api.GET("/api/v1/audit", { params: { query: { ...filter, limit: 100, cursor: pageParam } } })),
+    initialPageParam: undefined as string | undefined,
+    getNextPageParam: (page) => page.next || undefined,
+    select: ({ pages }) => pages.flatMap((page) => page.items),
+  });
+export const verifyAudit = () => data(api.GET("/api/v1/audit/verify"));

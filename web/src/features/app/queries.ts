@@ -1,6 +1,6 @@
 import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
 import { api, data } from "../../api/client";
-import type { EnvironmentForm, Form, NewApp } from "../../api/types";
+import type { EnvironmentBody, EnvironmentForm, Form, NewApp } from "../../api/types";
 
 export const appsQuery = infiniteQueryOptions({
   queryKey: ["apps"],
@@ -40,3 +40,6 @@ export const setSecret = (app: string, environment: string, name: string, value:
   data(api.PUT("/api/v1/apps/{app}/environments/{environment}/secrets/{name}", { params: { path: { app, environment, name } }, body: { value } }));
 export const removeSecret = (app: string, environment: string, name: string) =>
   data(api.DELETE("/api/v1/apps/{app}/environments/{environment}/secrets/{name}", { params: { path: { app, environment, name } } }));
+
+export const createEnvironment = (body: EnvironmentBody) => data(api.POST("/api/v1/environments", { body }));
+export const updateEnvironment = (environment: string, body: EnvironmentBody) => data(api.PUT("/api/v1/environments/{environment}", { params: { path: { environment } }, body }));

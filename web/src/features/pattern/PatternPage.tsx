@@ -3,10 +3,11 @@ import { IconPlus } from "@tabler/icons-react";
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { Ask, Card, Empty, Id, Page, State, Time } from "../../ui/parts";
-import { teamsWhere, useMe } from "../account/queries";
+import { may, teamsWhere, useMe } from "../account/queries";
 import { ChangeRow } from "../change/parts";
 import { changesQuery } from "../change/queries";
 import { patternQuery } from "./queries";
+import { AskFor } from "./Requests";
 
 const route = getRouteApi("/patterns/$pattern");
 
@@ -21,7 +22,7 @@ export default function PatternPage() {
       title={name} crumbs={<Link to="/patterns">Patterns</Link>}
       heading={pattern && pattern.title !== name ? <>{pattern.title} <span className="dim">{name}</span></> : name}
       below={pattern && <div className="line small dim">{pattern.owner && <span>Owner {pattern.owner}</span>}{pattern.repository && <Id id={`git clone ${pattern.repository}`} label={pattern.repository.replace(/^https?:\/\//, "")} />}</div>}
-      actions={pattern?.recommended && teamsWhere(me, "create_app").length > 0 && <Button leftSection={<IconPlus size={15} />} component={Link} to={`/apps/new?pattern=${encodeURIComponent(name)}`}>Create an app</Button>}
+      actions={<>{pattern && may(me, "request_pattern") && <AskFor pattern={name} />}{pattern?.recommended && teamsWhere(me, "create_app").length > 0 && <Button leftSection={<IconPlus size={15} />} component={Link} to={`/apps/new?pattern=${encodeURIComponent(name)}`}>Create an app</Button>}</>}
     >
       <Ask query={query}>
         {(pattern) => (

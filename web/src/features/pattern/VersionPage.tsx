@@ -3,11 +3,12 @@ import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { lazy, Suspense } from "react";
 import type { PatternVariable, PatternVersion } from "../../api/types";
+import { Confirm } from "../../ui/act";
 import { Ask, Card, Id, Page, State, Time } from "../../ui/parts";
 import { bounds } from "../../ui/schema";
 import { show, word } from "../../ui/text";
-import { teamsWhere, useMe } from "../account/queries";
-import { versionQuery } from "./queries";
+import { may, teamsWhere, useMe } from "../account/queries";
+import { moveVersion, versionQuery } from "./queries";
 
 const Markdown = lazy(() => import("../../ui/Markdown"));
 const route = getRouteApi("/patterns/$pattern/$version");
@@ -22,7 +23,7 @@ export default function VersionPage() {
       title={`${pattern} ${version}`} width="wide" heading={<>{pattern} <span className="tabular">{version}</span></>}
       crumbs={<><Link to="/patterns">Patterns</Link> / <Link to="/patterns/$pattern" params={{ pattern }}>{pattern}</Link></>}
       below={found && <div className="line small dim"><State state={found.state} big />{found.recommended && <span className="tag tone-busy big">Recommended</span>}<Id id={found.digest} /><span>published <Time at={found.createdAt} /></span></div>}
-      actions={found?.recommended && teamsWhere(me, "create_app").length > 0 && <Button component={Link} to={`/apps/new?pattern=${encodeURIComponent(pattern)}`}>Create an app</Button>}
+      actions={found && <>{may(me, "curate_pattern") && <Curate version={found} />}{found.recommended && teamsWhere(me, "create_app").length > 0 && <Button component={Link} to={`/apps/new?pattern=${encodeURIComponent(pattern)}`}>Create an app</Button>}</>}
     >
       <Ask query={query}>
         {(version) => (
@@ -48,6 +49,19 @@ export default function VersionPage() {
         )}
       </Ask>
     </Page>
+  );
+}
+
+/** What the Center of Excellence does with a version that is out. */
+function Curate({ version: { pattern, version, state, recommended } }: { version: PatternVersion }) {
+  const move = (to: Parameters<typeof moveVersion>[2]) => () => moveVersion(pattern, version, to);
+  return (
+    <>
+      {state === "deprecated" && <Confirm label="Retire" title={`Retire ${pattern} ${version}`} go="Retire" danger act={move("retired")} done="The version is retired."><p>Nothing may be deployed on it any more. It cannot be taken back.</p></Confirm>}
+      {state === "deprecated" && <Confirm label="Certify again" title={`Certify ${pattern} ${version} again`} go="Certify" act={move("certified")} done="The version is certified."><p>New apps and ranges find it again.</p></Confirm>}
+      {state === "certified" && <Confirm label="Deprecate" title={`Deprecate ${pattern} ${version}`} go="Deprecate" act={move("deprecated")} done="The version is deprecated."><p>It still runs and is still repaired; new apps do not get it.</p></Confirm>}
+      {state === "certified" && !recommended && <Confirm label="Recommend" variant="filled" title={`Recommend ${pattern} ${version}`} go="Recommend" act={move("recommended")} done="The version is recommended."><p>New apps begin with it, and apps on another version see that they can move.</p></Confirm>}
+    </>
   );
 }
 

@@ -1,0 +1,302 @@
+// The platform itself by clicking: people, teams, tokens, environments, requests, patterns and the audit
+// log, on a Flywheel that begins empty.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { check, choose, launch, look, open, settled, signIn } from "./browser.mjs";
+import { examples, password, person, start } from "./flywheel.mjs";
+
+let flywheel, browser, admin;
+const secrets = {};
+before(async () => {
+  flywheel = await start();
+  browser = await launch();
+  admin = await open(browser, flywheel.url);
+  await signIn(admin, "admin", flywheel.secret);
+});
+after(async () => {
+  await browser?.close();
+  await flywheel?.stop();
+});
+
+async function at(name) {
+  const page = await open(browser, flywheel.url);
+  await signIn(page, name, secrets[name]);
+  return page;
+}
+
+async function add(name, title, discipline) {
+  await admin.getByRole("button", { name: "Add a person" }).click();
+  const dialog = admin.getByRole("dialog", { name: "Add a person" });
+  await dialog.getByLabel("Name", { exact: true }).fill(name);
+  await dialog.getByLabel("Full name").fill(title);
+  if (discipline) await dialog.getByLabel(discipline, { exact: true }).check();
+  await check(admin, "adding a person");
+  await dialog.getByRole("button", { name: "Add", exact: true }).click();
+  const once = admin.getByRole("dialog", { name: `The password of ${name}` });
+  secrets[name] = await once.getByLabel("The secret").innerText();
+  await check(admin, "a password shown once");
+  await look(admin, "once");
+  await once.getByRole("button", { name: "I have it" }).click();
+  await admin.getByRole("list", { name: "People" }).getByText(title).waitFor();
+}
+
+test("an admin adds people, and each signs in with the password that was shown once", async () => {
+  await admin.goto("/users");
+  await add("dana", "Dana Developer");
+  await add("sam", "Sam Security", "Security");
+  await add("vera", "Vera Viewer");
+  // The name is taken: the form says it and keeps what was typed.
+  await admin.getByRole("button", { name: "Add a person" }).click();
+  const dialog = admin.getByRole("dialog", { name: "Add a person" });
+  await dialog.getByLabel("Name", { exact: true }).fill("dana");
+  await dialog.getByRole("button", { name: "Add", exact: true }).click();
+  await dialog.getByRole("alert").getByText(/Request/).waitFor();
+  assert.equal(await dialog.getByLabel("Name", { exact: true }).inputValue(), "dana");
+  await dialog.getByRole("button", { name: "Cancel" }).click();
+  await admin.getByRole("navigation", { name: "Which" }).getByText("Center of Excellence").click();
+  await admin.getByText("Dana Developer").waitFor({ state: "detached" });
+  assert.match(admin.url(), /show=coe/);
+  assert.doesNotMatch(await admin.content(), new RegExp(secrets.dana));
+  await (await at("dana")).context().close();
+});
+
+test("an admin makes a team, puts people into it, and an owner gives out roles", async () => {
+  await admin.goto("/teams");
+  await admin.getByText("No team yet").waitFor();
+  await admin.getByRole("button", { name: "Make a team" }).click();
+  const dialog = admin.getByRole("dialog", { name: "Make a team" });
+  await dialog.getByLabel("Name", { exact: true }).fill("shop");
+  await dialog.getByLabel("Title").fill("Web shop");
+  await dialog.getByRole("button", { name: "Make it" }).click();
+  await admin.getByRole("heading", { name: "Web shop" }).waitFor();
+  for (const [name, title, role] of [["dana", "Dana Developer (dana)", "Owner"], ["vera", "Vera Viewer (vera)", "Viewer"]]) {
+    await choose(admin, "Person", title);
+    await choose(admin, "Role", role);
+    await admin.getByRole("button", { name: "Add", exact: true }).click();
+    await admin.getByRole("list", { name: "Members" }).getByText(name, { exact: true }).waitFor();
+  }
+  const dana = await at("dana");
+  await dana.goto("/teams/shop");
+  await check(dana, "team");
+  await choose(dana, "Role of vera", "Developer");
+  // The admin's page, which nobody touches, shows it.
+  await admin.waitForFunction(() => [...document.querySelectorAll("input")].some((input) => input.getAttribute("aria-label") === "Role of vera" && input.value === "Developer"));
+  await choose(dana, "Role of vera", "Viewer");
+  await dana.getByRole("button", { name: "Take vera out of the team" }).click();
+  await dana.getByRole("list", { name: "Members" }).getByText("vera", { exact: true }).waitFor({ state: "detached" });
+  assert.equal(await dana.getByRole("button", { name: "Delete" }).count(), 0, "an owner does not delete teams");
+  await dana.context().close();
+});
+
+test("a person's rights are changed, and one who is deactivated is out at once", async () => {
+  const vera = await at("vera");
+  await admin.goto("/users/vera");
+  await admin.getByLabel("Operations", { exact: true }).check();
+  await admin.getByRole("button", { name: "Save" }).click();
+  await admin.locator(".titles").getByText("Operations").waitFor();
+  await check(admin, "person");
+  await admin.getByRole("button", { name: "New password" }).click();
+  await admin.getByRole("dialog").getByRole("button", { name: "Make a password" }).click();
+  secrets.vera = await admin.getByLabel("The secret").innerText();
+  await admin.getByRole("button", { name: "I have it" }).click();
+  await admin.getByRole("button", { name: "Deactivate" }).click();
+  await admin.getByRole("dialog").getByRole("button", { name: "Deactivate" }).click();
+  await admin.locator(".titles").getByText("Deactivated").waitFor();
+  await vera.goto("/apps");
+  await vera.getByRole("heading", { name: "Sign in to Flywheel" }).waitFor();
+  await admin.getByRole("button", { name: "Activate" }).click();
+  await admin.getByRole("dialog").getByRole("button", { name: "Activate" }).click();
+  await admin.locator(".titles").getByText("Deactivated").waitFor({ state: "detached" });
+  await vera.context().close();
+  await (await at("vera")).context().close();
+});
+
+test("a token is shown once, works, and is refused after it is revoked", async () => {
+  const dana = await at("dana");
+  await dana.goto("/tokens");
+  await dana.getByText("No token").waitFor();
+  await dana.getByRole("button", { name: "Make a token" }).click();
+  const dialog = dana.getByRole("dialog", { name: "Make a token" });
+  await dialog.getByLabel("What it is for").fill("laptop");
+  await dialog.getByLabel("Read", { exact: true }).check();
+  await choose(dana, "It ends", "in a week");
+  await check(dana, "making a token");
+  await look(dana, "making-token");
+  await dialog.getByRole("button", { name: "Make it" }).click();
+  const secret = await dana.getByLabel("The secret").innerText();
+  await dana.getByRole("button", { name: "I have it" }).click();
+  await dana.getByRole("list", { name: "Tokens" }).getByText("laptop").waitFor();
+  assert.doesNotMatch(await dana.content(), new RegExp(secret));
+  const ask = (method = "GET", path = "/apps") => fetch(`${flywheel.url}/api/v1${path}`, { method, headers: { Authorization: `Bearer ${secret}`, "Content-Type": "application/json" }, body: method === "GET" ? undefined : '{"title":"x","team":"shop"}' });
+  assert.equal((await ask()).status, 200);
+  assert.equal((await ask("POST", "/stories")).status, 403);
+  await dana.getByRole("button", { name: "Revoke" }).click();
+  await dana.getByRole("dialog").getByRole("button", { name: "Revoke" }).click();
+  await dana.getByText("No token").waitFor();
+  assert.equal((await ask()).status, 401);
+  await dana.context().close();
+});
+
+test("a person changes their own password, and a wrong one is said at its field", async () => {
+  const dana = await at("dana");
+  const other = await at("dana");
+  await dana.goto("/settings");
+  await dana.getByLabel("Present password").fill("not it at all");
+  await dana.getByLabel("New password", { exact: true }).fill(password);
+  await dana.getByRole("button", { name: "Change the password" }).click();
+  await dana.getByText("not right", { exact: true }).waitFor();
+  await check(dana, "settings");
+  await dana.getByLabel("Present password").fill(secrets.dana);
+  await dana.getByRole("button", { name: "Change the password" }).click();
+  await dana.getByText("Your password is changed.").waitFor();
+  secrets.dana = password;
+  await other.goto("/settings");
+  await other.getByRole("heading", { name: "Sign in to Flywheel" }).waitFor();
+  for (const page of [dana, other]) await page.context().close();
+});
+
+test("the Center of Excellence makes environments in their order and sets their values", async () => {
+  const sam = await at("sam");
+  await sam.goto("/environments");
+  await sam.getByText("No environment yet").waitFor();
+  await sam.getByRole("link", { name: "Make an environment" }).click();
+  await sam.getByLabel("Name", { exact: true }).fill("staging");
+  await sam.getByRole("button", { name: "Make the environment" }).click();
+  await sam.getByRole("list", { name: "Environments" }).getByText("staging").first().waitFor();
+  await sam.getByRole("link", { name: "Make an environment" }).click();
+  await sam.getByLabel("Name", { exact: true }).fill("prod");
+  await choose(sam, "Class", "production");
+  assert.equal(await sam.getByLabel("Comes after", { exact: true }).locator("visible=true").first().inputValue(), "staging");
+  await choose(sam, "When a newer deployment comes", "The newest replaces what waits");
+  await sam.getByRole("button", { name: "Add a value" }).click();
+  await sam.getByLabel("Name of value 1").locator("visible=true").first().fill("vpc_id");
+  await sam.getByLabel("Value 1", { exact: true }).fill("vpc-1");
+  await sam.getByRole("button", { name: "Add a value" }).click();
+  await sam.getByLabel("Name of value 2").locator("visible=true").first().fill("zones");
+  await sam.getByLabel("Value 2", { exact: true }).fill("3");
+  await check(sam, "making an environment");
+  await look(sam, "making-environment");
+  await sam.getByRole("button", { name: "Make the environment" }).click();
+  await sam.getByRole("link", { name: /prod/ }).waitFor();
+  const made = (await (await person(flywheel.url, "dana")).get("/environments")).items.find(({ name }) => name === "prod");
+  assert.deepEqual({ class: made.class, after: made.after, onNewer: made.onNewer, values: made.values }, { class: "production", after: "staging", onNewer: "replace-pending", values: { vpc_id: "vpc-1", zones: 3 } });
+  // A circle is refused with the sentence of the server.
+  await sam.getByRole("link", { name: /staging/ }).first().click();
+  await choose(sam, "Comes after", "prod");
+  await sam.getByRole("button", { name: "Save" }).click();
+  await sam.getByText(/is a circle/).waitFor();
+  // Who may not keep them sees them.
+  const dana = await at("dana");
+  await dana.goto("/environments/prod");
+  await dana.getByText("vpc-1").waitFor();
+  assert.equal(await dana.locator("main").getByRole("button").count(), 0);
+  for (const page of [sam, dana]) await page.context().close();
+});
+
+test("a developer asks for a pattern, and the Center of Excellence accepts, links and declines", async () => {
+  const dana = await at("dana");
+  await dana.goto("/pattern-requests");
+  for (const title of ["Search near a place", "A mainframe"]) {
+    await dana.getByRole("button", { name: "Ask for a pattern" }).click();
+    const dialog = dana.getByRole("dialog");
+    await dialog.getByLabel("What is needed").fill(title);
+    await dialog.getByLabel("Why, and what it must do").fill("Shops **near me**, in under a second.");
+    await dialog.getByRole("button", { name: "Ask", exact: true }).click();
+    await dana.getByRole("list", { name: "Requests" }).getByText(title).waitFor();
+  }
+  await dana.getByText("Search near a place").click();
+  await dana.locator("strong", { hasText: "near me" }).waitFor();
+  assert.equal(await dana.getByRole("button", { name: /Accept|Decline/ }).count(), 0, "who asks does not answer");
+
+  const sam = await at("sam");
+  await sam.goto("/pattern-requests?state=open");
+  await sam.getByText("A mainframe").click();
+  await sam.getByRole("button", { name: "Decline" }).click();
+  const dialog = sam.getByRole("dialog");
+  assert.ok(await dialog.getByRole("button", { name: "Decline" }).isDisabled(), "declining needs a reason");
+  await dialog.getByLabel("Why").fill("We have none.");
+  await dialog.getByRole("button", { name: "Decline" }).click();
+  await sam.getByText("Search near a place").click();
+  await sam.getByRole("button", { name: "Accept" }).click();
+  await sam.getByRole("dialog").getByRole("button", { name: "Accept" }).click();
+  await sam.getByText("No request is in that state").waitFor();
+  await sam.getByRole("link", { name: "Accepted" }).click();
+  await sam.getByText("Search near a place").click();
+  await sam.getByRole("button", { name: "Link a change" }).waitFor();
+  await check(sam, "requests");
+  await look(sam, "requests");
+  // Dana's page shows both answers without being touched.
+  await dana.getByText("Accepted").nth(1).waitFor();
+  await dana.getByText("Declined").nth(1).waitFor();
+  for (const page of [sam, dana]) await page.context().close();
+});
+
+test("a pattern is created from a folder and leads to its certification, whose change a request is linked to", async () => {
+  const sam = await at("sam");
+  await sam.goto("/patterns");
+  await sam.getByText("The catalogue is empty").waitFor();
+  await sam.getByRole("link", { name: "Create a pattern" }).first().click();
+  await sam.getByLabel("Folder of the pattern").setInputFiles(`${examples}patterns/web-service`);
+  await sam.getByText("pattern.yaml is valid.").waitFor();
+  assert.equal(await sam.getByLabel("Name", { exact: true }).inputValue(), "web-service");
+  await check(sam, "creating a pattern");
+  await look(sam, "creating-pattern");
+  await sam.getByRole("button", { name: "Create the pattern" }).click();
+  await sam.getByRole("heading", { name: /web-service/i, level: 1 }).waitFor();
+  await sam.waitForURL(/\/changes\/chg_/);
+  const change = sam.url().split("/").at(-1);
+  await sam.goto("/pattern-requests?state=accepted");
+  await sam.getByText("Search near a place").click();
+  await sam.getByRole("button", { name: "Link a change" }).click();
+  await choose(sam, "Pattern change", "web-service: Add web-service");
+  await sam.getByRole("dialog").getByRole("button", { name: "Link a change" }).click();
+  await sam.goto("/pattern-requests?state=developing");
+  await sam.getByText("Search near a place").click();
+  await sam.getByRole("link", { name: change }).waitFor();
+  await sam.context().close();
+});
+
+test("the audit log is filtered in its address, read on by cursor, and verified", async () => {
+  const hands = await person(flywheel.url, "dana");
+  for (let i = 0; i < 130; i++) await hands.post("/tokens", { name: `t${i}`, scopes: ["read"] });
+  await admin.goto("/audit");
+  await admin.getByRole("button", { name: "Verify" }).click();
+  await admin.getByText(/each as it was written/).waitFor();
+  await check(admin, "audit");
+  await look(admin, "audit");
+  await admin.getByLabel("Person").fill("dana");
+  await admin.waitForURL(/person=dana/);
+  await admin.getByLabel("Action").fill("token");
+  await admin.waitForURL(/action=token/);
+  await admin.getByText("t129", { exact: false }).first().waitFor();
+  assert.equal(await admin.getByText("user.create").count(), 0);
+  const list = admin.getByRole("list", { name: "Decisions" });
+  for (let i = 0; i < 60 && !(await list.getByText(/laptop/).count()); i++) await admin.mouse.wheel(0, 4000), await admin.evaluate(() => new Promise(requestAnimationFrame));
+  await list.getByText(/laptop/).first().waitFor();
+  await admin.reload();
+  await settled(admin);
+  assert.equal(await admin.getByLabel("Person").inputValue(), "dana");
+  const vera = await at("dana");
+  await vera.goto("/audit");
+  await vera.getByText("The audit log is not yours to see").waitFor();
+  assert.equal(await vera.getByRole("link", { name: "Audit log" }).count(), 0);
+  await vera.context().close();
+});
+
+test("each page of the platform at three widths, light and dark", async (t) => {
+  const paths = ["/users", "/users/dana", "/teams", "/teams/shop", "/tokens", "/settings", "/environments", "/environments/new", "/environments/prod", "/pattern-requests", "/patterns", "/patterns/new", "/audit"];
+  for (const path of paths) {
+    await t.test(path, async () => {
+      await admin.goto(path);
+      await settled(admin);
+      for (const [width, height] of [[360, 780], [1280, 900], [2560, 1200]]) {
+        await admin.setViewportSize({ width, height });
+        for (const scheme of ["light", "dark"]) {
+          await admin.emulateMedia({ colorScheme: scheme });
+          await check(admin, `${path} at ${width} px, ${scheme}`);
+          await look(admin, `platform${path.replaceAll("/", "-")}-${width}-${scheme}`);
+        }
+      }
+    });
+  }
+});

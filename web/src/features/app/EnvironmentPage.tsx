@@ -1,0 +1,130 @@
+// One environment: what the Center of Excellence says about it, or the form for a new one.
+import { ActionIcon, Autocomplete, Button, Select, TextInput } from "@mantine/core";
+import { IconPlus, IconTrash } from "@tabler/icons-react";
+import { useQuery } from "@tanstack/react-query";
+import { Link, useNavigate, useParams } from "@tanstack/react-router";
+import { useState, type FormEvent } from "react";
+import { Problem } from "../../api/client";
+import type { Environment, EnvironmentBody } from "../../api/types";
+import { useAct } from "../../ui/act";
+import { Ask, Card, Empty, Note, Page, Time, Wrong } from "../../ui/parts";
+import { typed } from "../../ui/schema";
+import { show } from "../../ui/text";
+import { may, useMe } from "../account/queries";
+import { patternsQuery } from "../pattern/queries";
+import { newerWords } from "./Environments";
+import { useForm } from "./form";
+import { createEnvironment, environmentsQuery, updateEnvironment } from "./queries";
+
+export default function EnvironmentPage() {
+  const { environment: name } = useParams({ strict: false });
+  const manages = may(useMe(), "manage_environments");
+  const query = useQuery(environmentsQuery);
+  const found = query.data?.find((one) => one.name === name);
+  const crumbs = <Link to="/environments">Environments</Link>;
+  return (
+    <Page title={name ?? "Make an environment"} width="narrow" crumbs={crumbs} below={found && <p className="dim small">changed <Time at={found.updatedAt} /></p>}>
+      <Ask query={query}>
+        {(all) => {
+          if (name && !found) return <section className="card"><Empty title={`There is no environment ${name}`} action={<Button variant="default" component={Link} to="/environments">Environments</Button>} /></section>;
+          if (manages) return <Form key={name} all={all} known={found} />;
+          return found ? <Facts environment={found} /> : <Note tone="quiet" title="You cannot make environments">The Center of Excellence keeps them.</Note>;
+        }}
+      </Ask>
+    </Page>
+  );
+}
+
+function Facts({ environment: { class: kind, after, target, onNewer, values } }: { environment: Environment }) {
+  const list = Object.entries(values).sort(([a], [b]) => a.localeCompare(b));
+  return (
+    <>
+      <Card title="About">
+        <dl className="facts">
+          <dt>Class</dt><dd>{kind}</dd>
+          <dt>Comes</dt><dd>{after ? <>after <Link className="link" to="/environments/$environment" params={{ environment: after }}>{after}</Link></> : "first"}</dd>
+          <dt>Target</dt><dd>{target}</dd>
+          <dt>Waiting deployments</dt><dd>{newerWords[onNewer]}</dd>
+        </dl>
+      </Card>
+      <Card title="Values" count={list.length}>
+        {list.length === 0 ? <p className="dim">None: patterns' own defaults count here.</p> : <dl className="facts">{list.map(([name, value]) => [<dt key={`${name}-name`}><code>{name}</code></dt>, <dd key={name}><code>{show(value)}</code></dd>])}</dl>}
+      </Card>
+    </>
+  );
+}
+
+interface Value {
+  name: string;
+  text: string;
+}
+
+/** What was typed, as the value it stands for: JSON where it is that, else text. */
+export function meant(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
+/** A value as it is typed: text that would read as JSON stands in quotes. */
+export function written(value: unknown): string {
+  return typeof value === "string" && meant(value) !== value ? JSON.stringify(value) : typed(value);
+}
+
+function Form({ all, known }: { all: Environment[]; known?: Environment }) {
+  const navigate = useNavigate();
+  const { values, set } = useForm({
+    name: "", class: known?.class ?? ("staging" as Environment["class"]), after: known ? (known.after ?? "") : (last(all)?.name ?? ""), target: known?.target ?? "local", onNewer: known?.onNewer ?? ("queue" as Environment["onNewer"]),
+  });
+  const [list, setList] = useState<Value[]>(() => Object.entries(known?.values ?? {}).sort(([a], [b]) => a.localeCompare(b)).map(([name, value]) => ({ name, text: written(value) })));
+  const body: EnvironmentBody = { ...values, after: values.after || undefined, values: Object.fromEntries(list.filter(({ name }) => name).map(({ name, text }) => [name, meant(text)])) };
+  const save = useAct(() => (known ? updateEnvironment(known.name, { ...body, name: undefined }) : createEnvironment(body)), () => void navigate({ to: "/environments" }));
+  const problem = save.error instanceof Problem ? save.error : undefined;
+  const submit = (event: FormEvent) => {
+    event.preventDefault();
+    if (known || values.name) save.mutate(undefined);
+  };
+  return (
+    <form className="stack loose" onSubmit={submit}>
+      <Card title="What it is">
+        <div className="stack loose">
+          {!known && <TextInput label="Name" description="2 to 40 lower case letters, digits and hyphens" placeholder="prod" required withAsterisk={false} autoFocus value={values.name} onChange={(event) => set({ name: event.currentTarget.value })} error={problem?.field("name")} spellCheck={false} autoCapitalize="none" />}
+          <Select label="Class" description="Bounds of patterns may be tighter for a class" data={["development", "staging", "production"]} value={values.class} allowDeselect={false} onChange={(next) => next && set({ class: next as Environment["class"] })} error={problem?.field("class")} />
+          <Select label="Comes after" description="A change must pass that one before it reaches this one" placeholder="none: it comes first" clearable data={all.filter(({ name }) => name !== known?.name).map(({ name }) => name)} value={values.after || null} onChange={(next) => set({ after: next ?? "" })} error={problem?.field("after")} />
+          <TextInput label="Target" description="Where it runs: local, or the name of an outer target" value={values.target} onChange={(event) => set({ target: event.currentTarget.value })} error={problem?.field("target")} spellCheck={false} />
+          <Select label="When a newer deployment comes" description="What happens to the ones that wait" data={[{ value: "queue", label: "One after the other" }, { value: "replace-pending", label: "The newest replaces what waits" }]} value={values.onNewer} allowDeselect={false} onChange={(next) => next && set({ onNewer: next as Environment["onNewer"] })} error={problem?.field("onNewer")} />
+        </div>
+      </Card>
+      <Values list={list} setList={setList} />
+      <Wrong error={save.error} />
+      <div className="line"><Button type="submit" size="sm" disabled={!known && !values.name} loading={save.isPending}>{known ? "Save" : "Make the environment"}</Button><Button variant="subtle" color="gray" size="sm" component={Link} to="/environments">Cancel</Button></div>
+    </form>
+  );
+}
+
+function Values({ list, setList }: { list: Value[]; setList: (list: Value[]) => void }) {
+  const patterns = useQuery(patternsQuery);
+  const names = [...new Set((patterns.data ?? []).flatMap(({ versions }) => versions.flatMap(({ interface: { variables } }) => variables.filter(({ control }) => control === "coe").map(({ name }) => name))))].sort();
+  const put = (at: number, part: Partial<Value>) => setList(list.map((value, i) => (i === at ? { ...value, ...part } : value)));
+  return (
+    <Card title="Values" count={list.length}>
+      <div className="stack">
+        <p className="dim small">Variables of patterns that the Center of Excellence controls. They count in this environment for every app, and a team cannot set them.</p>
+        {list.map((value, i) => (
+          <div key={i} className="value">
+            <Autocomplete aria-label={`Name of value ${i + 1}`} placeholder="vpc_id" data={names} value={value.name} onChange={(name) => put(i, { name })} spellCheck={false} />
+            <TextInput aria-label={`Value ${i + 1}`} placeholder='text, 3, true or ["a", "b"]' value={value.text} onChange={(event) => put(i, { text: event.currentTarget.value })} spellCheck={false} />
+            <ActionIcon variant="subtle" color="gray" size="lg" aria-label={`Delete value ${i + 1}`} onClick={() => setList(list.filter((_, at) => at !== i))}><IconTrash size={15} /></ActionIcon>
+          </div>
+        ))}
+        <div><Button variant="default" leftSection={<IconPlus size={14} />} onClick={() => setList([...list, { name: "", text: "" }])}>Add a value</Button></div>
+      </div>
+    </Card>
+  );
+}
+
+function last(all: Environment[]): Environment | undefined {
+  return [...all].sort((a, b) => b.order - a.order)[0];
+}
