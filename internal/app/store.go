@@ -2,7 +2,6 @@ package app
 
 import (
 	"errors"
-	"slices"
 
 	"flywheel.dev/flywheel/internal/account"
 	"flywheel.dev/flywheel/internal/db"
@@ -152,8 +151,7 @@ func Instances(tx *db.Tx, app string) ([]Instance, error) {
 
 // InstancesOf returns every live instance whose app runs on the pattern.
 func InstancesOf(tx *db.Tx, pattern string) ([]Instance, error) {
-	all, err := AllInstances(tx)
-	return slices.DeleteFunc(all, func(i Instance) bool { return i.Deployed.Pattern != pattern }), err
+	return db.Collect(tx, scanInstance, `select `+instanceColumns+` from instance where pattern = $1 and state <> 'removed' order by app, environment`, pattern)
 }
 
 // AllInstances returns every live instance of every app.
@@ -163,8 +161,8 @@ func AllInstances(tx *db.Tx) ([]Instance, error) {
 
 // SaveInstance writes everything about an instance that a deployment may change.
 func SaveInstance(tx *db.Tx, i Instance) error {
-	_, err := tx.Exec(`update instance set state = $2, reason = $3, deployed = $4, url = $5, running = $6, fence = $7, pinned_by = $8, updated_at = $9 where id = $1`,
-		i.ID, i.State, i.Reason, db.JSON(i.Deployed), i.URL, i.Running, i.Fence, i.PinnedBy, tx.Now())
+	_, err := tx.Exec(`update instance set state = $2, reason = $3, deployed = $4, pattern = $5, url = $6, running = $7, fence = $8, pinned_by = $9, updated_at = $10 where id = $1`,
+		i.ID, i.State, i.Reason, db.JSON(i.Deployed), i.Deployed.Pattern, i.URL, i.Running, i.Fence, i.PinnedBy, tx.Now())
 	return err
 }
 
@@ -178,22 +176,27 @@ func OfTeam(tx *db.Tx, team string) (string, error) {
 	return "the app " + name, err
 }
 
+// Teams returns the team of every app, removed or not, by the app's name.
+func Teams(tx *db.Tx) (map[string]string, error) {
+	list, err := db.Collect(tx, func(r db.Row) (a [2]string, err error) { return a, r.Scan(&a[0], &a[1]) },
+		`select name, team from app`)
+	teams := make(map[string]string, len(list))
+	for _, a := range list {
+		teams[a[0]] = a[1]
+	}
+	return teams, err
+}
+
 // Visible returns a test of whether the actor may see an app, removed or not, for lists over many apps.
 func Visible(tx *db.Tx, actor account.Actor) (func(app string) bool, error) {
 	if actor.SeesAll() {
 		return func(string) bool { return true }, nil
 	}
-	seen := map[string]bool{}
-	for _, removed := range []bool{false, true} {
-		all, err := All(tx, removed, "", 1_000_000)
-		if err != nil {
-			return nil, err
-		}
-		for _, a := range all {
-			seen[a.Name] = actor.Sees(a.Team)
-		}
-	}
-	return func(app string) bool { return seen[app] }, nil
+	teams, err := Teams(tx)
+	return func(app string) bool {
+		team, there := teams[app]
+		return there && actor.Sees(team)
+	}, err
 }
 
 // Artifact returns the digest of the artifact built from a source, or "" if none was built yet.

@@ -1,10 +1,15 @@
 // Package certify decides about changes of patterns: it runs the checks, shows the effect on every live
 // instance before anyone decides, collects the approvals by discipline, and publishes the version.
 //
+// The effect is known twice. What the new interface and its bounds make of every instance follows from
+// what is stored, and is there in less than a second for 10,000 of them (Foresee). What the engine would
+// do follows from a plan of each, a few at a time, and takes as long as it takes.
+//
 // People only decide; everything else runs by itself. An approval binds to the digest of what was
-// shown, the content of the pattern and the plans of its live instances, so that a push after it
-// needs new approvals. Authors of a change cannot approve it, a person counts for one discipline, and
-// machines do not approve at all (rule of change 10).
+// shown, the content of the pattern and its effect on the live instances, so that a push after it
+// needs new approvals. So does an instance that changes meanwhile, if the effect on it is another one
+// then. Authors of a change cannot approve it, a person counts for one discipline, and machines do not
+// approve at all (rule of change 10).
 //
 // When the last approval is in, the change is merged, the version is published as certified and
 // recommended, and every app that waits for it goes on by itself. A rejection blocks them with the
@@ -17,12 +22,17 @@ package certify
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"flywheel.dev/flywheel/internal/account"
+	"flywheel.dev/flywheel/internal/change"
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/manifest"
+	"flywheel.dev/flywheel/internal/pattern"
 )
 
 // Certification is what is known about one revision of a pattern change.
@@ -34,24 +44,15 @@ type Certification struct {
 	Reasons   []string       `json:"reasons" doc:"Why this is a major, minor or patch version"`
 	Pattern   string         `json:"patternDigest"`
 	Digest    string         `json:"digest" doc:"What an approval binds to"`
-	Instances []Effect       `json:"instances" doc:"Effect on every live instance of the pattern"`
+	Radius    Radius         `json:"radius" doc:"The blast radius: how many live instances it affects, and how"`
+	Instances []Effect       `json:"instances" doc:"Effect on live instances that the reader may see, the gravest first; the rest is under effects"`
 	Needed    map[string]int `json:"needed" doc:"Approvals by discipline"`
 	Approvals []Approval     `json:"approvals"`
 	CreatedAt time.Time      `json:"createdAt"`
-}
 
-// Effect is what the new version would do to one live instance.
-type Effect struct {
-	App         string   `json:"app"`
-	Environment string   `json:"environment"`
-	Version     string   `json:"version" doc:"The version it runs on"`
-	Summary     string   `json:"summary"`
-	Breaking    bool     `json:"breaking"`
-	Destructive []string `json:"destructive,omitempty" doc:"Stateful resources that would be destroyed or replaced"`
-	OutOfBounds []string `json:"outOfBounds,omitempty" doc:"Variables that the new bounds exclude"`
-	PlanDigest  string   `json:"planDigest,omitempty"`
-	Plan        any      `json:"plan,omitempty"`
-	Error       string   `json:"error,omitempty"`
+	manifest *manifest.Pattern
+	asks     pattern.Interface
+	passes   int // how often the effect was planned since the revision was handed to people
 }
 
 // Approval is one person's decision for one discipline.
@@ -59,18 +60,35 @@ type Approval struct {
 	Discipline string    `json:"discipline"`
 	Person     string    `json:"person"`
 	Name       string    `json:"name"`
-	Decision   string    `json:"decision" enum:"approved,rejected"`
+	Decision   Decision  `json:"decision" enum:"approved,changes_requested,rejected"`
 	Reason     string    `json:"reason,omitempty"`
 	Digest     string    `json:"digest"`
+	Earlier    bool      `json:"earlier,omitempty" doc:"Given on an earlier digest: it does not count any more"`
 	At         time.Time `json:"at"`
 }
 
+// Decision is what a person says about a pattern change.
+type Decision string
+
+const (
+	Approved         Decision = "approved"
+	ChangesRequested Decision = "changes_requested" // the next push clears it
+	Rejected         Decision = "rejected"
+)
+
+// version returns the pattern version that the certification is about, as far as planning it needs it.
+func (c Certification) version(name string) pattern.Version {
+	return pattern.Version{Pattern: name, Version: c.Version, Digest: c.Pattern, Manifest: c.manifest, Interface: c.asks}
+}
+
 // digest is what an approval binds to: the content of the pattern and what it would do to each live
-// instance.
-func (c Certification) digest() string {
+// instance. An instance to which it does nothing is left out, so that it may come and go.
+func (c Certification) digest(effects []Effect) string {
 	parts := []string{c.Pattern, c.Version}
-	for _, e := range c.Instances {
-		parts = append(parts, e.App+"/"+e.Environment+" "+e.PlanDigest+" "+e.Error)
+	for _, e := range effects {
+		if e.Outcome != Unchanged {
+			parts = append(parts, strings.Join([]string{e.App, e.Environment, string(e.Outcome), e.PlanDigest, e.Error, db.JSON(e.OutOfBounds), db.JSON(e.NeedsValue)}, " "))
+		}
 	}
 	slices.Sort(parts)
 	sum := sha256.Sum256([]byte(db.JSON(parts)))
@@ -83,7 +101,7 @@ func (c Certification) Missing() []string {
 	for _, d := range account.Disciplines() {
 		have := 0
 		for _, a := range c.Approvals {
-			if a.Discipline == d && a.Decision == "approved" && a.Digest == c.Digest {
+			if a.Discipline == d && a.Decision == Approved && a.Digest == c.Digest {
 				have++
 			}
 		}
@@ -94,21 +112,58 @@ func (c Certification) Missing() []string {
 	return missing
 }
 
-// mayDecide refuses a decision that rule of change 10 forbids.
-func (c Certification) mayDecide(actor account.Actor, authors []string, discipline, digest string) error {
+// lastDecision is when the newest decision was given.
+func (c Certification) lastDecision() (at time.Time) {
+	for _, a := range c.Approvals {
+		if a.At.After(at) {
+			at = a.At
+		}
+	}
+	return at
+}
+
+// standing returns what the decisions so far make of the change: a reviewer asks for changes, approvals
+// are missing, or it can be merged. A request for changes stands whatever digest it was given on.
+func (c Certification) standing() (state change.State, why string) {
+	earlier := 0
+	for _, a := range c.Approvals {
+		switch {
+		case a.Decision == ChangesRequested:
+			return change.ChangesRequested, fmt.Sprintf("%s (%s) asks for changes: %s", a.Discipline, a.Name, a.Reason)
+		case a.Digest != c.Digest:
+			earlier++
+		}
+	}
+	missing := c.Missing()
+	if len(missing) == 0 {
+		return change.Merging, ""
+	}
+	why = "waits for the approval of " + strings.Join(missing, ", ")
+	switch {
+	case earlier == 1:
+		why += "; one approval was given on an earlier digest and does not count"
+	case earlier > 1:
+		why += fmt.Sprintf("; %d approvals were given on an earlier digest and do not count", earlier)
+	}
+	return change.Review, why
+}
+
+// mayDecide refuses a decision that rule of change 10 forbids. A decision on an earlier digest is
+// replaced by the new one, and so is another decision for the same discipline.
+func (c Certification) mayDecide(actor account.Actor, authors []string, discipline, digest string, decision Decision) error {
 	if slices.Contains(authors, actor.ID) {
 		return fault.New(fault.Forbidden, "approval.own_change", "You wrote part of this change, so somebody else must decide about it.").
 			Do("Ask another person of %s.", discipline)
 	}
+	if digest != c.Digest {
+		return fault.New(fault.Stale, "approval.not_what_was_shown", "This is not what you looked at: the change, or its effect on an instance, is different now.").
+			Do("Look at the change again, then decide with the digest %s.", c.Digest)
+	}
 	for _, a := range c.Approvals {
-		if a.Person == actor.ID {
+		if a.Person == actor.ID && a.Digest == c.Digest && (a.Discipline != discipline || a.Decision == decision) {
 			return fault.New(fault.Conflict, "approval.one_discipline", "You have already decided about this change, for %s. One person counts for one discipline.", a.Discipline).
 				Do("Ask another person of %s.", discipline)
 		}
-	}
-	if digest != c.Digest {
-		return fault.New(fault.Stale, "approval.not_what_was_shown", "This is not what you looked at: the change, or an instance it affects, is different now.").
-			Do("Look at the change again; its digest is %s.", c.Digest)
 	}
 	return nil
 }

@@ -2,8 +2,10 @@ package certify
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 
 	"flywheel.dev/flywheel/internal/account"
 	"flywheel.dev/flywheel/internal/app"
@@ -32,19 +34,23 @@ type Service struct {
 	Log      *slog.Logger
 	Dir      string // of work folders
 
-	// Plan plans a live instance as it would be on the pattern in moduleDir, in the sandbox.
-	Plan func(ctx context.Context, run string, instance app.Instance, desired app.Desired, moduleDir string, stateful []string) (change.Planned, error)
+	// Plan plans a live instance as it would be on a version that is not certified, whose module is in
+	// moduleDir, in the sandbox.
+	Plan func(ctx context.Context, run string, instance app.Instance, desired app.Desired, v pattern.Version, moduleDir string) (change.Planned, error)
+
+	sweeper durable.Sweeper
 }
 
 // Register makes the workflows known to the engine. Call it before the engine launches.
 func (s *Service) Register() {
 	s.Durable.Register("certify/v1", s.certify)
+	s.Durable.Register("effects/v1", s.again)
 	s.Durable.Register("publish/v1", s.publish)
 }
 
-// Start certifies a revision of a pattern change, or publishes it when it is being merged. Package
+// Begin certifies a revision of a pattern change, or publishes it when it is being merged. Package
 // change calls it through a func field.
-func (s *Service) Start(c change.Change) error {
+func (s *Service) Begin(c change.Change) error {
 	if c.State == change.Merging {
 		return s.Durable.Start(s.publish, c.Workflow()+".publish")
 	}
@@ -54,16 +60,154 @@ func (s *Service) Start(c change.Change) error {
 	return s.Durable.Start(s.certify, c.Workflow())
 }
 
-// Get returns the certification of a pattern change's current revision.
+// often is how long a changed instance may stay unnoticed by the changes that people decide about.
+const often = 3 * time.Second
+
+// Start begins to look after the changes that people decide about; see Sweep.
+func (s *Service) Start() {
+	s.sweeper.Start(account.System(context.Background(), "certify"), often, s.Log, "pattern changes", s.Sweep)
+}
+
+// Stop ends the sweeper.
+func (s *Service) Stop() { s.sweeper.Stop() }
+
+// Sweep plans the effect of every change that people decide about again, as far as the live instances
+// have changed since (rule of change 10).
+func (s *Service) Sweep(ctx context.Context) error {
+	type pass struct {
+		c change.Change
+		n int
+	}
+	var passes []pass
+	err := s.DB.Read(ctx, func(tx *db.Tx) error {
+		passes = nil
+		for _, state := range []change.State{change.Review, change.ChangesRequested} {
+			list, err := change.InState(tx, state)
+			if err != nil {
+				return err
+			}
+			for _, c := range list {
+				found, err := Find(tx, c.ID, c.Revision)
+				if err != nil {
+					return err
+				}
+				n, err := unsettled(tx, found, c.Subject)
+				if err != nil {
+					return err
+				}
+				if n > 0 {
+					passes = append(passes, pass{c, found.passes + 1})
+				}
+			}
+		}
+		return nil
+	})
+	for _, p := range passes {
+		if err == nil {
+			err = s.Durable.Start(s.again, passID(p.c, p.n))
+		}
+	}
+	return err
+}
+
+// passID is the workflow that plans the effect of a revision for the n-th time since people decide.
+func passID(c change.Change, n int) string { return fmt.Sprintf("%s.effects.%d", c.Workflow(), n) }
+
+// shown is how many effects a certification shows; the rest is paged.
+const shown = 50
+
+// Get returns the certification of a pattern change's current revision, with its blast radius and the
+// gravest effects that the actor may see.
 func (s *Service) Get(ctx context.Context, c change.Change) (found Certification, err error) {
-	err = s.DB.Read(ctx, func(tx *db.Tx) (err error) { found, err = Find(tx, c.ID, c.Revision); return err })
+	actor := account.From(ctx)
+	err = s.DB.Read(ctx, func(tx *db.Tx) (err error) {
+		if found, err = Find(tx, c.ID, c.Revision); err != nil {
+			return err
+		}
+		if found.Radius, err = readRadius(tx, found, actor.Sees); err != nil {
+			return err
+		}
+		found.Instances, err = pageOf(tx, c, Filter{Limit: shown}, actor.Sees)
+		return err
+	})
 	return found, err
+}
+
+func readRadius(tx *db.Tx, c Certification, seen func(team string) bool) (Radius, error) {
+	found, err := counts(tx, c.Change, c.Revision)
+	return radius(found, seen), err
+}
+
+// pageOf returns a full page of effects that may be seen, as long as there are any.
+func pageOf(tx *db.Tx, c change.Change, f Filter, seen func(team string) bool) ([]Effect, error) {
+	found := []Effect{}
+	for {
+		page, err := listEffects(tx, c.ID, c.Revision, f)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range page {
+			if f.After = e.Cursor(); len(found) < f.Limit && seen(e.Team) {
+				found = append(found, e)
+			}
+		}
+		if len(found) == f.Limit || len(page) < f.Limit {
+			return found, nil
+		}
+	}
+}
+
+// Effects returns the effects of a pattern change that match and that the actor may see, the gravest
+// first, without their plans.
+func (s *Service) Effects(ctx context.Context, id string, f Filter) (found []Effect, err error) {
+	c, err := s.ofPattern(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	err = s.DB.Read(ctx, func(tx *db.Tx) error {
+		found, err = pageOf(tx, c, f, account.From(ctx).Sees)
+		return err
+	})
+	return found, err
+}
+
+// Effect returns the effect on one instance with its plan.
+func (s *Service) Effect(ctx context.Context, id, name, environment string) (found Effect, err error) {
+	c, err := s.ofPattern(ctx, id)
+	if err != nil {
+		return found, err
+	}
+	err = s.DB.Read(ctx, func(tx *db.Tx) error {
+		found, err = findEffect(tx, c.ID, c.Revision, name, environment)
+		if err == nil && !account.From(ctx).Sees(found.Team) {
+			err = fault.Missing("effect", name+"/"+environment)
+		}
+		return err
+	})
+	return found, err
+}
+
+func (s *Service) ofPattern(ctx context.Context, id string) (change.Change, error) {
+	c, _, err := s.Changes.Get(ctx, id)
+	if err == nil && c.Kind != change.OfPattern {
+		err = fault.New(fault.Conflict, "change.not_of_pattern", "Change %s is a change of an app: it has no effect on other instances.", id)
+	}
+	return c, err
 }
 
 // Approve records a person's approval for a discipline. After the last one that is needed the change
 // is merged and published by itself.
 func (s *Service) Approve(ctx context.Context, id, discipline, digest, reason string) (c change.Change, err error) {
-	return s.decide(ctx, id, discipline, digest, reason, "approved")
+	return s.decide(ctx, id, discipline, digest, reason, Approved)
+}
+
+// RequestChanges says what would have to be different. The change waits for its authors; their next push
+// clears the request, and so does another decision of the same person.
+func (s *Service) RequestChanges(ctx context.Context, id, discipline, digest, reason string) (c change.Change, err error) {
+	if strings.TrimSpace(reason) == "" {
+		return c, fault.New(fault.Invalid, "approval.reason_missing", "A request for changes needs a reason.").Do("Say what would have to be different.").At("reason", "missing")
+	}
+	return s.decide(ctx, id, discipline, digest, reason, ChangesRequested)
 }
 
 // Reject ends a pattern change for everybody, with the reason. Apps that wait for it are blocked.
@@ -71,10 +215,10 @@ func (s *Service) Reject(ctx context.Context, id, discipline, digest, reason str
 	if strings.TrimSpace(reason) == "" {
 		return c, fault.New(fault.Invalid, "approval.reason_missing", "A rejection needs a reason.").Do("Say what would have to be different.").At("reason", "missing")
 	}
-	return s.decide(ctx, id, discipline, digest, reason, "rejected")
+	return s.decide(ctx, id, discipline, digest, reason, Rejected)
 }
 
-func (s *Service) decide(ctx context.Context, id, discipline, digest, reason, decision string) (c change.Change, err error) {
+func (s *Service) decide(ctx context.Context, id, discipline, digest, reason string, decision Decision) (c change.Change, err error) {
 	actor := account.From(ctx)
 	var refusal error
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
@@ -89,51 +233,93 @@ func (s *Service) decide(ctx context.Context, id, discipline, digest, reason, de
 		refusal = actor.Require(account.Approve(discipline), "")
 		var found Certification
 		if refusal == nil {
-			if c.State != change.Review {
+			if !decidable(c) {
 				return fault.New(fault.Conflict, "approval.not_now", "Change %s is %s, so nobody can decide about it now.", id, c.State).Do("%s", c.Why)
 			}
 			if found, err = Find(tx, id, c.Revision); err != nil {
 				return err
 			}
-			refusal = found.mayDecide(actor, c.Authors, discipline, digest)
+			refusal = found.mayDecide(actor, c.Authors, discipline, digest, decision)
 		}
 		if refusal != nil {
 			// A refused decision is a decision too: it is in the audit log, and the refusal is answered after the commit.
-			return account.Audit(tx, account.Entry{Action: "change." + decision, Subject: id, Decision: "refused", Reason: discipline + ": " + fault.From(refusal).Message})
+			return account.Audit(tx, account.Entry{Action: "change." + string(decision), Subject: id, Decision: "refused", Reason: discipline + ": " + fault.From(refusal).Message})
 		}
 		a := Approval{Discipline: discipline, Person: actor.ID, Name: actor.Name, Decision: decision, Reason: reason, Digest: digest, At: tx.Now()}
 		if err := saveApproval(tx, id, c.Revision, a); err != nil {
 			return err
 		}
-		if err := event.Append(tx, event.Event{Type: event.Own("change", decision), Subject: id, Actor: actor.ID, Data: a}); err != nil {
+		if err := event.Append(tx, event.Event{Type: event.Own("change", string(decision)), Subject: id, Actor: actor.ID, Data: a}); err != nil {
 			return err
 		}
-		if err := account.Audit(tx, account.Entry{Action: "change." + decision, Subject: id, Decision: "allowed", Reason: discipline + " " + digest + " " + reason}); err != nil {
+		if err := account.Audit(tx, account.Entry{Action: "change." + string(decision), Subject: id, Decision: "allowed", Reason: discipline + " " + digest + " " + reason}); err != nil {
 			return err
 		}
-		found.Approvals = append(found.Approvals, a)
-		if decision == "rejected" {
+		if decision == Rejected {
 			c.State, c.Why, c.Remedy = change.Rejected, discipline+" ("+actor.Name+") rejected it: "+reason, "Push what was asked for as a new change."
 			if err := change.Save(tx, c); err != nil {
 				return err
 			}
 			return s.Changes.Wake(tx)
 		}
-		missing := found.Missing()
-		c.Why = "waits for the approval of " + strings.Join(missing, ", ")
-		if len(missing) == 0 {
-			c.State, c.Why, c.Remedy = change.Merging, "", ""
-			merging := c
-			tx.AfterCommit(func() {
-				if err := s.Start(merging); err != nil {
-					s.Log.Warn("an approved change will be published by the sweeper", "change", id, "error", err)
-				}
-			})
+		if found, err = Find(tx, id, c.Revision); err != nil {
+			return err
 		}
-		return change.Save(tx, c)
+		c, err = s.conclude(tx, c, found, false)
+		return err
 	})
 	if err == nil {
 		err = refusal
 	}
 	return c, err
+}
+
+// decidable reports whether people decide about the change now.
+func decidable(c change.Change) bool {
+	return c.State == change.Review || c.State == change.ChangesRequested
+}
+
+// conclude saves what the decisions so far make of the change, and begins to publish it when nothing is
+// missing. It does not publish while an instance is different from what the approvals saw: then the
+// effect is planned again first, unless settled says that this has just been done.
+func (s *Service) conclude(tx *db.Tx, c change.Change, found Certification, settled bool) (change.Change, error) {
+	state, why := found.standing()
+	c.State, c.Why, c.Remedy = state, why, ""
+	switch state {
+	case change.Review:
+		c.Remedy = "`flywheel change approve " + c.ID + " --discipline … --digest " + found.Digest + "`"
+	case change.ChangesRequested:
+		c.Remedy = "Push what was asked for to " + c.Branch + ": it is checked again by itself, and decided about anew."
+	case change.Merging:
+		same := settled
+		if !settled {
+			var err error
+			if same, err = asShown(tx, found, c.Subject); err != nil {
+				return c, err
+			}
+		}
+		if !same {
+			c.State, c.Why = change.Review, "every discipline has approved; the effect on instances that changed meanwhile is planned again first"
+			again := passID(c, found.passes+1)
+			tx.AfterCommit(func() { _ = s.Durable.Start(s.again, again) }) // the sweeper starts it otherwise
+			break
+		}
+		merging := c
+		tx.AfterCommit(func() {
+			if err := s.Begin(merging); err != nil {
+				s.Log.Warn("an approved change will be published by the sweeper", "change", c.ID, "error", err)
+			}
+		})
+	}
+	return c, change.Save(tx, c)
+}
+
+// asShown reports whether the live instances, and the effects on them, are those that the digest shows.
+func asShown(tx *db.Tx, found Certification, pattern string) (bool, error) {
+	n, err := unsettled(tx, found, pattern)
+	if err != nil || n > 0 {
+		return false, err
+	}
+	effects, err := allEffects(tx, found.Change, found.Revision)
+	return found.digest(effects) == found.Digest, err
 }

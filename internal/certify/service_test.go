@@ -1,7 +1,6 @@
 package certify_test
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -57,7 +56,7 @@ func addSearch(p *certifytest.Platform, branch string) change.Change {
 
 func certification(p *certifytest.Platform, id string) certify.Certification {
 	p.T.Helper()
-	found, err := p.Certify.Get(context.Background(), p.Get(id))
+	found, err := p.Certify.Get(p.As("root"), p.Get(id))
 	if err != nil {
 		p.T.Fatal(err)
 	}

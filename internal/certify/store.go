@@ -1,27 +1,33 @@
 package certify
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
+	"strings"
+	"time"
 
+	"flywheel.dev/flywheel/internal/app"
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/fault"
 )
 
 func save(tx *db.Tx, c Certification) error {
-	_, err := tx.Exec(`insert into certification (change, revision, version, bump, reasons, pattern, digest, effects, needed, created_at)
-		values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10) on conflict (change, revision) do update set version = excluded.version, bump = excluded.bump,
-		reasons = excluded.reasons, pattern = excluded.pattern, digest = excluded.digest, effects = excluded.effects, needed = excluded.needed`,
-		c.Change, c.Revision, c.Version, c.Bump, db.JSON(c.Reasons), c.Pattern, c.Digest, db.JSON(c.Instances), db.JSON(c.Needed), tx.Now())
+	_, err := tx.Exec(`insert into certification (change, revision, version, bump, reasons, pattern, manifest, interface, digest, needed, passes, created_at)
+		values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12) on conflict (change, revision) do update set version = excluded.version, bump = excluded.bump,
+		reasons = excluded.reasons, pattern = excluded.pattern, manifest = excluded.manifest, interface = excluded.interface, digest = excluded.digest,
+		needed = excluded.needed, passes = excluded.passes`,
+		c.Change, c.Revision, c.Version, c.Bump, db.JSON(c.Reasons), c.Pattern, db.JSON(c.manifest), db.JSON(c.asks), c.Digest, db.JSON(c.Needed), c.passes, tx.Now())
 	return err
 }
 
-// Find returns the certification of a change's revision with its approvals, or a fault that there is
-// none yet.
+// Find returns the certification of a change's revision with its approvals and without its effects, or a
+// fault that there is none yet.
 func Find(tx *db.Tx, change string, revision int) (Certification, error) {
 	var c Certification
-	err := tx.QueryRow(`select change, revision, version, bump, reasons, pattern, digest, effects, needed, created_at
+	err := tx.QueryRow(`select change, revision, version, bump, reasons, pattern, manifest, interface, digest, needed, passes, created_at
 		from certification where change = $1 and revision = $2`, change, revision).
-		Scan(&c.Change, &c.Revision, &c.Version, &c.Bump, db.Into(&c.Reasons), &c.Pattern, &c.Digest, db.Into(&c.Instances), db.Into(&c.Needed), &c.CreatedAt)
+		Scan(&c.Change, &c.Revision, &c.Version, &c.Bump, db.Into(&c.Reasons), &c.Pattern, db.Into(&c.manifest), db.Into(&c.asks), &c.Digest, db.Into(&c.Needed), &c.passes, &c.CreatedAt)
 	if errors.Is(err, db.ErrNoRows) {
 		return c, fault.Missing("certification", change)
 	}
@@ -30,13 +36,154 @@ func Find(tx *db.Tx, change string, revision int) (Certification, error) {
 	}
 	c.Approvals, err = db.Collect(tx, func(r db.Row) (a Approval, err error) {
 		err = r.Scan(&a.Discipline, &a.Person, &a.Name, &a.Decision, &a.Reason, &a.Digest, &a.At)
+		a.Earlier = a.Digest != c.Digest && a.Decision == Approved
 		return a, err
 	}, `select discipline, person, name, decision, reason, digest, at from approval where change = $1 and revision = $2 order by at`, change, revision)
 	return c, err
 }
 
+// saveApproval writes a person's decision in the place of an earlier one.
 func saveApproval(tx *db.Tx, change string, revision int, a Approval) error {
-	_, err := tx.Exec(`insert into approval (change, revision, discipline, person, name, decision, reason, digest, at) values ($1,$2,$3,$4,$5,$6,$7,$8,$9)`,
+	_, err := tx.Exec(`insert into approval (change, revision, discipline, person, name, decision, reason, digest, at) values ($1,$2,$3,$4,$5,$6,$7,$8,$9)
+		on conflict (change, revision, person) do update set discipline = excluded.discipline, decision = excluded.decision, reason = excluded.reason,
+			digest = excluded.digest, at = excluded.at`,
 		change, revision, a.Discipline, a.Person, a.Name, a.Decision, a.Reason, a.Digest, a.At)
 	return err
+}
+
+const effectColumns = `instance, app, environment, class, team, version, outcome, summary, needs_value, out_of_bounds, destructive, error, plan_digest, seen_at, looked_at, position`
+
+func scanEffect(r db.Row) (f Effect, err error) {
+	err = r.Scan(&f.instance, &f.App, &f.Environment, &f.Class, &f.Team, &f.Version, &f.Outcome, &f.Summary, db.Into(&f.NeedsValue), db.Into(&f.OutOfBounds),
+		db.Into(&f.Destructive), &f.Error, &f.PlanDigest, &f.seen, &f.looked, &f.position)
+	f.Breaking = f.Outcome.breaking()
+	if at := f.looked; f.Outcome != Unplanned {
+		f.PlannedAt = &at
+	}
+	return f, err
+}
+
+// saveEffects writes the effects of a revision, many rows with one statement.
+func saveEffects(tx *db.Tx, c Certification, effects []Effect) error {
+	const columns, rows = 20, 200
+	for len(effects) > 0 {
+		n := min(rows, len(effects))
+		places, args := make([]string, n), make([]any, 0, n*columns)
+		for i, f := range effects[:n] {
+			numbers := make([]any, columns)
+			for k := range numbers {
+				numbers[k] = i*columns + k + 1
+			}
+			places[i] = fmt.Sprintf("("+strings.TrimSuffix(strings.Repeat("$%d,", columns), ",")+")", numbers...)
+			args = append(args, c.Change, c.Revision, f.instance, f.App, f.Environment, f.Class, f.Team, f.Version, f.Outcome.gravity(), f.Outcome, f.Summary,
+				db.JSON(f.NeedsValue), db.JSON(f.OutOfBounds), db.JSON(f.Destructive), f.Error, f.PlanDigest, db.JSON(f.Plan), f.position, f.seen, f.looked)
+		}
+		_, err := tx.Exec(`insert into effect (change, revision, instance, app, environment, class, team, version, gravity, outcome, summary,
+			needs_value, out_of_bounds, destructive, error, plan_digest, plan, position, seen_at, looked_at) values `+strings.Join(places, ",")+`
+			on conflict (change, revision, instance) do update set class = excluded.class, team = excluded.team, version = excluded.version, gravity = excluded.gravity,
+				outcome = excluded.outcome, summary = excluded.summary, needs_value = excluded.needs_value, out_of_bounds = excluded.out_of_bounds,
+				destructive = excluded.destructive, error = excluded.error, plan_digest = excluded.plan_digest, plan = excluded.plan,
+				seen_at = excluded.seen_at, looked_at = excluded.looked_at`, args...)
+		if err != nil {
+			return err
+		}
+		effects = effects[n:]
+	}
+	return nil
+}
+
+// counts returns how many instances of each class and team have which outcome.
+func counts(tx *db.Tx, change string, revision int) ([]counted, error) {
+	return db.Collect(tx, func(r db.Row) (c counted, err error) { return c, r.Scan(&c.class, &c.team, &c.outcome, &c.n) },
+		`select class, team, outcome, count(*) from effect where change = $1 and revision = $2 group by class, team, outcome`, change, revision)
+}
+
+// allEffects returns every effect of a revision without its plan.
+func allEffects(tx *db.Tx, change string, revision int) ([]Effect, error) {
+	return db.Collect(tx, scanEffect, `select `+effectColumns+` from effect where change = $1 and revision = $2`, change, revision)
+}
+
+// listEffects returns a page of effects, the gravest first.
+func listEffects(tx *db.Tx, change string, revision int, f Filter) ([]Effect, error) {
+	return db.Collect(tx, scanEffect, `select `+effectColumns+` from effect where change = $1 and revision = $2
+		and (gravity > $3 or gravity = $3 and (app > $4 or app = $4 and environment > $5))
+		and ($6 = '' or outcome = $6) and ($7 = '' or class = $7) and ($8 = '' or environment = $8) and ($9 = '' or team = $9) and ($10 = '' or app = $10)
+		order by gravity, app, environment limit $11`,
+		change, revision, f.After.Gravity, f.After.App, f.After.Environment, string(f.Outcome), f.Class, f.Environment, f.Team, f.App, f.Limit)
+}
+
+// findEffect returns the effect on one instance with its plan.
+func findEffect(tx *db.Tx, change string, revision int, name, environment string) (Effect, error) {
+	var plan json.RawMessage
+	f, err := scanEffect(tx.QueryRow(`select `+effectColumns+` from effect where change = $1 and revision = $2 and app = $3 and environment = $4`, change, revision, name, environment))
+	if err == nil {
+		err = tx.QueryRow(`select plan from effect where change = $1 and revision = $2 and instance = $3`, change, revision, f.instance).Scan(db.Into(&plan))
+	}
+	if errors.Is(err, db.ErrNoRows) {
+		return f, fault.Missing("effect", name+"/"+environment)
+	}
+	if len(plan) > 0 && string(plan) != "null" {
+		f.Plan = plan
+	}
+	return f, err
+}
+
+// changed tells which live instances of a pattern an effect is not up to date with: the instance, or its
+// environment, was changed after the effect was found.
+const changed = `(f.outcome = 'unplanned' or f.seen_at <> i.updated_at or n.updated_at > f.looked_at)`
+
+// due returns the effects that are to be planned and that were not looked at since then, in their order.
+func due(tx *db.Tx, c Certification, since time.Time, limit int) ([]Effect, error) {
+	return db.Collect(tx, scanEffect, `select f.`+strings.ReplaceAll(effectColumns, ", ", ", f.")+` from effect f
+		join instance i on i.id = f.instance join environment n on n.name = f.environment
+		where f.change = $1 and f.revision = $2 and f.looked_at < $3 and `+changed+`
+		order by f.position, f.app, f.environment limit $4`, c.Change, c.Revision, since, limit)
+}
+
+// unsettled returns how many effects of a revision are not those of the live instances as they are now.
+func unsettled(tx *db.Tx, c Certification, pattern string) (n int, err error) {
+	err = tx.QueryRow(`select (select count(*) from instance i join environment n on n.name = i.environment
+			left join effect f on f.change = $1 and f.revision = $2 and f.instance = i.id
+			where i.pattern = $3 and i.state <> 'removed' and (f.instance is null or `+changed+`))
+		+ (select count(*) from effect f where f.change = $1 and f.revision = $2
+			and not exists (select 1 from instance i where i.id = f.instance and i.pattern = $3 and i.state <> 'removed'))`,
+		c.Change, c.Revision, pattern).Scan(&n)
+	return n, err
+}
+
+// forget removes every effect of a revision, which is looked at once more.
+func forget(tx *db.Tx, c Certification) error {
+	_, err := tx.Exec(`delete from effect where change = $1 and revision = $2`, c.Change, c.Revision)
+	return err
+}
+
+// forgetGone removes the effects on instances that are gone or run on another pattern now.
+func forgetGone(tx *db.Tx, c Certification, pattern string) error {
+	_, err := tx.Exec(`delete from effect where change = $1 and revision = $2
+		and instance not in (select id from instance where pattern = $3 and state <> 'removed')`, c.Change, c.Revision, pattern)
+	return err
+}
+
+// unforeseen returns the live instances of the pattern that have no effect yet.
+func unforeseen(tx *db.Tx, c Certification, pattern string) ([]app.Instance, error) {
+	known, err := db.Collect(tx, func(r db.Row) (id string, err error) { return id, r.Scan(&id) },
+		`select instance from effect where change = $1 and revision = $2`, c.Change, c.Revision)
+	if err != nil {
+		return nil, err
+	}
+	all, err := app.InstancesOf(tx, pattern)
+	if err != nil || len(known) == 0 {
+		return all, err
+	}
+	seen := map[string]bool{}
+	for _, id := range known {
+		seen[id] = true
+	}
+	fresh := []app.Instance{}
+	for _, i := range all {
+		if !seen[i.ID] {
+			fresh = append(fresh, i)
+		}
+	}
+	return fresh, nil
 }

@@ -73,20 +73,21 @@ const (
 type State string
 
 const (
-	Checking   State = "checking"    // the platform is at work
-	Waiting    State = "waiting"     // for a pattern version that is not certified yet
-	Review     State = "review"      // of a pattern change: for approvals
-	Held       State = "held"        // for an operator: it would destroy something stateful
-	Ready      State = "ready"       // green; somebody merges it (merge: manual)
-	Refused    State = "refused"     // out of bounds or not valid: push a correction
-	Failed     State = "failed"      // a check failed: push a correction
-	Blocked    State = "blocked"     // conflict, rejected pattern, or nothing in range
-	Merging    State = "merging"     // in order behind others of the same repository
-	Merged     State = "merged"      // on main; being deployed
-	Deployed   State = "deployed"    // verified in the last environment of its order
-	RolledBack State = "rolled_back" // an environment went back to what ran before
-	Closed     State = "closed"      // its branch is gone, unmerged
-	Rejected   State = "rejected"    // the Center of Excellence said no
+	Checking         State = "checking"          // the platform is at work
+	Waiting          State = "waiting"           // for a pattern version that is not certified yet
+	Review           State = "review"            // of a pattern change: for approvals
+	ChangesRequested State = "changes_requested" // of a pattern change: a reviewer asks for another push
+	Held             State = "held"              // for an operator: it would destroy something stateful
+	Ready            State = "ready"             // green; somebody merges it (merge: manual)
+	Refused          State = "refused"           // out of bounds or not valid: push a correction
+	Failed           State = "failed"            // a check failed: push a correction
+	Blocked          State = "blocked"           // conflict, rejected pattern, or nothing in range
+	Merging          State = "merging"           // in order behind others of the same repository
+	Merged           State = "merged"            // on main; being deployed
+	Deployed         State = "deployed"          // verified in the last environment of its order
+	RolledBack       State = "rolled_back"       // an environment went back to what ran before
+	Closed           State = "closed"            // its branch is gone, unmerged
+	Rejected         State = "rejected"          // the Center of Excellence said no
 )
 
 // Open reports whether the change can still be merged.

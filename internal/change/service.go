@@ -16,6 +16,7 @@ import (
 	"flywheel.dev/flywheel/internal/git"
 	"flywheel.dev/flywheel/internal/pattern"
 	"flywheel.dev/flywheel/internal/runlog"
+	"flywheel.dev/flywheel/internal/tofu"
 )
 
 // Service opens, processes, merges and shows changes. The func fields are feedback against the import
@@ -42,12 +43,13 @@ type Service struct {
 
 // Planned is what the plan of an instance says, as far as a decision needs it.
 type Planned struct {
-	Summary     string   // "1 to create, 2 to update"
-	Digest      string   // of the plan, which an approval binds to
-	Destructive []string // addresses of stateful resources that it would destroy or replace
-	Tree        any      // the resources, for the page
-	Refused     []string // messages of policies that forbid it
-	Warnings    []string // messages of policies that only warn
+	Summary     string      // "1 to create, 2 to update"
+	Digest      string      // of the plan, which an approval binds to
+	Worst       tofu.Action // the gravest thing it does
+	Destructive []string    // addresses of stateful resources that it would destroy or replace
+	Tree        any         // the resources, for the page
+	Refused     []string    // messages of policies that forbid it
+	Warnings    []string    // messages of policies that only warn
 }
 
 // Register makes the workflow known to the engine. Call it before the engine launches.
@@ -316,7 +318,7 @@ func describeCommits(c *Change, commits []git.Commit) {
 
 // laned waits a moment for the lane of a change that was just opened, and returns the change as it is then.
 func (s *Service) laned(ctx context.Context, c Change) Change {
-	return s.await(ctx, c, func(c Change) bool { return c.Kind != OfApp || c.Lane != "" || c.State != Checking })
+	return s.await(ctx, c, func(c Change) bool { return c.Lane != "" || c.State != Checking })
 }
 
 // decided waits a moment for what comes of a person's decision, and returns the change as it is then.

@@ -614,7 +614,7 @@ func (s *Service) AgainBeside(tx *db.Tx, c Change, others []Change) error {
 		if err != nil {
 			return err
 		}
-		if !other.State.Open() || other.State == Refused || other.State == Failed {
+		if !other.State.Open() || other.State == Refused || other.State == Failed || other.State == ChangesRequested {
 			continue
 		}
 		if err := s.Again(tx, other); err != nil {

@@ -52,16 +52,36 @@ type certification struct {
 	Version, Bump, Digest string
 	Reasons               []string
 	Needed                map[string]int
-	Instances             []struct {
-		App, Environment, Version, Summary, Error string
-		Breaking                                  bool
-		Destructive, OutOfBounds                  []string
+	Radius                struct {
+		radiusGroup
+		Planned        int
+		Classes, Teams []radiusGroup
 	}
+	Instances []instanceEffect
 	Approvals []struct {
 		Discipline, Person, Name, Decision, Reason string
+		Earlier                                    bool
 		At                                         time.Time
 	}
 }
+
+// radiusGroup is a part of a blast radius: instances by outcome.
+type radiusGroup struct {
+	Name                string
+	Instances, Breaking int
+	Outcomes            map[string]int
+}
+
+// instanceEffect is what a pattern change would do to a live instance.
+type instanceEffect struct {
+	App, Environment, Team, Version, Outcome, Summary, Error string
+	Breaking                                                 bool
+	Destructive, OutOfBounds, NeedsValue                     []string
+}
+
+// outcomes are the effects in a word, the gravest first, with their headings.
+var outcomes = [][2]string{{"fails", "FAILS"}, {"needs_value", "NEEDS A VALUE"}, {"out_of_bounds", "OUT OF BOUNDS"}, {"destroys", "DESTROYS"},
+	{"replaces", "REPLACES"}, {"updates", "UPDATES"}, {"unplanned", "UNPLANNED"}, {"unchanged", "UNCHANGED"}}
 
 // form is a change without a clone.
 type form struct {
@@ -74,7 +94,7 @@ type form struct {
 func (s *shell) changeCommand() *cobra.Command {
 	c := &cobra.Command{Use: "change", Short: "Changes: create, follow, decide"}
 	c.AddCommand(s.changeCreate(), s.changeList(), s.changeShow(), s.changeDiff(), s.changeLog(), s.changeWatch(),
-		s.changeMerge(), s.changeRelease(), s.changeClose(), s.changeFix(), s.changeApprove(), s.changeReject(), s.changeResult())
+		s.changeMerge(), s.changeRelease(), s.changeClose(), s.changeFix(), s.changeEffects(), s.changeApprove(), s.changeRequest(), s.changeReject(), s.changeResult())
 	return c
 }
 
@@ -302,7 +322,7 @@ func changeDetail(p *page, v changePage) {
 		p.rows(rows)
 	}
 	if v.Certification != nil {
-		certificationDetail(p, v.Certification)
+		certificationDetail(p, v.Change.ID, v.Certification)
 	}
 	if len(v.Deployments) > 0 {
 		p.heading("Deployments")
@@ -321,40 +341,108 @@ func changeDetail(p *page, v changePage) {
 	}
 }
 
-func certificationDetail(p *page, v *certification) {
+func certificationDetail(p *page, id string, v *certification) {
 	p.heading("Certification of " + v.Version + ", a " + v.Bump + " version")
 	for _, r := range v.Reasons {
 		p.line("- %s", r)
 	}
-	rows := [][]string{}
-	for _, i := range v.Instances {
-		note := first(i.Error, strings.Join(i.Destructive, ", "), strings.Join(i.OutOfBounds, "; "))
-		verdict := p.paint(green, "fits")
-		if i.Breaking {
-			verdict = p.paint(red, "breaks")
-		}
-		rows = append(rows, []string{i.App + "/" + i.Environment, i.Version, verdict, i.Summary, clip(note, 80)})
-	}
-	if len(rows) > 0 {
+	radiusDetail(p, v)
+	if len(v.Instances) > 0 {
 		p.line("")
-		p.table([]string{"INSTANCE", "ON", "", "PLAN", ""}, rows)
+		p.table(effectHeaders, effectRows(p, v.Instances))
+	}
+	if more := v.Radius.Instances - len(v.Instances); more > 0 && len(v.Instances) > 0 {
+		p.line("%s", p.paint(dim, fmt.Sprintf("and %d more: flywheel change effects %s", more, id)))
 	}
 	p.line("")
-	rows = [][]string{}
+	rows := [][]string{}
 	for _, discipline := range slices.Sorted(maps.Keys(v.Needed)) {
-		said := []string{}
+		said, have := []string{}, 0
 		for _, a := range v.Approvals {
 			if a.Discipline == discipline {
-				said = append(said, strings.TrimSpace(p.state(a.Decision)+" by "+a.Name+" "+p.paint(dim, p.ago(a.At))+" "+a.Reason))
+				earlier := ""
+				switch {
+				case a.Decision == "approved" && !a.Earlier:
+					have++
+				case a.Earlier:
+					earlier = " on an earlier digest, which does not count"
+				}
+				said = append(said, strings.TrimSpace(p.state(a.Decision)+" by "+a.Name+earlier+" "+p.paint(dim, p.ago(a.At))+" "+a.Reason))
 			}
 		}
-		if len(said) == 0 && v.Needed[discipline] > 0 {
-			said = []string{p.state("waiting")}
+		if have < v.Needed[discipline] {
+			said = append([]string{p.state("waiting")}, said...)
 		}
 		rows = append(rows, []string{discipline, strings.Join(said, ", ")})
 	}
 	p.rows(rows)
 	p.fields("digest", v.Digest)
+}
+
+// radiusDetail prints the blast radius: how many instances, by class and by team, have which outcome.
+func radiusDetail(p *page, v *certification) {
+	if v.Radius.Instances == 0 {
+		return
+	}
+	v.Radius.Name = "all"
+	headers, shown := []string{""}, []string{}
+	for _, o := range outcomes {
+		if v.Radius.Outcomes[o[0]] > 0 {
+			headers, shown = append(headers, o[1]), append(shown, o[0])
+		}
+	}
+	rows := [][]string{}
+	for _, g := range append(append([]radiusGroup{v.Radius.radiusGroup}, v.Radius.Classes...), v.Radius.Teams...) {
+		row := []string{g.Name}
+		for _, o := range shown {
+			row = append(row, strconv.Itoa(g.Outcomes[o]))
+		}
+		rows = append(rows, row)
+	}
+	p.heading(fmt.Sprintf("Blast radius: %d live instances, %d of them planned, %d would break", v.Radius.Instances, v.Radius.Planned, v.Radius.Breaking))
+	p.table(headers, rows)
+}
+
+var effectHeaders = []string{"INSTANCE", "TEAM", "ON", "OUTCOME", "PLAN", ""}
+
+func effectRows(p *page, list []instanceEffect) [][]string {
+	rows := [][]string{}
+	for _, i := range list {
+		outcome := strings.ReplaceAll(i.Outcome, "_", " ")
+		if i.Breaking {
+			outcome = p.paint(red, outcome)
+		}
+		note := first(i.Error, strings.Join(i.Destructive, ", "), strings.Join(i.NeedsValue, ", "), strings.Join(i.OutOfBounds, "; "))
+		rows = append(rows, []string{i.App + "/" + i.Environment, i.Team, i.Version, outcome, i.Summary, clip(note, 80)})
+	}
+	return rows
+}
+
+func (s *shell) changeEffects() *cobra.Command {
+	var outcome, class, environment, team, app string
+	limit := 0
+	c := &cobra.Command{
+		Use: "effects CHANGE", Short: "List what a pattern change would do to live instances, the gravest first", Args: cobra.ExactArgs(1),
+		Example: "  flywheel change effects chg_d0c5ghq23akk2s3lvr9g --outcome out_of_bounds --class production",
+		RunE: func(c *cobra.Command, args []string) error {
+			return s.act(c, func(ctx context.Context, api *client) error {
+				q := query("outcome", outcome, "class", class, "environment", environment, "team", team, "app", app)
+				raw, err := api.list(ctx, path("changes", args[0], "effects"), q, limit)
+				if err != nil {
+					return err
+				}
+				return many(s, c, raw, "No live instance matches.", effectHeaders, func(p *page, v instanceEffect) []string { return effectRows(p, []instanceEffect{v})[0] })
+			})
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&outcome, "outcome", "", "fails, needs_value, out_of_bounds, destroys, replaces, updates, unplanned or unchanged")
+	f.StringVar(&class, "class", "", "in environments of this class")
+	f.StringVar(&environment, "environment", "", "in this environment")
+	f.StringVar(&team, "team", "", "of this team")
+	f.StringVar(&app, "app", "", "of this app")
+	limitFlag(c, &limit, 50)
+	return c
 }
 
 func (s *shell) changeDiff() *cobra.Command {
@@ -518,6 +606,10 @@ func (s *shell) changeApprove() *cobra.Command {
 	return s.decision("approve", "Approve a pattern change for a discipline", "Approve this for %s?")
 }
 
+func (s *shell) changeRequest() *cobra.Command {
+	return s.decision("request-changes", "Ask the authors of a pattern change for another push, with the reason", "Ask for changes, for %s?")
+}
+
 func (s *shell) changeReject() *cobra.Command {
 	return s.decision("reject", "Reject a pattern change for a discipline, with the reason", "Reject this for %s?")
 }
@@ -528,8 +620,8 @@ func (s *shell) decision(verb, shortText, question string) *cobra.Command {
 		Use: verb + " CHANGE --discipline DISCIPLINE --digest DIGEST", Short: shortText,
 		Long: shortText + ". The digest says what you looked at: `flywheel change show` prints it. Without\n--digest, at a terminal, the change is shown and you are asked.", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			if verb == "reject" && why == "" {
-				return usage("--reason is needed: the authors, and the apps that wait, are told why.")
+			if verb != "approve" && why == "" {
+				return usage("--reason is needed: the authors are told why.")
 			}
 			return s.bind(c, args[0], digest, fmt.Sprintf(question, discipline), func(v changePage) string {
 				if v.Certification == nil {

@@ -200,8 +200,12 @@ func everything() map[string]any {
 		"checks": []any{map[string]any{"name": "gate", "state": "passed", "summary": "only allowed providers", "startedAt": at(time.Hour), "finishedAt": at(time.Hour - 40*time.Millisecond)}},
 		"certification": map[string]any{
 			"version": "1.1.0", "bump": "minor", "reasons": []any{"new output search_url"}, "digest": "sha256:cc", "needed": map[string]any{"security": 1, "operations": 1},
-			"instances": []any{map[string]any{"app": "storefront", "environment": "prod", "version": "1.0.0", "summary": "1 to create"}},
-			"approvals": []any{map[string]any{"discipline": "operations", "name": "grace", "decision": "approved", "at": at(time.Minute)}},
+			"radius": map[string]any{"instances": 2, "planned": 1, "breaking": 1, "outcomes": map[string]any{"needs_value": 1, "updates": 1},
+				"classes": []any{map[string]any{"name": "production", "instances": 2, "breaking": 1, "outcomes": map[string]any{"needs_value": 1, "updates": 1}}},
+				"teams":   []any{map[string]any{"name": "shop", "instances": 1, "outcomes": map[string]any{"updates": 1}}}},
+			"instances": []any{map[string]any{"app": "storefront", "environment": "prod", "team": "shop", "version": "1.0.0", "outcome": "updates", "summary": "1 to create"}},
+			"approvals": []any{map[string]any{"discipline": "operations", "name": "grace", "decision": "approved", "at": at(time.Minute)},
+				map[string]any{"discipline": "security", "name": "ada", "decision": "approved", "earlier": true, "at": at(time.Hour)}},
 		},
 	}
 	items := func(v ...any) map[string]any { return map[string]any{"items": v} }

@@ -207,7 +207,7 @@ func colourOf(state string) string {
 		return green
 	case "failed", "refused", "blocked", "rejected", "degraded", "interrupted", "declined", "rolled_back":
 		return red
-	case "held", "review", "ready", "waiting", "open", "warning", "deprecated":
+	case "held", "review", "changes_requested", "ready", "waiting", "open", "warning", "deprecated":
 		return yellow
 	case "checking", "running", "deploying", "merging", "developing", "in_review", "accepted":
 		return blue

@@ -253,7 +253,7 @@ func changeEnd(v changePage, keep bool) (error, bool) {
 		}
 	case "closed", "rejected", "failed", "refused", "blocked", "rolled_back":
 		return failure(fmt.Sprintf("change %s is %s: %s", ch.ID, strings.ReplaceAll(ch.State, "_", " "), ch.Why))
-	case "review", "held", "ready", "waiting":
+	case "review", "changes_requested", "held", "ready", "waiting":
 		if !keep {
 			return &waitingError{capital(fmt.Sprintf("change %s: %s", ch.ID, ch.Why)), ch.Remedy}, true
 		}

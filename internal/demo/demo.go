@@ -485,7 +485,7 @@ func (d *demo) patternLane(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.line("certified by itself so far: %s %s, a %s version; %d live instances were planned on it", "web-service", review.Certification.Version, review.Certification.Bump, len(review.Certification.Instances))
+	d.line("certified by itself so far: %s %s, a %s version; %d live instances were planned on it", "web-service", review.Certification.Version, review.Certification.Bump, review.Certification.Radius.Instances)
 	own := map[string]any{"discipline": "development", "digest": review.Certification.Digest}
 	if err := d.dana.call(ctx, "POST", "/api/v1/changes/"+proposal+"/approve", own, nil); err == nil {
 		return errors.New("the author's own approval was accepted")

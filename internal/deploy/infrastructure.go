@@ -219,7 +219,7 @@ func summarise(p *tofu.Plan, stateful []string) planned {
 	if len(words) == 0 {
 		words = []string{"nothing to change"}
 	}
-	return planned{Summary: strings.Join(words, ", "), Digest: p.Digest(), Destructive: p.Destructive(tofu.Stateful(stateful)), Tree: p}
+	return planned{Summary: strings.Join(words, ", "), Digest: p.Digest(), Worst: p.Worst(), Destructive: p.Destructive(tofu.Stateful(stateful)), Tree: p}
 }
 
 // policy evaluates the policies over the deployment's plan.
@@ -377,19 +377,20 @@ func (r *Runs) PlanChange(ctx context.Context, c change.Change, environment stri
 	}, v.Manifest.Spec.Stateful)
 }
 
-// PlanInstance plans a live instance as it would be on an uncertified pattern, in the sandbox.
-func (r *Runs) PlanInstance(ctx context.Context, id string, instance app.Instance, desired app.Desired, moduleDir string, stateful []string) (p planned, err error) {
-	workspace, err := r.Engine.Prepare(ctx, desired.Digest, moduleDir)
+// PlanInstance plans a live instance as it would be on an uncertified version, in the sandbox. The plan's
+// digest is that of its effect: an approval of the version does not bind to what the version leaves alone.
+func (r *Runs) PlanInstance(ctx context.Context, id string, instance app.Instance, desired app.Desired, v pattern.Version, moduleDir string) (p planned, err error) {
+	workspace, err := r.Engine.Prepare(ctx, v.Digest, moduleDir)
 	if err != nil {
 		return p, err
 	}
-	old, err := r.version(ctx, instance.Deployed.Digest)
-	if err != nil {
-		return p, err
+	p, err = r.look(ctx, tofu.Run{
+		ID: id, Dir: filepath.Join(r.Dir, id), Instance: instance.ID, Workspace: workspace, Untrusted: true, Variables: variables(v, desired),
+	}, v.Manifest.Spec.Stateful)
+	if plan, ok := p.Tree.(*tofu.Plan); ok {
+		p.Digest = plan.Effect(desired.Artifact)
 	}
-	return r.look(ctx, tofu.Run{
-		ID: id, Dir: filepath.Join(r.Dir, id), Instance: instance.ID, Workspace: workspace, Untrusted: true, Variables: variables(old, desired),
-	}, stateful)
+	return p, err
 }
 
 // look plans, judges and forgets: nothing of the run is kept.

@@ -78,6 +78,9 @@ type Proposal struct {
 	Reasons []string `json:"reasons"`
 	Digest  string   `json:"digest"`
 
+	Manifest  *manifest.Pattern `json:"-"`
+	Interface Interface         `json:"-"`
+
 	// Approvals needed, by discipline: at least what the version before it needs, so that a change
 	// cannot lower the bar for itself.
 	Approvals map[string]int `json:"approvals"`

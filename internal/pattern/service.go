@@ -84,7 +84,7 @@ func (s *Service) Propose(ctx context.Context, name, dir string) (p Proposal, er
 		return p, err
 	}
 	old := latest(list)
-	p.Approvals = approvals(old.Manifest, m)
+	p.Manifest, p.Interface, p.Approvals = m, itself, approvals(old.Manifest, m)
 	if old.Version == "" {
 		p.Version, p.Bump, p.Reasons = "1.0.0", "major", []string{"the first version"}
 		return p, nil

@@ -158,7 +158,7 @@ type homeOutput struct {
 
 func (s *Server) getHome(ctx context.Context, _ *struct{}) (*homeOutput, error) {
 	out := &homeOutput{Body: Home{Moving: []Item{}, Waiting: []Item{}}}
-	for _, state := range []change.State{change.Checking, change.Merging, change.Merged, change.Waiting, change.Review, change.Held, change.Ready, change.Blocked} {
+	for _, state := range []change.State{change.Checking, change.Merging, change.Merged, change.Waiting, change.Review, change.ChangesRequested, change.Held, change.Ready, change.Blocked} {
 		found, err := s.Changes.List(ctx, change.Filter{State: state, Limit: 50})
 		if err != nil {
 			return nil, err

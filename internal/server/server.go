@@ -262,7 +262,7 @@ func (s *Server) connect(ctx context.Context) (err error) {
 	}
 	s.Changes.Plan = runs.PlanChange
 	s.Changes.Rollout = s.Deploy.Rollout
-	s.Changes.Certify = s.Certify.Start
+	s.Changes.Certify = s.Certify.Begin
 	secrets.Team = func(tx *db.Tx, name, environment string) (string, error) {
 		if _, err := app.FindEnvironment(tx, environment); environment != "" && err != nil {
 			return "", err
@@ -335,6 +335,8 @@ func (s *Server) Start(ctx context.Context) error {
 	s.superviseAgent()
 	s.Changes.Start()
 	s.defer_(s.Changes.Stop)
+	s.Certify.Start()
+	s.defer_(s.Certify.Stop)
 	s.Deploy.Start()
 	s.defer_(s.Deploy.Stop)
 	if s.Options.SandboxOff {

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -164,6 +165,97 @@ func (p *Plan) Digest() string {
 	}
 	sum := sha256.Sum256(text)
 	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// Effect names what the plan would change and nothing else: unlike Digest it leaves out what stays as it
+// is inside a resource, and which artifact runs. A release in between does not make it another one.
+func (p *Plan) Effect(artifact string) string {
+	only := Plan{Outputs: p.Outputs}
+	for _, c := range p.Changes {
+		switch c.Action {
+		case Delete:
+			c.Before = nil // the address says what is lost
+		default:
+			c.Before, c.After = differing(c.Before, c.After)
+			c.Before, c.After = without(artifact, c.Before), without(artifact, c.After)
+		}
+		only.Changes = append(only.Changes, c)
+	}
+	return only.Digest()
+}
+
+// differing returns the parts of two values that are not the same in both.
+func differing(a, b any) (any, any) {
+	if x, ok := a.(map[string]any); ok {
+		if y, ok := b.(map[string]any); ok {
+			before, after := map[string]any{}, map[string]any{}
+			for key := range x {
+				if !reflect.DeepEqual(x[key], y[key]) {
+					before[key], after[key] = differing(x[key], y[key])
+				}
+			}
+			for key := range y {
+				if _, there := x[key]; !there {
+					after[key] = y[key]
+				}
+			}
+			return before, after
+		}
+	}
+	if x, ok := a.([]any); ok {
+		if y, ok := b.([]any); ok && len(x) == len(y) {
+			before, after := make([]any, len(x)), make([]any, len(y))
+			for i := range x {
+				if !reflect.DeepEqual(x[i], y[i]) {
+					before[i], after[i] = differing(x[i], y[i])
+				}
+			}
+			return before, after
+		}
+	}
+	return a, b
+}
+
+// without returns the value with a word in the place of the artifact's digest.
+func without(artifact string, v any) any {
+	switch v := v.(type) {
+	case string:
+		if artifact != "" && v == artifact {
+			return "(the artifact)"
+		}
+	case []any:
+		out := make([]any, len(v))
+		for i := range v {
+			out[i] = without(artifact, v[i])
+		}
+		return out
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for key := range v {
+			out[key] = without(artifact, v[key])
+		}
+		return out
+	}
+	return v
+}
+
+// Worst returns the gravest thing the plan does: Delete or Replace before Update before Create before
+// nothing, NoOp. A plan that only changes outputs updates.
+func (p *Plan) Worst() Action {
+	order := []Action{Delete, Replace, Update, Create, Forget}
+	worst := len(order)
+	for _, c := range p.Changes {
+		if i := slices.Index(order, c.Action); i >= 0 && !c.Data {
+			worst = min(worst, i)
+		}
+	}
+	switch {
+	case worst < len(order):
+		return order[worst]
+	case p.Empty():
+		return NoOp
+	}
+	return Update
 }
 
 func (c ResourceChange) effective() bool {

@@ -167,14 +167,14 @@ func New(t testing.TB) *Platform {
 	p.Apps.Opened = func(ctx context.Context, name, branch, head string) (string, error) {
 		return p.Changes.Opened(ctx, git.App(name), branch, head)
 	}
-	p.Changes.Certify = p.Certify.Start
+	p.Changes.Certify = p.Certify.Begin
 	p.Changes.Plan = func(_ context.Context, c change.Change, environment string, desired app.Desired) (change.Planned, error) {
 		if p.Plan == nil {
 			return change.Planned{Summary: "1 to update", Digest: "sha256:plan"}, nil
 		}
 		return p.Plan(c, environment, desired)
 	}
-	p.Certify.Plan = func(_ context.Context, _ string, i app.Instance, desired app.Desired, _ string, _ []string) (change.Planned, error) {
+	p.Certify.Plan = func(_ context.Context, _ string, i app.Instance, desired app.Desired, _ pattern.Version, _ string) (change.Planned, error) {
 		if p.PlanInstance == nil {
 			return change.Planned{Summary: "nothing to change", Digest: "sha256:plan"}, nil
 		}
@@ -219,6 +219,22 @@ func (p *Platform) roll(tx *db.Tx, c change.Change, targets []change.Target) err
 		}
 	})
 	return nil
+}
+
+// Runs records that an instance runs on other variables now, as a deployment would.
+func (p *Platform) Runs(name, environment string, variables map[string]any) {
+	p.T.Helper()
+	err := p.DB.Write(account.System(context.Background(), "test"), func(tx *db.Tx) error {
+		i, err := app.FindInstance(tx, name, environment)
+		if err != nil {
+			return err
+		}
+		i.Deployed.Variables = variables
+		return app.SaveInstance(tx, i)
+	})
+	if err != nil {
+		p.T.Fatal(err)
+	}
 }
 
 // Rolled returns and forgets what was rolled out, in order: environment, version, variables.

@@ -33,6 +33,7 @@ create table instance (
   state       text      not null,
   reason      text      not null default '',
   deployed    text      not null,
+  pattern     text      not null default '',
   url         text      not null default '',
   running     text      not null default '',
   fence       bigint    not null default 0,
@@ -40,7 +41,7 @@ create table instance (
   updated_at  timestamp not null,
   unique (app, environment)
 );
-create index instance_by_pattern on instance (environment, app);
+create index instance_by_pattern on instance (pattern, app, environment);
 
 create table artifact (
   source   text      primary key,

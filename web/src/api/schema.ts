@@ -319,6 +319,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/changes/{change}/effects": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Effects of a pattern change on live instances, the gravest first */
+        get: operations["list-change-effects"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/changes/{change}/effects/{app}/{environment}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Effect of a pattern change on one live instance, with its plan */
+        get: operations["get-change-effect"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/changes/{change}/fix": {
         parameters: {
             query?: never;
@@ -398,6 +432,23 @@ export interface paths {
         put?: never;
         /** Let a held change go on */
         post: operations["release-change"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/changes/{change}/request-changes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Ask the authors of a pattern change for another push, with the reason */
+        post: operations["request-changes"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1206,9 +1257,11 @@ export interface components {
             /** Format: date-time */
             at: string;
             /** @enum {string} */
-            decision: "approved" | "rejected";
+            decision: "approved" | "changes_requested" | "rejected";
             digest: string;
             discipline: string;
+            /** @description Given on an earlier digest: it does not count any more */
+            earlier?: boolean;
             name: string;
             person: string;
             reason?: string;
@@ -1222,13 +1275,15 @@ export interface components {
             createdAt: string;
             /** @description What an approval binds to */
             digest: string;
-            /** @description Effect on every live instance of the pattern */
+            /** @description Effect on live instances that the reader may see, the gravest first; the rest is under effects */
             instances: components["schemas"]["CertifyEffect"][];
             /** @description Approvals by discipline */
             needed: {
                 [key: string]: number;
             };
             patternDigest: string;
+            /** @description The blast radius: how many live instances it affects, and how */
+            radius: components["schemas"]["CertifyRadius"];
             /** @description Why this is a major, minor or patch version */
             reasons: string[];
             /** Format: int64 */
@@ -1245,18 +1300,57 @@ export interface components {
         };
         CertifyEffect: {
             app: string;
+            /** @description It cannot move to the version as it is, or would lose something */
             breaking: boolean;
+            /** @description Of the environment */
+            class: string;
             /** @description Stateful resources that would be destroyed or replaced */
             destructive?: string[];
             environment: string;
+            /** @description Why it cannot be planned */
             error?: string;
+            /** @description Variables that the new version needs and that have no value */
+            needsValue?: string[];
             /** @description Variables that the new bounds exclude */
             outOfBounds?: string[];
+            /** @enum {string} */
+            outcome: "fails" | "needs_value" | "out_of_bounds" | "destroys" | "replaces" | "updates" | "unplanned" | "unchanged";
+            /** @description Only with one effect, not in a list */
             plan?: unknown;
             planDigest?: string;
+            /** Format: date-time */
+            plannedAt?: string;
             summary: string;
+            team: string;
             /** @description The version it runs on */
             version: string;
+        };
+        CertifyGroup: {
+            /** Format: int64 */
+            breaking: number;
+            /** Format: int64 */
+            instances: number;
+            name: string;
+            outcomes: {
+                [key: string]: number;
+            };
+        };
+        CertifyRadius: {
+            /** Format: int64 */
+            breaking: number;
+            classes: components["schemas"]["CertifyGroup"][];
+            /** Format: int64 */
+            instances: number;
+            outcomes: {
+                [key: string]: number;
+            };
+            /**
+             * Format: int64
+             * @description Those whose effect is known: planned, or known without a plan
+             */
+            planned: number;
+            /** @description Teams that the reader may see */
+            teams: components["schemas"]["CertifyGroup"][];
         };
         Change: {
             /** @description Everybody who may not approve it: opener and authenticated pushers */
@@ -1636,6 +1730,11 @@ export interface components {
         };
         PageDetailBody: {
             items: components["schemas"]["AppDetail"][];
+            /** @description Cursor of the next page; absent on the last one */
+            next?: string;
+        };
+        PageEffectBody: {
+            items: components["schemas"]["CertifyEffect"][];
             /** @description Cursor of the next page; absent on the last one */
             next?: string;
         };
@@ -2667,6 +2766,80 @@ export interface operations {
             };
         };
     };
+    "list-change-effects": {
+        parameters: {
+            query?: {
+                /** @description At most this many items */
+                limit?: number;
+                /** @description The next of the page before */
+                cursor?: string;
+                outcome?: "fails" | "needs_value" | "out_of_bounds" | "destroys" | "replaces" | "updates" | "unplanned" | "unchanged";
+                class?: "development" | "staging" | "production";
+                environment?: string;
+                team?: string;
+                app?: string;
+            };
+            header?: never;
+            path: {
+                change: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PageEffectBody"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "get-change-effect": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                change: string;
+                app: string;
+                environment: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CertifyEffect"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     "fix-change": {
         parameters: {
             query?: never;
@@ -2826,6 +2999,44 @@ export interface operations {
         requestBody: {
             content: {
                 "application/json": components["schemas"]["ChangeReleaseInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Change"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "request-changes": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Any text that is unique to this request. A repetition within a day gets the first answer and does nothing. */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                change: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CertifyDecisionInputBody"];
             };
         };
         responses: {

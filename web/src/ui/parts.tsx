@@ -15,7 +15,7 @@ export type Tone = "good" | "busy" | "hold" | "bad" | "quiet";
 
 const looks: Record<string, [Tone, typeof IconCheck]> = {
   // changes
-  checking: ["busy", IconLoader2], waiting: ["hold", IconClock], review: ["hold", IconHandStop], held: ["hold", IconHandStop],
+  checking: ["busy", IconLoader2], waiting: ["hold", IconClock], review: ["hold", IconHandStop], changes_requested: ["hold", IconHandStop], held: ["hold", IconHandStop],
   ready: ["good", IconCheck], refused: ["bad", IconCircleX], failed: ["bad", IconCircleX], blocked: ["bad", IconCircleMinus],
   merging: ["busy", IconLoader2], merged: ["busy", IconGitMerge], deployed: ["good", IconCircleCheck],
   rolled_back: ["bad", IconArrowBackUp], closed: ["quiet", IconCircleMinus], rejected: ["bad", IconCircleX],

@@ -12,7 +12,7 @@ import { prose, word } from "../../ui/text";
 import { Live } from "../deploy/Live";
 import { Actions, Approvals } from "./Decide";
 import { Checks } from "./Checks";
-import { changeQuery, diffQuery } from "./queries";
+import { changeQuery, diffQuery, effectQuery } from "./queries";
 
 const Diff = lazy(() => import("../../ui/Diff").then(({ Diff }) => ({ default: Diff })));
 const route = getRouteApi("/changes/$change");
@@ -107,23 +107,21 @@ function Files({ change }: { change: Change }) {
 
 /** What a new pattern version would do to every live instance. */
 function Effects({ detail }: { detail: ChangeDetail }) {
-  const { bump, version, reasons, instances } = detail.certification!;
+  const { bump, version, reasons, instances, radius } = detail.certification!;
   const [opened, setOpened] = useState<string>();
-  const list = instances;
-  const breaking = list.filter((instance) => instance.breaking).length;
   return (
     <Card title={<>Version {version}</>} aside={<span className={`tag ${bump === "major" ? "tone-bad" : bump === "minor" ? "tone-busy" : "tone-quiet"}`}>{bump}</span>} flush>
       <div className="pad"><ul className="reasons">{reasons.map((reason) => <li key={reason}><Sentence text={reason} /></li>)}</ul></div>
-      {list.length === 0 ? <p className="pad dim">No live instance runs this pattern, so nothing running is affected.</p> : (
+      {radius.instances === 0 ? <p className="pad dim">No live instance runs this pattern, so nothing running is affected.</p> : (
         <>
-          <h3 className="pad line">Effect on {list.length === 1 ? "the live instance" : `${list.length} live instances`} {breaking > 0 ? <span className="ink-bad">{breaking} breaking</span> : <span className="ink-good">none breaking</span>}</h3>
+          <h3 className="pad line">Effect on {radius.instances === 1 ? "the live instance" : `${radius.instances} live instances`} {radius.breaking > 0 ? <span className="ink-bad">{radius.breaking} breaking</span> : <span className="ink-good">none breaking</span>} {radius.planned < radius.instances && <span className="dim small">planned {radius.planned} of {radius.instances}</span>}</h3>
+          <p className="pad dim small line">{Object.entries(radius.outcomes).map(([outcome, n]) => <span key={outcome}>{n} {outcome.replaceAll("_", " ")}</span>)}</p>
           <div className="scroll-x">
             <table className="table effects">
               <thead><tr><th scope="col">Instance</th><th scope="col">Now on</th><th scope="col">What it would do</th><th scope="col"><span className="hidden">Plan</span></th></tr></thead>
               <tbody>
-                {[...list].sort((a, b) => Number(b.breaking) - Number(a.breaking)).map((instance) => {
+                {instances.map((instance) => {
                   const key = `${instance.app} ${instance.environment}`;
-                  const plan = asPlan(instance.plan);
                   return [
                     <tr key={key}>
                       <td className="nowrap"><Link className="link" to="/apps/$app" params={{ app: instance.app }}>{instance.app}</Link> <span className="dim">in</span> {instance.environment}</td>
@@ -133,9 +131,9 @@ function Effects({ detail }: { detail: ChangeDetail }) {
                         {instance.breaking && <p className="ink-bad small">breaking{instance.destructive?.length ? <>: destroys or replaces {instance.destructive.map((address) => <code key={address}> {address}</code>)}</> : null}</p>}
                         {instance.outOfBounds && instance.outOfBounds.length > 0 && <p className="ink-hold small">outside the new bounds: {instance.outOfBounds.join(", ")}</p>}
                       </td>
-                      <td>{plan && <Button variant="subtle" color="gray" size="compact-xs" aria-expanded={opened === key} onClick={() => setOpened(opened === key ? undefined : key)}>Plan</Button>}</td>
+                      <td>{instance.planDigest && <Button variant="subtle" color="gray" size="compact-xs" aria-expanded={opened === key} onClick={() => setOpened(opened === key ? undefined : key)}>Plan</Button>}</td>
                     </tr>,
-                    plan && opened === key && <tr key={`${key} plan`}><td colSpan={4}><PlanTree plan={plan} /></td></tr>,
+                    opened === key && <tr key={`${key} plan`}><td colSpan={4}><EffectPlan change={detail.change.id} {...instance} digest={instance.planDigest ?? ""} /></td></tr>,
                   ];
                 })}
               </tbody>
@@ -145,6 +143,12 @@ function Effects({ detail }: { detail: ChangeDetail }) {
       )}
     </Card>
   );
+}
+
+/** The plan of one instance on the new version, fetched when somebody looks. */
+function EffectPlan({ change, app, environment, digest }: { change: string; app: string; environment: string; digest: string }) {
+  const query = useQuery(effectQuery(change, app, environment, digest));
+  return <Ask query={query} rows={2}>{(effect) => { const plan = asPlan(effect.plan); return plan ? <PlanTree plan={plan} /> : <p className="dim">There is no plan.</p>; }}</Ask>;
 }
 
 function Facts({ change }: { change: Change }) {

@@ -28,9 +28,17 @@ export const diffQuery = (id: string, head: string) =>
     staleTime: Infinity,
   });
 
+export const effectQuery = (id: string, app: string, environment: string, digest: string) =>
+  queryOptions({
+    queryKey: ["effect", id, app, environment, digest],
+    queryFn: () => data(api.GET("/api/v1/changes/{change}/effects/{app}/{environment}", { params: { path: { change: id, app, environment } } })),
+    staleTime: Infinity,
+  });
+
 export const merge = (id: string) => data(api.POST("/api/v1/changes/{change}/merge", { params: at(id) }));
 export const release = (id: string, digest: string) => data(api.POST("/api/v1/changes/{change}/release", { params: at(id), body: { digest } }));
 export const close = (id: string, reason: string) => data(api.POST("/api/v1/changes/{change}/close", { params: at(id), body: { reason } }));
 export const declareFix = (id: string, fixes: string) => data(api.POST("/api/v1/changes/{change}/fix", { params: at(id), body: { fixes } }));
 export const approve = (id: string, body: Decision) => data(api.POST("/api/v1/changes/{change}/approve", { params: at(id), body }));
 export const reject = (id: string, body: Decision) => data(api.POST("/api/v1/changes/{change}/reject", { params: at(id), body }));
+export const requestChanges = (id: string, body: Decision) => data(api.POST("/api/v1/changes/{change}/request-changes", { params: at(id), body }));
