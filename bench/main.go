@@ -124,6 +124,7 @@ var parts = []struct {
 }{
 	{"start", (*bench).start},
 	{"release", (*bench).release},
+	{"blast", (*bench).blast},
 	{"engine", (*bench).engine},
 	{"storefront", (*bench).storefront},
 }

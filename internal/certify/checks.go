@@ -100,13 +100,10 @@ func (s *Service) interfaceOf(ctx context.Context, c change.Change, dir string, 
 	if err != nil {
 		return "", nil, err
 	}
-	found := Certification{Change: c.ID, Revision: c.Revision, Version: next.Version, Bump: next.Bump, Reasons: next.Reasons, Pattern: next.Digest,
-		Needed: next.Approvals, manifest: next.Manifest, asks: next.Interface}
-	radius, err := s.Foresee(ctx, found, c.Subject)
-	if err != nil {
+	if err := s.Foresee(ctx, c, next); err != nil {
 		return "", nil, err
 	}
-	return fmt.Sprintf("%s, a %s version", next.Version, next.Bump), next.Reasons, s.announce(ctx, c, found, radius)
+	return fmt.Sprintf("%s, a %s version", next.Version, next.Bump), next.Reasons, s.announce(ctx, c)
 }
 
 // skeleton builds and tests what an app begins with, as the first build of an app would.

@@ -23,41 +23,38 @@ import (
 	"flywheel.dev/flywheel/internal/pattern"
 )
 
-// Foresee saves a certification with what its interface and bounds make of every live instance of the
-// pattern, from what is stored and before any plan, and returns the blast radius.
-func (s *Service) Foresee(ctx context.Context, found Certification, pattern string) (r Radius, err error) {
-	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+// Foresee begins the certification of a change's revision with the version that its content would be: it
+// saves what the new interface and bounds make of every live instance of the pattern, from what is stored
+// and before any plan. Get shows it.
+func (s *Service) Foresee(ctx context.Context, c change.Change, next pattern.Proposal) error {
+	found := Certification{Change: c.ID, Revision: c.Revision, Version: next.Version, Bump: next.Bump, Reasons: next.Reasons, Pattern: next.Digest,
+		Needed: next.Approvals, manifest: next.Manifest, asks: next.Interface}
+	return s.DB.Write(ctx, func(tx *db.Tx) error {
 		if err := forget(tx, found); err != nil {
 			return err
 		}
-		if err := s.foreseeNew(tx, found, pattern); err != nil {
+		effects, err := s.foreseeNew(tx, found, c.Subject)
+		if err != nil {
 			return err
 		}
-		if err := digest(tx, &found); err != nil {
-			return err
-		}
-		if err := save(tx, found); err != nil {
-			return err
-		}
-		r, err = readRadius(tx, found, account.From(ctx).Sees)
-		return err
+		found.Digest = found.digest(effects)
+		return save(tx, found)
 	})
-	return r, err
 }
 
-// foreseeNew adds an effect for every live instance that has none.
-func (s *Service) foreseeNew(tx *db.Tx, found Certification, pattern string) error {
+// foreseeNew adds an effect for every live instance that has none, and returns those it added.
+func (s *Service) foreseeNew(tx *db.Tx, found Certification, pattern string) ([]Effect, error) {
 	instances, err := unforeseen(tx, found, pattern)
 	if err != nil || len(instances) == 0 {
-		return err
+		return nil, err
 	}
 	environments, err := app.Environments(tx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	teams, err := app.Teams(tx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	effects := foreseeAll(found.version(pattern), instances, environments, teams)
 	for i := range effects {
@@ -65,7 +62,7 @@ func (s *Service) foreseeNew(tx *db.Tx, found Certification, pattern string) err
 			effects[i].looked = tx.Now()
 		}
 	}
-	return saveEffects(tx, found, effects)
+	return effects, insertEffects(tx, found, effects)
 }
 
 // digest sets the certification's digest to that of its effects.
@@ -77,9 +74,17 @@ func digest(tx *db.Tx, found *Certification) error {
 
 // announce says on the change what was found about its interface and what comes next, before the checks
 // that take longer: who pushed is still at the terminal.
-func (s *Service) announce(ctx context.Context, c change.Change, found Certification, r Radius) error {
+func (s *Service) announce(ctx context.Context, c change.Change) error {
 	return s.DB.Write(ctx, func(tx *db.Tx) error {
 		c, err := current(tx, change.Take, c.ID, c.Revision, change.Checking)
+		if err != nil {
+			return err
+		}
+		found, err := Find(tx, c.ID, c.Revision)
+		if err != nil {
+			return err
+		}
+		r, err := readRadius(tx, found, account.From(ctx).Sees)
 		if err != nil {
 			return err
 		}
@@ -208,7 +213,7 @@ func (s *Service) planOne(ctx context.Context, found Certification, v pattern.Ve
 		}
 	}
 	e.looked, e.position = looked, old.position
-	return s.DB.Write(ctx, func(tx *db.Tx) error { return saveEffects(tx, found, []Effect{e}) })
+	return s.DB.Write(ctx, func(tx *db.Tx) error { return saveEffect(tx, found, e) })
 }
 
 // runID names the plan of an instance as it is now. It is short: sockets have it in their path.
@@ -298,7 +303,8 @@ func (s *Service) beginPass(ctx context.Context, id string, revision int) (b beg
 			return err
 		}
 		b.Since = tx.Now()
-		return s.foreseeNew(tx, found, c.Subject)
+		_, err = s.foreseeNew(tx, found, c.Subject)
+		return err
 	})
 	if err != nil {
 		return b, err

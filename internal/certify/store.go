@@ -63,33 +63,36 @@ func scanEffect(r db.Row) (f Effect, err error) {
 	return f, err
 }
 
-// saveEffects writes the effects of a revision, many rows with one statement.
-func saveEffects(tx *db.Tx, c Certification, effects []Effect) error {
-	const columns, rows = 20, 200
-	for len(effects) > 0 {
-		n := min(rows, len(effects))
-		places, args := make([]string, n), make([]any, 0, n*columns)
-		for i, f := range effects[:n] {
-			numbers := make([]any, columns)
-			for k := range numbers {
-				numbers[k] = i*columns + k + 1
+// insertEffects adds effects that were foreseen, many rows with one statement.
+func insertEffects(tx *db.Tx, c Certification, effects []Effect) error {
+	const columns, rows = 14, 20 // more is slower: SQLite looks for the name of every value from the first on
+	for ; len(effects) > 0; effects = effects[min(rows, len(effects)):] {
+		places, args := strings.Builder{}, []any{c.Change, c.Revision}
+		for _, f := range effects[:min(rows, len(effects))] {
+			places.WriteString(",($1,$2")
+			for k := range columns {
+				fmt.Fprintf(&places, ",$%d", len(args)+k+1)
 			}
-			places[i] = fmt.Sprintf("("+strings.TrimSuffix(strings.Repeat("$%d,", columns), ",")+")", numbers...)
-			args = append(args, c.Change, c.Revision, f.instance, f.App, f.Environment, f.Class, f.Team, f.Version, f.Outcome.gravity(), f.Outcome, f.Summary,
-				db.JSON(f.NeedsValue), db.JSON(f.OutOfBounds), db.JSON(f.Destructive), f.Error, f.PlanDigest, db.JSON(f.Plan), f.position, f.seen, f.looked)
+			places.WriteString(")")
+			args = append(args, f.instance, f.App, f.Environment, f.Class, f.Team, f.Version, f.Outcome.gravity(), f.Outcome, f.Summary,
+				db.JSON(f.NeedsValue), db.JSON(f.OutOfBounds), f.position, f.seen, f.looked)
 		}
 		_, err := tx.Exec(`insert into effect (change, revision, instance, app, environment, class, team, version, gravity, outcome, summary,
-			needs_value, out_of_bounds, destructive, error, plan_digest, plan, position, seen_at, looked_at) values `+strings.Join(places, ",")+`
-			on conflict (change, revision, instance) do update set class = excluded.class, team = excluded.team, version = excluded.version, gravity = excluded.gravity,
-				outcome = excluded.outcome, summary = excluded.summary, needs_value = excluded.needs_value, out_of_bounds = excluded.out_of_bounds,
-				destructive = excluded.destructive, error = excluded.error, plan_digest = excluded.plan_digest, plan = excluded.plan,
-				seen_at = excluded.seen_at, looked_at = excluded.looked_at`, args...)
+			needs_value, out_of_bounds, position, seen_at, looked_at) values `+places.String()[1:], args...)
 		if err != nil {
 			return err
 		}
-		effects = effects[n:]
 	}
 	return nil
+}
+
+// saveEffect writes what was found about an instance in the place of what was known before.
+func saveEffect(tx *db.Tx, c Certification, f Effect) error {
+	_, err := tx.Exec(`update effect set class = $4, team = $5, version = $6, gravity = $7, outcome = $8, summary = $9, needs_value = $10, out_of_bounds = $11,
+		destructive = $12, error = $13, plan_digest = $14, plan = $15, seen_at = $16, looked_at = $17 where change = $1 and revision = $2 and instance = $3`,
+		c.Change, c.Revision, f.instance, f.Class, f.Team, f.Version, f.Outcome.gravity(), f.Outcome, f.Summary, db.JSON(f.NeedsValue), db.JSON(f.OutOfBounds),
+		db.JSON(f.Destructive), f.Error, f.PlanDigest, db.JSON(f.Plan), f.seen, f.looked)
+	return err
 }
 
 // counts returns how many instances of each class and team have which outcome.

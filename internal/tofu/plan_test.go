@@ -138,3 +138,28 @@ func TestMovesReplacementsAndChecksAreTold(t *testing.T) {
 		t.Error("empty plans are not told from others")
 	}
 }
+
+func TestAReleaseInBetweenDoesNotMakeAnotherEffect(t *testing.T) {
+	plan := func(artifact string, size int, rest string) *tofu.Plan {
+		return &tofu.Plan{Changes: []tofu.ResourceChange{
+			{Address: "flywheel_service.app", Action: tofu.Update, Before: map[string]any{"artifact": artifact, "size": 1.0, "name": "app"}, After: map[string]any{"artifact": artifact, "size": float64(size), "name": "app"}},
+			{Address: "flywheel_service.new", Action: tofu.Create, After: map[string]any{"args": []any{artifact, "-v"}}},
+			{Address: "terraform_data.old", Action: tofu.Delete, Before: map[string]any{"id": rest}},
+		}}
+	}
+	one := plan("sha256:a", 2, "id-1")
+	if one.Effect("sha256:a") != plan("sha256:b", 2, "id-2").Effect("sha256:b") {
+		t.Error("another artifact is another effect")
+	}
+	if one.Digest() == plan("sha256:b", 2, "id-2").Digest() {
+		t.Error("another artifact is the same plan")
+	}
+	if one.Effect("sha256:a") == plan("sha256:a", 3, "id-1").Effect("sha256:a") {
+		t.Error("another size is the same effect")
+	}
+	for want, p := range map[tofu.Action]*tofu.Plan{tofu.Delete: one, tofu.NoOp: {Changes: []tofu.ResourceChange{{Action: tofu.Read, Data: true}}}, tofu.Update: {Outputs: []tofu.OutputChange{{Name: "x", Action: tofu.Create}}}} {
+		if got := p.Worst(); got != want {
+			t.Errorf("the gravest is %s, not %s", got, want)
+		}
+	}
+}
