@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"flywheel.dev/flywheel/internal/db"
-	"flywheel.dev/flywheel/internal/event"
 )
 
 // Entry is a decision to put into the audit log.
@@ -38,16 +37,22 @@ type Record struct {
 	Hash     string    `json:"hash" doc:"SHA-256 over this entry and prev"`
 }
 
-// Audit writes a decision of the transaction's actor into the audit log. Like event.Append it belongs
-// at the end of a transaction.
+// Audit writes a decision of the transaction's actor into the audit log, as one of the last things of the
+// transaction: an entry holds the hash of the one before, so those that write one wait for each other's commit.
 func Audit(tx *db.Tx, e Entry) error {
-	if err := event.Serialize(tx); err != nil {
-		return err
-	}
 	actor := From(tx.Context())
 	r := Record{
 		At: tx.Now(), Actor: actor.ID, Name: actor.Name, Token: actor.TokenID,
 		Action: e.Action, Subject: e.Subject, Decision: e.Decision, Reason: e.Reason,
+	}
+	tx.BeforeCommit(func() error { return chain(tx, r) })
+	return nil
+}
+
+// chain appends the record to the log.
+func chain(tx *db.Tx, r Record) error {
+	if err := tx.Serialize(); err != nil {
+		return err
 	}
 	err := tx.QueryRow("select seq, hash from audit order by seq desc limit 1").Scan(&r.Seq, &r.Prev)
 	if err != nil && !errors.Is(err, db.ErrNoRows) {

@@ -507,7 +507,7 @@ func record(tx *db.Tx, action, noun, predicate, subject, reason string) error {
 
 // lockPeople makes rules about all people hold when two transactions would break them together, as two
 // admins who demote each other.
-func lockPeople(tx *db.Tx) error { return event.Serialize(tx) }
+func lockPeople(tx *db.Tx) error { return tx.Serialize() }
 
 func (s *Service) hash(ctx context.Context, password string) (string, error) {
 	release, err := s.hashing.acquire(ctx)

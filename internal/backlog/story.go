@@ -46,8 +46,7 @@ func (s *Service) Create(ctx context.Context, title, team string) (st Story, err
 	}
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		st = Story{ID: db.NewID("sty"), Title: title, Team: team, State: "open", CreatedBy: account.From(ctx).Name, CreatedAt: tx.Now()}
-		// The event takes the lock that makes writers wait for each other, so that the number is free.
-		if err := event.Serialize(tx); err != nil {
+		if err := tx.Serialize(); err != nil { // so that the number is free
 			return err
 		}
 		if err := tx.QueryRow(`select coalesce(max(number), 0) + 1 from story`).Scan(&st.number); err != nil {

@@ -103,7 +103,8 @@ func (tx *Tx) Now() time.Time { return tx.now }
 // Postgres reports whether the engine is PostgreSQL, for the few statements that only it has.
 func (tx *Tx) Postgres() bool { return tx.postgres }
 
-// Serialize makes the caller the only transaction that numbers rows until it commits.
+// Serialize makes the caller the only transaction that numbers rows until it commits. There is one such
+// lock: with two of them, transactions that need both could block each other.
 func (tx *Tx) Serialize() error {
 	if !tx.postgres || tx.alone {
 		return nil // SQLite has one writer

@@ -1,9 +1,10 @@
-// Package event is the log of everything that happened: append-only, numbered without gaps in the
-// order of the commits, and followed live by pages, the command line and other parts.
+// Package event is the log of everything that happened: append-only, numbered without gaps, and followed
+// live by pages, the command line and other parts.
 //
 // An event is written in the transaction that made it true, so there is no event without its fact and
-// no fact without its event. Readers continue after the last number they saw and miss nothing; that
-// needs numbers in commit order, which Append pays for with one lock on PostgreSQL.
+// no fact without its event. Readers continue after the last number they saw and miss nothing, because no
+// number appears below one that was read: on SQLite the one writer numbers its events, on PostgreSQL an
+// event gets its number after its commit (Number).
 //
 // Types are CDEvents names where one exists (dev.cdevents.service.deployed), else our own under
 // dev.cdeventsx.flywheel-…; outside, an event is shown as CloudEvents 1.0 JSON.
@@ -110,15 +111,10 @@ func (e Event) Cloud() CloudEvent {
 	}
 }
 
-// Serialize makes the caller the only transaction that numbers rows until it commits. The audit log
-// uses the same lock: with two of them, transactions that need both would block each other.
-func Serialize(tx *db.Tx) error { return tx.Serialize() }
-
 // Append writes e with the caller's transaction and wakes the followers after its commit.
 //
-// On PostgreSQL the number is taken under a lock that lasts until the commit: without it a transaction
-// with a lower number could commit after a reader has passed it, and the reader would miss it. The row is
-// therefore written as the last thing before the commit. SQLite has one writer anyway.
+// The row is written as the last thing before the commit, when the transaction has every lock it needs:
+// of two transactions that met, the events of the first stand before those of the second.
 func Append(tx *db.Tx, e Event) error {
 	if e.ID == "" {
 		e.ID = db.NewID("evt")
@@ -130,15 +126,7 @@ func Append(tx *db.Tx, e Event) error {
 		e.Data = json.RawMessage("{}")
 	}
 	data := db.JSON(e.Data) // as it is now
-	tx.BeforeCommit(func() error {
-		if err := Serialize(tx); err != nil {
-			return err
-		}
-		_, err := tx.Exec(`insert into event (seq, id, type, subject, app, actor, at, data)
-			select coalesce(max(seq), 0) + 1, $1, $2, $3, $4, $5, $6, $7 from event`,
-			e.ID, e.Type, e.Subject, e.App, e.Actor, e.At, data)
-		return err
-	})
+	tx.BeforeCommit(func() error { return insert(tx, e, data) })
 	tx.AfterCommit(nudge.all)
 	return nil
 }

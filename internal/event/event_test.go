@@ -43,7 +43,7 @@ func receive(t *testing.T, events <-chan event.Event) event.Event {
 	panic("unreachable")
 }
 
-func TestNumbersHaveNoGapsAndFollowTheOrderOfCommits(t *testing.T) {
+func TestNumbersHaveNoGaps(t *testing.T) {
 	d := dbtest.Open(t)
 	log := event.New(d)
 	live := log.Follow(t.Context(), 0, event.Filter{})
@@ -75,6 +75,136 @@ func TestNumbersHaveNoGapsAndFollowTheOrderOfCommits(t *testing.T) {
 		}
 	}
 	wg.Wait()
+}
+
+func TestAnEventThatCommitsLateIsSeenAfterTheOnesThatOvertookIt(t *testing.T) {
+	d := dbtest.Open(t)
+	if !d.Postgres() {
+		t.Skip("SQLite has one writer: nothing overtakes")
+	}
+	live := event.New(d).Follow(t.Context(), 0, event.Filter{})
+	see := func(want string) {
+		t.Helper()
+		if e := receive(t, live); e.Subject != want {
+			t.Fatalf("%s arrived, want %s", e.Subject, want)
+		}
+	}
+	err := d.Write(t.Context(), func(tx *db.Tx) error {
+		if err := event.Append(tx, event.Event{Type: event.ChangeCreated, Subject: "slow"}); err != nil {
+			return err
+		}
+		tx.BeforeCommit(func() error { // the slow one has written its event
+			add(t, d, event.Event{Type: event.ChangeCreated, Subject: "fast"})
+			see("fast")
+			return nil
+		})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	see("slow")
+}
+
+func TestAllFollowersOfAllReplicasSeeTheSameOrder(t *testing.T) {
+	url := dbtest.URL(t)
+	var replicas [2]*db.DB
+	for i := range replicas {
+		var err error
+		if replicas[i], err = db.Open(t.Context(), url); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(replicas[i].Close)
+	}
+	const writers, each = 6, 30
+	follow := func(d *db.DB, after int64) <-chan event.Event {
+		return event.New(d).Follow(t.Context(), after, event.Filter{})
+	}
+	followers := []<-chan event.Event{follow(replicas[0], 0), follow(replicas[1], 0)}
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			d := replicas[w%2]
+			for i := range each {
+				err := d.Write(t.Context(), func(tx *db.Tx) error {
+					for part := range 2 {
+						if err := event.Append(tx, event.Event{Type: event.ServiceDeployed, Subject: fmt.Sprintf("dpl_%d_%d_%d", w, i, part)}); err != nil {
+							return err
+						}
+					}
+					if i%3 == 0 { // holds its commit back until another one has come before it, where the engine lets it
+						tx.BeforeCommit(func() error {
+							if tx.Postgres() {
+								add(t, replicas[1-w%2], event.Event{Type: event.ServiceDeployed, Subject: fmt.Sprintf("between_%d_%d", w, i)})
+							}
+							return nil
+						})
+					}
+					return nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	want := writers * each * 2
+	if replicas[0].Postgres() {
+		want += writers * each / 3
+	}
+	var order []string
+	last := map[string]int{} // by writer: its events stand in its order
+	for seq := int64(1); len(order) < want; seq++ {
+		e := receive(t, followers[0])
+		if e.Seq != seq {
+			t.Fatalf("number %d follows number %d", e.Seq, seq-1)
+		}
+		var w, i, part int
+		if n, _ := fmt.Sscanf(e.Subject, "dpl_%d_%d_%d", &w, &i, &part); n == 3 {
+			key := fmt.Sprint(w)
+			if place := 1 + 2*i + part; place != last[key]+1 {
+				t.Fatalf("%s arrived after number %d of its writer", e.Subject, last[key])
+			}
+			last[key]++
+		}
+		order = append(order, e.Subject)
+	}
+	wg.Wait()
+	middle := int64(want / 2)
+	late := follow(replicas[1], middle) // one that comes back
+	for i, subject := range order {
+		if e := receive(t, followers[1]); e.Subject != subject {
+			t.Fatalf("number %d is %s for one follower and %s for another", i+1, subject, e.Subject)
+		}
+		if int64(i) >= middle {
+			if e := receive(t, late); e.Subject != subject {
+				t.Fatalf("number %d is %s for one follower and %s for one that came back", i+1, subject, e.Subject)
+			}
+		}
+	}
+}
+
+func TestEventsThatNobodyFollowsAreNumberedInTheirOrder(t *testing.T) {
+	d := dbtest.Open(t)
+	for i := range 50 {
+		add(t, d, event.Event{Type: event.ChangeCreated, Subject: fmt.Sprint("first ", i)}, event.Event{Type: event.ChangeCreated, Subject: fmt.Sprint("second ", i)})
+	}
+	var wg sync.WaitGroup
+	for range 4 { // replicas that begin to read together
+		wg.Go(func() {
+			if err := event.Number(t.Context(), d); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	live := event.New(d).Follow(t.Context(), 0, event.Filter{})
+	for i := range 100 {
+		want := fmt.Sprint([]string{"first ", "second "}[i%2], i/2)
+		if e := receive(t, live); e.Seq != int64(i+1) || e.Subject != want {
+			t.Fatalf("number %d is %q, want number %d to be %q", e.Seq, e.Subject, i+1, want)
+		}
+	}
 }
 
 func TestAFollowerContinuesAfterTheLastNumberItSaw(t *testing.T) {
@@ -147,6 +277,9 @@ func TestAnEventIsShownAsACloudEvent(t *testing.T) {
 		Type: event.Own("waiver", "granted"), Subject: "wav_1", App: "storefront", Actor: "usr_1",
 		Data: map[string]any{"reason": "legacy"},
 	})
+	if err := event.Number(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
 	var events []event.Event
 	err := d.Read(t.Context(), func(tx *db.Tx) (err error) {
 		events, err = event.Before(tx, 0, event.Filter{}, 10)

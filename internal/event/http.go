@@ -59,6 +59,9 @@ func (s *Service) list(ctx context.Context, in *listInput) (*web.Page[CloudEvent
 	if _, err := in.After(&before); err != nil {
 		return nil, err
 	}
+	if err := Number(ctx, s.DB); err != nil {
+		return nil, err
+	}
 	page := &web.Page[CloudEvent]{}
 	page.Body.Items = []CloudEvent{}
 	// What the reader may not see is skipped, so several batches may be needed; their number is bounded
@@ -109,7 +112,7 @@ func (s *Service) stream(ctx context.Context, in *streamInput) (*huma.StreamResp
 	}
 	var err error
 	if last == "" {
-		err = s.DB.Read(ctx, func(tx *db.Tx) (err error) { after, err = Head(tx); return err })
+		after, err = now(ctx, s.DB)
 	} else if after, err = strconv.ParseInt(last, 10, 64); err != nil || after < 0 {
 		err = fault.New(fault.Invalid, "event.last_id", "%q is not the id of an event.", last).Do("Leave it out to begin now.")
 	}

@@ -40,7 +40,8 @@ func (l *Log) Follow(ctx context.Context, seq int64, filter Filter) <-chan Event
 	if seq < 0 {
 		// "Now" is the moment of this call, not the moment the goroutine gets to run. If the database
 		// is away, the first successful read decides.
-		if err := l.db.Read(ctx, func(tx *db.Tx) (err error) { seq, err = Head(tx); return err }); err != nil {
+		var err error
+		if seq, err = now(ctx, l.db); err != nil {
 			seq = -1
 		}
 	}
@@ -136,14 +137,17 @@ func (l *Log) read(ctx context.Context) {
 	head := int64(-1)
 	for ctx.Err() == nil {
 		var events []Event
-		err := l.db.Read(ctx, func(tx *db.Tx) (err error) {
-			if head < 0 {
-				head, err = Head(tx)
+		err := Number(ctx, l.db)
+		if err == nil {
+			err = l.db.Read(ctx, func(tx *db.Tx) (err error) {
+				if head < 0 {
+					head, err = Head(tx)
+					return err
+				}
+				events, err = After(tx, head, Filter{}, 512)
 				return err
-			}
-			events, err = After(tx, head, Filter{}, 512)
-			return err
-		})
+			})
+		}
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -180,6 +184,15 @@ func (l *Log) grow(ctx context.Context, head int64, events []Event) {
 	}
 	close(l.grown)
 	l.grown = make(chan struct{})
+}
+
+// now returns the number of the last event that has been committed.
+func now(ctx context.Context, d *db.DB) (seq int64, err error) {
+	if err := Number(ctx, d); err != nil {
+		return 0, err
+	}
+	err = d.Read(ctx, func(tx *db.Tx) (err error) { seq, err = Head(tx); return err })
+	return seq, err
 }
 
 func wait(ctx context.Context, d time.Duration) {

@@ -1,12 +1,47 @@
 package event
 
 import (
+	"context"
 	"encoding/json"
 	"strconv"
 	"strings"
 
 	"flywheel.dev/flywheel/internal/db"
 )
+
+const columns = "id, type, subject, app, actor, at, data"
+
+// insert writes an event: with its number on SQLite, whose one writer commits before the next one begins,
+// and to be numbered on PostgreSQL. A number taken there would have to be locked until the commit, or a
+// reader could pass it before its event appears; that lock let no two deployments commit together.
+func insert(tx *db.Tx, e Event, data string) error {
+	into := `insert into event (seq, ` + columns + `) select coalesce(max(seq), 0) + 1, $1, $2, $3, $4, $5, $6, $7 from event`
+	if tx.Postgres() {
+		into = `insert into event_unnumbered (` + columns + `) values ($1, $2, $3, $4, $5, $6, $7)`
+	}
+	_, err := tx.Exec(into, e.ID, e.Type, e.Subject, e.App, e.Actor, e.At, data)
+	return err
+}
+
+// Number gives their numbers to the events that have been committed without one. One transaction at a time
+// does so, of all replicas, so that numbers appear in their order; whoever reads the log calls it before.
+// On SQLite there is nothing to do.
+func Number(ctx context.Context, d *db.DB) error {
+	if !d.Postgres() {
+		return nil
+	}
+	return d.Write(ctx, func(tx *db.Tx) error {
+		if _, err := tx.Exec("select pg_advisory_xact_lock(7270003)"); err != nil {
+			return err
+		}
+		// The bounds keep it from reading the places of rows that were numbered before.
+		_, err := tx.Exec(`with committed as (delete from event_unnumbered
+				where place between (select min(place) from event_unnumbered) and (select max(place) from event_unnumbered) returning *)
+			insert into event (seq, ` + columns + `)
+			select (select coalesce(max(seq), 0) from event) + row_number() over (order by place), ` + columns + ` from committed`)
+		return err
+	})
+}
 
 // Filter selects events; an empty field selects all. Types match whole or, with a trailing "*", by
 // their beginning.
@@ -50,7 +85,7 @@ func Head(tx *db.Tx) (seq int64, err error) {
 	return seq, err
 }
 
-const selectEvent = "select seq, id, type, subject, app, actor, at, data from event"
+const selectEvent = "select seq, " + columns + " from event"
 
 func (f Filter) where(args []any) (string, []any) {
 	var b strings.Builder

@@ -304,6 +304,9 @@ func TestAVersionGoesFromProposalToRetirement(t *testing.T) {
 			}
 			return n
 		}
+		if err := event.Number(t.Context(), c.DB); err != nil {
+			t.Fatal(err)
+		}
 		if n := count(`select count(*) from event where type = $1 and subject = 'web-service'`, event.Own("pattern", "certified")); n != 2 {
 			t.Errorf("%d events of certification", n)
 		}

@@ -26,6 +26,7 @@ import (
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/db/dbtest"
 	"flywheel.dev/flywheel/internal/deploy"
+	"flywheel.dev/flywheel/internal/event"
 	"flywheel.dev/flywheel/internal/local"
 	"flywheel.dev/flywheel/internal/server"
 )
@@ -318,6 +319,7 @@ func (p *platform) look() *db.DB {
 // query reads one column of the database.
 func (p *platform) query(sql string, args ...any) (found []string) {
 	p.t.Helper()
+	must(p.t, event.Number(context.Background(), p.look()))
 	must(p.t, p.look().Read(context.Background(), func(tx *db.Tx) (err error) {
 		found, err = db.Collect(tx, func(r db.Row) (s string, err error) { return s, r.Scan(&s) }, sql, args...)
 		return err

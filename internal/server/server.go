@@ -339,6 +339,9 @@ func (s *Server) Start(ctx context.Context) error {
 	s.defer_(s.Certify.Stop)
 	s.Deploy.Start()
 	s.defer_(s.Deploy.Stop)
+	events := &durable.Sweeper{} // of those that nobody follows
+	events.Start(context.Background(), 5*time.Second, s.log, "events", func(ctx context.Context) error { return event.Number(ctx, s.DB) })
+	s.defer_(events.Stop)
 	if s.Options.SandboxOff {
 		ctx := account.System(ctx, "server")
 		err := s.DB.Write(ctx, func(tx *db.Tx) error {

@@ -11,3 +11,15 @@ create table event (
 );
 create index event_by_subject on event (subject, seq);
 create index event_by_app on event (app, seq);
+
+-- Only PostgreSQL uses it: what was committed and has no number yet.
+create table event_unnumbered (
+  place   bigserial primary key,
+  id      text      not null,
+  type    text      not null,
+  subject text      not null,
+  app     text      not null,
+  actor   text      not null,
+  at      timestamp not null,
+  data    text      not null
+);
