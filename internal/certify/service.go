@@ -260,7 +260,7 @@ func (s *Service) decide(ctx context.Context, id, discipline, digest, reason str
 			if err := change.Save(tx, c); err != nil {
 				return err
 			}
-			return s.Changes.Wake(tx)
+			return s.Changes.Over(tx, c)
 		}
 		if found, err = Find(tx, id, c.Revision); err != nil {
 			return err

@@ -388,15 +388,18 @@ func (s *Service) end(ctx context.Context, kind Kind, subject, branch, why strin
 		if err := account.Audit(tx, account.Entry{Action: "change.close", Subject: c.ID, Decision: "allowed", Reason: why}); err != nil {
 			return err
 		}
-		return s.over(tx, c)
+		return s.Over(tx, c)
 	})
 	return lines, err
 }
 
-// over lets go what waits for a pattern change that will not be certified.
-func (s *Service) over(tx *db.Tx, c Change) error {
+// Over lets go what waits for a pattern change that will not be certified.
+func (s *Service) Over(tx *db.Tx, c Change) error {
 	if c.Kind != OfPattern {
 		return nil
+	}
+	if err := s.Patterns.Unfulfilled(tx, c.ID, c.Why); err != nil {
+		return err
 	}
 	return s.Wake(tx)
 }
@@ -606,7 +609,7 @@ func (s *Service) Close(ctx context.Context, id, reason string) (c Change, err e
 		if err := account.Audit(tx, account.Entry{Action: "change.close", Subject: c.ID, Decision: "allowed", Reason: reason}); err != nil {
 			return err
 		}
-		return s.over(tx, c)
+		return s.Over(tx, c)
 	})
 	return c, err
 }

@@ -31,6 +31,21 @@ func Find(tx *db.Tx, id string) (Change, error) {
 	return c, err
 }
 
+// About returns the pattern that an open pattern change is about. It fails with a fault for any other
+// change: nothing can be made of it any more.
+func About(tx *db.Tx, id string) (pattern string, err error) {
+	c, err := Find(tx, id)
+	switch {
+	case err != nil:
+		return "", err
+	case c.Kind != OfPattern:
+		return "", fault.New(fault.Invalid, "change.not_of_pattern", "Change %s is one of the app %s, not of a pattern.", id, c.Subject).Do("Name a change of a pattern.").At("change", "of an app")
+	case !c.State.Open():
+		return "", fault.New(fault.Conflict, "change.not_open", "Change %s is %s.", id, c.State).Do("Name a change that is open.").At("change", "not open")
+	}
+	return c.Subject, nil
+}
+
 // Take returns the change for writing: until the transaction ends nobody else takes it. Save writes every
 // column, so whoever saves a change has taken it first.
 func Take(tx *db.Tx, id string) (Change, error) {

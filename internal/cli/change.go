@@ -45,6 +45,7 @@ type changePage struct {
 	Checks        []check
 	Deployments   []deployment
 	Certification *certification
+	Requests      []request
 	HeldDigest    string
 }
 
@@ -323,6 +324,14 @@ func changeDetail(p *page, v changePage) {
 	}
 	if v.Certification != nil {
 		certificationDetail(p, v.Change.ID, v.Certification)
+	}
+	if len(v.Requests) > 0 {
+		p.heading("Requests it is to fulfil")
+		rows := [][]string{}
+		for _, q := range v.Requests {
+			rows = append(rows, []string{q.ID, p.state(q.State), clip(q.Title, 80)})
+		}
+		p.rows(rows)
 	}
 	if len(v.Deployments) > 0 {
 		p.heading("Deployments")

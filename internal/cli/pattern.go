@@ -248,7 +248,7 @@ type request struct {
 
 func (s *shell) requestCommand() *cobra.Command {
 	c := &cobra.Command{Use: "request", Short: "Ask for a pattern or a change to one, in words"}
-	c.AddCommand(s.requestCreate(), s.requestList(),
+	c.AddCommand(s.requestCreate(), s.requestList(), s.requestShow(),
 		s.requestAnswer("accept", "accepted", "Accept a request"),
 		s.requestAnswer("develop", "developing", "Say that a request is being developed"),
 		s.requestAnswer("finish", "done", "Say that a request is fulfilled"),
@@ -258,7 +258,7 @@ func (s *shell) requestCommand() *cobra.Command {
 
 func requestDetail(p *page, v request) {
 	p.fields("request", v.ID, "title", v.Title, "pattern", v.Pattern, "state", p.state(v.State), "reason", v.Reason, "change", v.Change,
-		"story", v.Story, "discipline", v.Discipline, "asked", p.ago(v.CreatedAt))
+		"story", v.Story, "discipline", v.Discipline, "asked by", v.AskedBy, "asked", p.ago(v.CreatedAt))
 	if v.Body != "" {
 		p.line("\n%s", v.Body)
 	}
@@ -312,6 +312,21 @@ func (s *shell) requestList() *cobra.Command {
 	}
 	c.Flags().StringVar(&state, "state", "", "open, accepted, developing, done or declined")
 	return c
+}
+
+func (s *shell) requestShow() *cobra.Command {
+	return &cobra.Command{
+		Use: "show REQUEST", Short: "Show a request with its answer", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return s.act(c, func(ctx context.Context, api *client) error {
+				var raw json.RawMessage
+				if err := api.get(ctx, path("pattern-requests", args[0]), &raw); err != nil {
+					return err
+				}
+				return one(s, c, raw, requestDetail)
+			})
+		},
+	}
 }
 
 func (s *shell) requestAnswer(verb, state, text string) *cobra.Command {

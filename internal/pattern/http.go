@@ -27,6 +27,8 @@ func (s *Service) Routes(api *web.API) {
 		Summary: "List requests for patterns"}, s.requestsHTTP)
 	huma.Register(api, huma.Operation{OperationID: "create-pattern-request", Method: http.MethodPost, Path: "/api/v1/pattern-requests", Tags: []string{"patterns"},
 		Summary: "Ask for a pattern, or a change to one, in words", DefaultStatus: http.StatusCreated}, s.askHTTP)
+	huma.Register(api, huma.Operation{OperationID: "get-pattern-request", Method: http.MethodGet, Path: "/api/v1/pattern-requests/{request}", Tags: []string{"patterns"},
+		Summary: "One request for a pattern"}, s.requestHTTP)
 	huma.Register(api, huma.Operation{OperationID: "answer-pattern-request", Method: http.MethodPost, Path: "/api/v1/pattern-requests/{request}/answer", Tags: []string{"patterns"},
 		Summary: "Accept, develop, finish or decline a request"}, s.answerHTTP)
 	huma.Register(api, huma.Operation{OperationID: "validate", Method: http.MethodPost, Path: "/api/v1/validate", Tags: []string{"patterns"},
@@ -151,6 +153,15 @@ type patternRequestOutput struct {
 
 func (s *Service) askHTTP(ctx context.Context, in *patternAskInput) (*patternRequestOutput, error) {
 	q, err := s.Ask(ctx, Request{Pattern: in.Body.Pattern, Title: in.Body.Title, Body: in.Body.Body, Story: in.Body.Story, Discipline: in.Body.Discipline})
+	return &patternRequestOutput{q}, err
+}
+
+type patternRequestInput struct {
+	Request string `path:"request"`
+}
+
+func (s *Service) requestHTTP(ctx context.Context, in *patternRequestInput) (*patternRequestOutput, error) {
+	q, err := s.GetRequest(ctx, in.Request)
 	return &patternRequestOutput{q}, err
 }
 

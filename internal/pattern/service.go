@@ -2,7 +2,6 @@ package pattern
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,9 +32,10 @@ type Service struct {
 	Blobs *blob.Bucket
 	Dir   string // where versions are unpacked, one folder a digest
 
-	// Opened is feedback against the import order: package change tells the id of the change that a
-	// branch became.
+	// Feedback against the import order, from package change: the id of the change that a branch became, and
+	// the pattern that an open pattern change is about.
 	Opened func(ctx context.Context, pattern, branch, head string) (change string, err error)
+	About  func(tx *db.Tx, change string) (pattern string, err error)
 }
 
 // Resolve returns the newest certified version in the range.
@@ -413,110 +413,6 @@ func (s *Service) Recommend(ctx context.Context, name, number string) (v Version
 		return account.Audit(tx, account.Entry{Action: "pattern.recommend", Subject: name + " " + number, Decision: "allowed"})
 	})
 	return v, err
-}
-
-// Request is a wish, in words, for a pattern or for a change to one.
-type Request struct {
-	ID         string    `json:"id"`
-	Pattern    string    `json:"pattern,omitempty" doc:"The pattern to change; empty for a new one"`
-	Title      string    `json:"title"`
-	Body       string    `json:"body,omitempty"`
-	State      string    `json:"state" enum:"open,accepted,developing,done,declined"`
-	Reason     string    `json:"reason,omitempty"`
-	Change     string    `json:"change,omitempty" doc:"The pattern change that fulfils it"`
-	Story      string    `json:"story,omitempty"`
-	AskedBy    string    `json:"askedBy"`
-	Discipline string    `json:"discipline,omitempty" enum:"security,operations,development"`
-	CreatedAt  time.Time `json:"createdAt"`
-	UpdatedAt  time.Time `json:"updatedAt"`
-}
-
-// Ask records a request.
-func (s *Service) Ask(ctx context.Context, q Request) (Request, error) {
-	actor := account.From(ctx)
-	if err := actor.Require(account.RequestPattern, ""); err != nil {
-		return q, err
-	}
-	if strings.TrimSpace(q.Title) == "" {
-		return q, fault.New(fault.Invalid, "request.title_missing", "A request needs a title.").Do("Say in a few words what is needed.").At("title", "missing")
-	}
-	q.ID, q.State, q.AskedBy = db.NewID("prq"), "open", actor.Name
-	err := s.DB.Write(ctx, func(tx *db.Tx) error {
-		if q.Pattern != "" {
-			if _, err := find(tx, q.Pattern); err != nil {
-				return err
-			}
-		}
-		q.CreatedAt, q.UpdatedAt = tx.Now(), tx.Now()
-		return s.saveRequest(tx, q, "created")
-	})
-	return q, err
-}
-
-func (s *Service) saveRequest(tx *db.Tx, q Request, what string) error {
-	if err := saveRequest(tx, q); err != nil {
-		return err
-	}
-	if err := event.Append(tx, event.Event{Type: event.Own("patternrequest", what), Subject: q.ID, Data: q}); err != nil {
-		return err
-	}
-	return account.Audit(tx, account.Entry{Action: "pattern_request." + what, Subject: q.ID, Decision: "allowed", Reason: q.Reason})
-}
-
-// Requests returns the requests in a state, or all of them, newest first.
-func (s *Service) Requests(ctx context.Context, state string) (list []Request, err error) {
-	if err := account.From(ctx).Require(account.ViewPattern, ""); err != nil {
-		return nil, err
-	}
-	err = s.DB.Read(ctx, func(tx *db.Tx) error { list, err = requests(tx, state); return err })
-	return list, err
-}
-
-// answers lists where a request may go. The same state again is how links are added.
-var answers = map[string][]string{
-	"open": {"accepted", "developing", "done", "declined"}, "accepted": {"accepted", "developing", "done", "declined"},
-	"developing": {"developing", "done", "declined"}, "done": {}, "declined": {},
-}
-
-// Answer moves a request: the Center of Excellence accepts, develops, finishes or declines it. A request
-// whose pattern change is published is done by that.
-func (s *Service) Answer(ctx context.Context, id, state, reason, change, story string) (q Request, err error) {
-	if err := account.From(ctx).Require(account.DecideRequest, ""); err != nil {
-		return q, err
-	}
-	if state == "declined" && strings.TrimSpace(reason) == "" {
-		return q, fault.New(fault.Invalid, "request.reason_missing", "Declining a request needs a reason.").Do("Say in a sentence why, for the person who asked.").At("reason", "missing")
-	}
-	err = s.DB.Write(ctx, func(tx *db.Tx) error {
-		if q, err = findRequest(tx, id); err != nil {
-			return err
-		}
-		switch {
-		case len(answers[q.State]) == 0:
-			return fault.New(fault.Conflict, "request.over", "Request %s is already %s.", id, q.State).Do("Open a new request.")
-		case !slices.Contains(answers[q.State], state):
-			return fault.New(fault.Conflict, "request.state", "Request %s is %s and cannot become %s.", id, q.State, state).Do("It can become %s.", strings.Join(answers[q.State], ", "))
-		}
-		q.State, q.UpdatedAt = state, tx.Now()
-		q.Reason, q.Change, q.Story = cmp.Or(reason, q.Reason), cmp.Or(change, q.Change), cmp.Or(story, q.Story)
-		return s.saveRequest(tx, q, state)
-	})
-	return q, err
-}
-
-// fulfil marks the requests that a published change was made for as done.
-func (s *Service) fulfil(tx *db.Tx, v Version, change string) error {
-	open, err := requestsOf(tx, change)
-	if err != nil {
-		return err
-	}
-	for _, q := range open {
-		q.State, q.Reason, q.UpdatedAt = "done", "published as "+v.Pattern+" "+v.Version, tx.Now()
-		if err := s.saveRequest(tx, q, "done"); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func start(title string) fs.FS {

@@ -63,6 +63,12 @@ func newCatalogue(t *testing.T) *catalogue {
 		c.opened = append(c.opened, name+" "+branch)
 		return "chg_1", c.broken
 	}
+	c.About = func(_ *db.Tx, change string) (string, error) {
+		if change == "chg_other" {
+			return "another", nil
+		}
+		return "web-service", nil
+	}
 	return c
 }
 
@@ -440,6 +446,9 @@ func TestARequestIsAskedInWordsAndAnswered(t *testing.T) {
 	}
 	if _, err := answer(q.ID, "accepted", "", ""); !fault.Is(err, "request.state") {
 		t.Errorf("it went back: %v", err)
+	}
+	if _, err := answer(q.ID, "developing", "", "chg_other"); !fault.Is(err, "request.other_pattern") {
+		t.Errorf("a change of another pattern: %v", err)
 	}
 	t.Run("it is done when its change is published", func(t *testing.T) {
 		other := ask("Something else")

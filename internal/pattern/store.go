@@ -118,17 +118,17 @@ func requests(tx *db.Tx, state string) ([]Request, error) {
 	return db.Collect(tx, scanRequest, `select `+requestColumns+` from pattern_request where ($1 = '' or state = $1) order by created_at desc`, state)
 }
 
-// requestsOf returns the requests that a change fulfils and that are not over.
+// requestsOf returns the requests that a change is to fulfil, or has fulfilled.
 func requestsOf(tx *db.Tx, change string) ([]Request, error) {
 	if change == "" {
-		return nil, nil
+		return []Request{}, nil
 	}
-	return db.Collect(tx, scanRequest, `select `+requestColumns+` from pattern_request where change = $1 and state not in ('done', 'declined')`, change)
+	return db.Collect(tx, scanRequest, `select `+requestColumns+` from pattern_request where change = $1 order by created_at`, change)
 }
 
 func saveRequest(tx *db.Tx, q Request) error {
 	_, err := tx.Exec(`insert into pattern_request (`+requestColumns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12)
-		on conflict (id) do update set state = excluded.state, reason = excluded.reason, change = excluded.change, story = excluded.story, updated_at = excluded.updated_at`,
+		on conflict (id) do update set pattern = excluded.pattern, state = excluded.state, reason = excluded.reason, change = excluded.change, story = excluded.story, updated_at = excluded.updated_at`,
 		q.ID, q.Pattern, q.Title, q.Body, q.State, q.Reason, q.Change, q.Story, q.AskedBy, q.Discipline, q.CreatedAt, tx.Now())
 	return err
 }

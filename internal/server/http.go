@@ -18,6 +18,7 @@ import (
 	"flywheel.dev/flywheel/internal/deploy"
 	"flywheel.dev/flywheel/internal/event"
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/pattern"
 	"flywheel.dev/flywheel/internal/web"
 )
 
@@ -57,6 +58,7 @@ type ChangeDetail struct {
 	Checks        []change.Check         `json:"checks"`
 	Deployments   []deploy.Deployment    `json:"deployments" doc:"Its deployments, the first one first, with their steps"`
 	Certification *certify.Certification `json:"certification,omitempty" doc:"Of a pattern change: effects and approvals"`
+	Requests      []pattern.Request      `json:"requests" doc:"Wishes that a pattern change is to fulfil"`
 	HeldDigest    string                 `json:"heldDigest,omitempty" doc:"What a release of the held change binds to"`
 	MayDecide     []string               `json:"mayDecide" doc:"Disciplines the reader may decide for; release when the reader may release it"`
 }
@@ -81,7 +83,11 @@ func (s *Server) getChange(ctx context.Context, in *changeInput) (*changeOutput,
 	}
 	d.MayDecide = []string{}
 	actor := account.From(ctx)
+	d.Requests = []pattern.Request{}
 	if d.Change.Kind == change.OfPattern {
+		if d.Requests, err = s.Patterns.RequestsOf(ctx, d.Change.ID); err != nil {
+			return nil, err
+		}
 		found, err := s.Certify.Get(ctx, d.Change)
 		switch {
 		case err == nil:

@@ -257,6 +257,7 @@ func (s *Server) connect(ctx context.Context) (err error) {
 	s.Patterns.Opened = func(ctx context.Context, name, branch, head string) (string, error) {
 		return s.Changes.Opened(ctx, git.Pattern(name), branch, head)
 	}
+	s.Patterns.About = change.About
 	s.Apps.Opened = func(ctx context.Context, name, branch, head string) (string, error) {
 		return s.Changes.Opened(ctx, git.App(name), branch, head)
 	}

@@ -164,6 +164,7 @@ func New(t testing.TB) *Platform {
 	p.Patterns.Opened = func(ctx context.Context, name, branch, head string) (string, error) {
 		return p.Changes.Opened(ctx, git.Pattern(name), branch, head)
 	}
+	p.Patterns.About = change.About
 	p.Apps.Opened = func(ctx context.Context, name, branch, head string) (string, error) {
 		return p.Changes.Opened(ctx, git.App(name), branch, head)
 	}

@@ -701,6 +701,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/pattern-requests/{request}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One request for a pattern */
+        get: operations["get-pattern-request"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/pattern-requests/{request}/answer": {
         parameters: {
             query?: never;
@@ -1958,6 +1975,8 @@ export interface components {
             heldDigest?: string;
             /** @description Disciplines the reader may decide for; release when the reader may release it */
             mayDecide: string[];
+            /** @description Wishes that a pattern change is to fulfil */
+            requests: components["schemas"]["PatternRequest"][];
         };
         ServerHome: {
             /** @description Changes and deployments that the platform works on */
@@ -3591,6 +3610,37 @@ export interface operations {
         responses: {
             /** @description Created */
             201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PatternRequest"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "get-pattern-request": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                request: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
                 headers: {
                     [name: string]: unknown;
                 };
