@@ -195,6 +195,25 @@ func (s *Service) ofPattern(ctx context.Context, id string) (change.Change, erro
 	return c, err
 }
 
+// Awaits returns the disciplines for which the change still waits for the actor's decision, or none.
+func (s *Service) Awaits(ctx context.Context, c change.Change) (disciplines []string, err error) {
+	actor := account.From(ctx)
+	if c.State != change.Review || !actor.CoE() {
+		return nil, nil
+	}
+	var found Certification
+	err = s.DB.Read(ctx, func(tx *db.Tx) (err error) { found, err = Find(tx, c.ID, c.Revision); return err })
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range found.Missing() {
+		if actor.Can(account.Approve(d), "") && found.mayDecide(actor, c.Authors, d, found.Digest, Approved) == nil {
+			disciplines = append(disciplines, d)
+		}
+	}
+	return disciplines, nil
+}
+
 // Approve records a person's approval for a discipline. After the last one that is needed the change
 // is merged and published by itself.
 func (s *Service) Approve(ctx context.Context, id, discipline, digest, reason string) (c change.Change, err error) {

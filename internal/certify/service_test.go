@@ -498,3 +498,22 @@ func TestAnAppBeginsWithWhatItsCertifiedSkeletonHasBuilt(t *testing.T) {
 		t.Errorf("the first build found %q", got)
 	}
 }
+
+func TestAChangeAwaitsTheDisciplinesThatMayStillDecide(t *testing.T) {
+	p := certifying(t)
+	c := addSearch(p, "search")
+	awaits := func(name string) string {
+		got, err := p.Certify.Awaits(p.As(name), p.Get(c.ID))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(got, " ")
+	}
+	if got := awaits("sam") + ", " + awaits("otto") + ", " + awaits("dora"); got != "security, operations, " {
+		t.Error(got)
+	}
+	approve(p, c.ID, "sam")
+	if got := awaits("sam") + ", " + awaits("otto"); got != ", operations" {
+		t.Error(got)
+	}
+}

@@ -23,6 +23,7 @@ import (
 	"strings"
 	"time"
 
+	"flywheel.dev/flywheel/internal/account"
 	"flywheel.dev/flywheel/internal/app"
 	"flywheel.dev/flywheel/internal/fault"
 )
@@ -97,6 +98,26 @@ func (s State) Open() bool {
 		return false
 	}
 	return true
+}
+
+// Awaits returns what the change waits for this actor to do: release, merge or correct, or "" if it
+// waits for nobody or for others. Approvals are package certify's.
+func (c Change) Awaits(actor account.Actor) string {
+	switch c.State {
+	case Held:
+		if actor.Can(account.HoldRelease, c.Team) {
+			return "release"
+		}
+	case Ready:
+		if actor.Can(account.Merge, c.Team) {
+			return "merge"
+		}
+	case Refused, Failed, Blocked, ChangesRequested:
+		if c.Opener == actor.ID || slices.Contains(c.Authors, actor.ID) {
+			return "correct"
+		}
+	}
+	return ""
 }
 
 // Proposal is what a revision of an app change would make true.

@@ -279,7 +279,7 @@ func (s *Service) open(ctx context.Context, repo git.Repo, u git.RefUpdate) (c C
 			if err := insert(tx, c); err != nil {
 				return err
 			}
-			if err := announce(tx, c, "dev.cdevents.change.created"); err != nil {
+			if err := announce(tx, c, "dev.cdevents.change.created", nil); err != nil {
 				return err
 			}
 		} else if err := Save(tx, c); err != nil {

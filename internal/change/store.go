@@ -133,13 +133,20 @@ func Save(tx *db.Tx, c Change) error {
 	if err != nil {
 		return err
 	}
-	return announce(tx, c, eventType(c.State))
+	return announce(tx, c, eventType(c.State), nil)
 }
 
-func announce(tx *db.Tx, c Change, kind string) error {
-	e := event.Event{Type: kind, Subject: c.ID, Actor: account.From(tx.Context()).ID, Data: map[string]any{
+// announce tells what happened to a change, and to a check of it if there is one.
+func announce(tx *db.Tx, c Change, kind string, check *Check) error {
+	actor := account.From(tx.Context())
+	data := map[string]any{
 		"change": c.ID, "kind": c.Kind, "subject": c.Subject, "state": c.State, "lane": c.Lane, "revision": c.Revision, "why": c.Why, "story": c.Story,
-	}}
+		"by": actor.Name,
+	}
+	if check != nil {
+		data["check"] = map[string]any{"name": check.Name, "state": check.State, "summary": check.Summary}
+	}
+	e := event.Event{Type: kind, Subject: c.ID, Actor: actor.ID, Data: data}
 	if c.Kind == OfApp {
 		e.App = c.Subject
 	}
@@ -171,7 +178,7 @@ func SetCheck(tx *db.Tx, c Change, k Check) error {
 	if err != nil {
 		return err
 	}
-	return announce(tx, c, "dev.cdeventsx.flywheel-change.checked")
+	return announce(tx, c, "dev.cdeventsx.flywheel-change.checked", &k)
 }
 
 // own are the names of the checks of an app change that the platform runs itself.

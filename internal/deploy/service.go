@@ -386,6 +386,19 @@ func (s *Service) List(ctx context.Context, f Filter) (found []Deployment, err e
 	return found, err
 }
 
+// Awaits reports whether the deployment is held for an operator who the actor may be.
+func (s *Service) Awaits(ctx context.Context, d Deployment) (yes bool, err error) {
+	if d.State != Held {
+		return false, nil
+	}
+	err = s.DB.Read(ctx, func(tx *db.Tx) error {
+		team, err := app.Team(tx, d.App)
+		yes = err == nil && account.From(ctx).Can(account.HoldRelease, team)
+		return err
+	})
+	return yes, err
+}
+
 // Cancel asks a deployment to stop. One that waits ends at once; one that runs is interrupted at the
 // next safe point, and an apply that has finished by then stays.
 func (s *Service) Cancel(ctx context.Context, id string) (d Deployment, err error) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 
+	"flywheel.dev/flywheel/internal/account"
 	"flywheel.dev/flywheel/internal/app"
 	"flywheel.dev/flywheel/internal/change"
 	"flywheel.dev/flywheel/internal/db"
@@ -78,7 +79,7 @@ func announce(tx *db.Tx, d Deployment, step string) error {
 	}
 	return event.Append(tx, event.Event{Type: kind, Subject: d.ID, App: d.App, Data: map[string]any{
 		"deployment": d.ID, "app": d.App, "environment": d.Environment, "change": d.Change, "state": d.State, "kind": d.Kind,
-		"step": step, "reason": d.Reason, "outcome": outcome, "artifact": d.Desired.Artifact, "patternVersion": d.Desired.Version,
+		"number": d.Number, "trigger": d.Trigger, "by": account.From(tx.Context()).Name, "step": step, "reason": d.Reason, "outcome": outcome, "artifact": d.Desired.Artifact, "patternVersion": d.Desired.Version,
 	}})
 }
 

@@ -238,7 +238,7 @@ func TestAFollowerSeesOnlyWhatItAskedFor(t *testing.T) {
 	log := event.New(d)
 	filters := []event.Filter{
 		{App: "storefront"},
-		{Subject: "dpl_2"},
+		{Subjects: []string{"dpl_2", "dpl_9"}},
 		{Types: []string{"dev.cdevents.service.*", event.ChangeMerged}},
 	}
 	add(t, d,

@@ -42,12 +42,12 @@ func (s *Service) Routes(api *web.API) {
 
 // Selection says which events. It is exported because huma reads embedded structs only then.
 type Selection struct {
-	Subject string   `query:"subject" maxLength:"200" doc:"Id or name of the thing it happened to"`
-	App     string   `query:"app" maxLength:"200" doc:"Name of the app"`
-	Types   []string `query:"type" maxItems:"20" doc:"Types, comma-separated; a trailing * matches the rest"`
+	Subjects []string `query:"subject" maxItems:"20" doc:"Ids or names of the things it happened to, comma-separated"`
+	App      string   `query:"app" maxLength:"200" doc:"Name of the app"`
+	Types    []string `query:"type" maxItems:"20" doc:"Types, comma-separated; a trailing * matches the rest"`
 }
 
-func (i Selection) filter() Filter { return Filter{Subject: i.Subject, App: i.App, Types: i.Types} }
+func (i Selection) filter() Filter { return Filter{Subjects: i.Subjects, App: i.App, Types: i.Types} }
 
 type listInput struct {
 	Selection

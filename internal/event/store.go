@@ -3,6 +3,7 @@ package event
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -46,14 +47,14 @@ func Number(ctx context.Context, d *db.DB) error {
 // Filter selects events; an empty field selects all. Types match whole or, with a trailing "*", by
 // their beginning.
 type Filter struct {
-	Subject string
-	App     string
-	Types   []string
+	Subjects []string
+	App      string
+	Types    []string
 }
 
 // Match reports whether e passes the filter.
 func (f Filter) Match(e Event) bool {
-	if f.Subject != "" && e.Subject != f.Subject || f.App != "" && e.App != f.App {
+	if len(f.Subjects) > 0 && !slices.Contains(f.Subjects, e.Subject) || f.App != "" && e.App != f.App {
 		return false
 	}
 	for _, t := range f.Types {
@@ -93,8 +94,11 @@ func (f Filter) where(args []any) (string, []any) {
 		args = append(args, v)
 		return "$" + strconv.Itoa(len(args))
 	}
-	if f.Subject != "" {
-		b.WriteString(" and subject = " + parameter(f.Subject))
+	for i, subject := range f.Subjects {
+		b.WriteString([]string{" and subject in (", ", "}[min(i, 1)] + parameter(subject))
+	}
+	if len(f.Subjects) > 0 {
+		b.WriteString(")")
 	}
 	if f.App != "" {
 		b.WriteString(" and app = " + parameter(f.App))

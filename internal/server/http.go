@@ -148,55 +148,120 @@ func (s *Server) getChangeLog(ctx context.Context, in *changeLogInput) (*huma.St
 
 // Home is what a person looks at first.
 type Home struct {
+	Mine    []Item `json:"mine" doc:"What waits for the reader, with what they can do"`
+	Waiting []Item `json:"waiting" doc:"What waits for somebody else's decision"`
 	Moving  []Item `json:"moving" doc:"Changes and deployments that the platform works on"`
-	Waiting []Item `json:"waiting" doc:"What waits for a person's decision"`
 }
 
-// Item is a change or a deployment in a list of both.
+// Item is a change, a deployment or a pattern request.
 type Item struct {
-	Change     *change.Change     `json:"change,omitempty"`
-	Deployment *deploy.Deployment `json:"deployment,omitempty"`
+	Change      *change.Change     `json:"change,omitempty"`
+	Deployment  *deploy.Deployment `json:"deployment,omitempty"`
+	Request     *pattern.Request   `json:"request,omitempty"`
+	Awaits      string             `json:"awaits,omitempty" enum:"approve,release,merge,correct,answer" doc:"What the reader can do about it"`
+	Disciplines []string           `json:"disciplines,omitempty" doc:"For which the reader may approve"`
 }
 
 type homeOutput struct {
 	Body Home
 }
 
-func (s *Server) getHome(ctx context.Context, _ *struct{}) (*homeOutput, error) {
-	out := &homeOutput{Body: Home{Moving: []Item{}, Waiting: []Item{}}}
-	for _, state := range []change.State{change.Checking, change.Merging, change.Merged, change.Waiting, change.Review, change.ChangesRequested, change.Held, change.Ready, change.Blocked} {
-		found, err := s.Changes.List(ctx, change.Filter{State: state, Limit: 50})
-		if err != nil {
-			return nil, err
-		}
-		for _, c := range found {
-			switch c.State {
-			case change.Merged:
-				if c.Kind == change.OfPattern {
-					continue // published: nothing moves any more
-				}
-				fallthrough
-			case change.Checking, change.Merging, change.Waiting:
-				out.Body.Moving = append(out.Body.Moving, Item{Change: &c})
-			default:
-				out.Body.Waiting = append(out.Body.Waiting, Item{Change: &c})
-			}
-		}
+// add puts an item where it belongs: to the reader's own when it awaits something of them.
+func (h *Home) add(i Item) {
+	if i.Awaits != "" {
+		h.Mine = append(h.Mine, i)
+	} else {
+		h.Waiting = append(h.Waiting, i)
 	}
-	for _, state := range []deploy.State{deploy.Running, deploy.Waiting, deploy.Held} {
-		found, err := s.Deploy.List(ctx, deploy.Filter{State: state, Limit: 50})
-		if err != nil {
+}
+
+func (s *Server) getHome(ctx context.Context, _ *struct{}) (*homeOutput, error) {
+	out := &homeOutput{}
+	for _, part := range []func(context.Context, *Home) error{s.homeChanges, s.homeDeployments, s.homeRequests} {
+		if err := part(ctx, &out.Body); err != nil {
 			return nil, err
-		}
-		for _, d := range found {
-			if d.Plan = nil; d.State == deploy.Held {
-				out.Body.Waiting = append(out.Body.Waiting, Item{Deployment: &d})
-			} else {
-				out.Body.Moving = append(out.Body.Moving, Item{Deployment: &d})
-			}
 		}
 	}
 	return out, nil
+}
+
+const homeLimit = 50 // of each state: a person looks at lists for more
+
+func (s *Server) homeChanges(ctx context.Context, home *Home) error {
+	actor := account.From(ctx)
+	states := []change.State{change.Review, change.ChangesRequested, change.Held, change.Ready, change.Blocked, change.Refused, change.Failed, change.Checking, change.Merging, change.Merged, change.Waiting}
+	for _, state := range states {
+		found, err := s.Changes.List(ctx, change.Filter{State: state, Limit: homeLimit})
+		if err != nil {
+			return err
+		}
+		for _, c := range found {
+			i := Item{Change: &c, Awaits: c.Awaits(actor)}
+			switch state {
+			case change.Review:
+				if i.Disciplines, err = s.Certify.Awaits(ctx, c); err != nil {
+					return err
+				}
+				if len(i.Disciplines) > 0 {
+					i.Awaits = "approve"
+				}
+				home.add(i)
+			case change.ChangesRequested, change.Held, change.Ready, change.Blocked:
+				home.add(i)
+			case change.Refused, change.Failed:
+				if i.Awaits != "" { // others need not correct it
+					home.add(i)
+				}
+			default:
+				if state == change.Merged && c.Kind == change.OfPattern {
+					continue // published: nothing moves any more
+				}
+				home.Moving = append(home.Moving, i)
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Server) homeDeployments(ctx context.Context, home *Home) error {
+	for _, state := range []deploy.State{deploy.Held, deploy.Running, deploy.Waiting} {
+		found, err := s.Deploy.List(ctx, deploy.Filter{State: state, Limit: homeLimit})
+		if err != nil {
+			return err
+		}
+		for _, d := range found {
+			d.Plan = nil
+			if state != deploy.Held {
+				home.Moving = append(home.Moving, Item{Deployment: &d})
+				continue
+			}
+			i := Item{Deployment: &d}
+			mine, err := s.Deploy.Awaits(ctx, d)
+			if err != nil {
+				return err
+			}
+			if mine {
+				i.Awaits = "release"
+			}
+			home.add(i)
+		}
+	}
+	return nil
+}
+
+// homeRequests adds the pattern requests that nobody has answered, for those who may.
+func (s *Server) homeRequests(ctx context.Context, home *Home) error {
+	if !account.From(ctx).Can(account.DecideRequest, "") {
+		return nil
+	}
+	open, err := s.Patterns.Requests(ctx, "open")
+	if err != nil {
+		return err
+	}
+	for _, q := range open[:min(len(open), homeLimit)] {
+		home.add(Item{Request: &q, Awaits: "answer"})
+	}
+	return nil
 }
 
 type artifactInput struct {

@@ -65,8 +65,9 @@ async function frank(request: Request): Promise<Response> {
   return answer;
 }
 
-export const api = createClient<paths>({ fetch: patient });
-export const anonymous = createClient<paths>({ fetch: frank });
+const querySerializer = { array: { style: "form", explode: false } } as const; // as the API describes lists
+export const api = createClient<paths>({ fetch: patient, querySerializer });
+export const anonymous = createClient<paths>({ fetch: frank, querySerializer });
 
 /** What an operation answers. Failures have been thrown by then. */
 export async function data<T>(answer: Promise<{ data?: T }>): Promise<T> {

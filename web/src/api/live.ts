@@ -14,8 +14,9 @@ export function affects(event: LiveEvent, key: QueryKey): boolean {
   const about = [subject, event.app].filter(Boolean);
   switch (noun) {
     case "home":
-    case "events":
       return true;
+    case "events":
+      return (name as string[]).includes(subject);
     case "apps":
       return name === undefined || typeof name === "object" || about.includes(name as string);
     case "change": // its deployments and what it waits for are other subjects

@@ -1979,14 +1979,24 @@ export interface components {
             requests: components["schemas"]["PatternRequest"][];
         };
         ServerHome: {
+            /** @description What waits for the reader, with what they can do */
+            mine: components["schemas"]["ServerItem"][];
             /** @description Changes and deployments that the platform works on */
             moving: components["schemas"]["ServerItem"][];
-            /** @description What waits for a person's decision */
+            /** @description What waits for somebody else's decision */
             waiting: components["schemas"]["ServerItem"][];
         };
         ServerItem: {
+            /**
+             * @description What the reader can do about it
+             * @enum {string}
+             */
+            awaits?: "approve" | "release" | "merge" | "correct" | "answer";
             change?: components["schemas"]["Change"];
             deployment?: components["schemas"]["Deployment"];
+            /** @description For which the reader may approve */
+            disciplines?: string[];
+            request?: components["schemas"]["PatternRequest"];
         };
         SetInputBody: {
             /** @description At least 4 characters */
@@ -3393,8 +3403,8 @@ export interface operations {
     "list-events": {
         parameters: {
             query?: {
-                /** @description Id or name of the thing it happened to */
-                subject?: string;
+                /** @description Ids or names of the things it happened to, comma-separated */
+                subject?: string[];
                 /** @description Name of the app */
                 app?: string;
                 /** @description Types, comma-separated; a trailing * matches the rest */
@@ -3433,8 +3443,8 @@ export interface operations {
     "stream-events": {
         parameters: {
             query?: {
-                /** @description Id or name of the thing it happened to */
-                subject?: string;
+                /** @description Ids or names of the things it happened to, comma-separated */
+                subject?: string[];
                 /** @description Name of the app */
                 app?: string;
                 /** @description Types, comma-separated; a trailing * matches the rest */

@@ -41,6 +41,7 @@ export type NewRequest = Schemas["PatternAskInputBody"];
 export type RequestAnswer = Schemas["PatternAnswerInputBody"];
 
 export type Story = Schemas["BacklogStory"];
+export type Home = Schemas["ServerHome"];
 export type HomeItem = Schemas["ServerItem"];
 export type LiveEvent = Pick<Schemas["EventCloudEvent"], "type" | "subject" | "app">;
 export type ProblemBody = Schemas["Problem"];

@@ -4,11 +4,12 @@ import { useInfiniteQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { useMemo } from "react";
 import type { App } from "../../api/types";
-import { Ask, Empty, Page, StateIcon, State } from "../../ui/parts";
+import { Ask, Empty, Page } from "../../ui/parts";
 import { Rows } from "../../ui/Rows";
 import { match } from "../../ui/text";
 import { teamsWhere, useMe } from "../account/queries";
 import { FirstSteps } from "../home/Home";
+import { Instances } from "./Instances";
 import { appsQuery } from "./queries";
 
 const route = getRouteApi("/apps");
@@ -69,15 +70,7 @@ function AppRow({ app }: { app: App }) {
       </span>
       <span className="dim wide-only clip">{app.team}</span>
       <span className="dim wide-only clip">{app.pattern.name} <span className="tabular">{app.pattern.version}</span></span>
-      <span className="line full">
-        {app.state !== "active" ? <State state={app.state} /> : app.instances.length === 0 ? <span className="dim small">not deployed yet</span> : (
-          app.instances.map((instance) => (
-            <span key={instance.id} className="line gap-4 nowrap small" title={`${instance.environment}: ${instance.state}`}>
-              <StateIcon state={instance.state} size={14} />{instance.environment}<span className="hidden">: {instance.state}</span>
-            </span>
-          ))
-        )}
-      </span>
+      <span className="full"><Instances app={app} /></span>
     </Link>
   );
 }

@@ -1,18 +1,19 @@
 // One page to decide: what the change is, why it takes its lane, what it would do, and what is missing.
 import { Button } from "@mantine/core";
-import { IconArrowBackUp, IconGitBranch, IconGitMerge } from "@tabler/icons-react";
-import { useQuery } from "@tanstack/react-query";
+import { IconGitBranch } from "@tabler/icons-react";
+import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
-import { lazy, Suspense, useState, type ReactNode } from "react";
+import { lazy, Suspense, useState } from "react";
 import type { Change, ChangeDetail } from "../../api/types";
-import { Ask, Card, Id, LaneTag, laneMeaning, Note, Page, Sentence, State, StateIcon, stateOf, Time, toneOf, Took } from "../../ui/parts";
+import { Ask, Card, Id, LaneTag, laneMeaning, Note, Page, Sentence, State, StateIcon, stateOf, Time, toneOf } from "../../ui/parts";
 import { asPlan } from "../../ui/plan";
 import { PlanSummary, PlanTree } from "../../ui/PlanTree";
-import { prose, word } from "../../ui/text";
+import { prose } from "../../ui/text";
 import { Live } from "../deploy/Live";
 import { Actions, Approvals } from "./Decide";
 import { Checks } from "./Checks";
-import { changeQuery, diffQuery, effectQuery } from "./queries";
+import { changeQuery, diffQuery, effectQuery, eventsQuery } from "./queries";
+import { moments } from "./timeline";
 
 const Diff = lazy(() => import("../../ui/Diff").then(({ Diff }) => ({ default: Diff })));
 const route = getRouteApi("/changes/$change");
@@ -82,7 +83,6 @@ function Decide({ detail }: { detail: ChangeDetail }) {
             </Card>
           )}
           <Checks change={change} checks={checks} />
-          <Files change={change} />
         </div>
         <div className="stack loose">
           {certification && <Approvals change={change} certification={certification} mayDecide={detail.mayDecide} />}
@@ -90,6 +90,7 @@ function Decide({ detail }: { detail: ChangeDetail }) {
           <Timeline detail={detail} />
         </div>
       </div>
+      <Files change={change} />
     </>
   );
 }
@@ -173,32 +174,27 @@ function Facts({ change }: { change: Change }) {
   );
 }
 
-interface Moment {
-  at: string;
-  icon: ReactNode;
-  text: ReactNode;
-}
-
-/** What happened, from what is known of the change, its checks, approvals and deployments. */
-function Timeline({ detail: { change, checks, certification, deployments } }: { detail: ChangeDetail }) {
-  const moments: Moment[] = [{ at: change.openedAt, icon: <IconGitBranch size={14} aria-hidden className="ink-quiet" />, text: "Opened" }];
-  for (const check of checks) {
-    if (check.finishedAt) moments.push({ at: check.finishedAt, icon: <StateIcon state={check.state} size={14} />, text: <>Check {check.name} {check.state === "held" ? "holds it" : check.state}</> });
-  }
-  for (const approval of certification?.approvals ?? []) {
-    moments.push({ at: approval.at, icon: <StateIcon state={approval.decision} size={14} />, text: <>{approval.name} {approval.decision} for {approval.discipline}</> });
-  }
-  for (const d of deployments) {
-    if (d.startedAt) moments.push({ at: d.startedAt, icon: d.trigger === "rollback" ? <IconArrowBackUp size={14} aria-hidden className="ink-hold" /> : <IconGitMerge size={14} aria-hidden className="ink-busy" />, text: <>{word(d.trigger === "change" ? "deploying" : d.trigger)} in {d.environment}</> });
-    if (d.finishedAt) moments.push({ at: d.finishedAt, icon: <StateIcon state={d.state} size={14} />, text: <>{word(d.state)} in {d.environment}, <Took from={d.startedAt} to={d.finishedAt} /></> });
-  }
-  if (!["checking", "merging"].includes(change.state)) moments.push({ at: change.updatedAt, icon: <StateIcon state={stateOf(change)} size={14} />, text: <strong>{word(stateOf(change))}</strong> });
-  moments.sort((a, b) => a.at.localeCompare(b.at));
+/** What happened, from the event log, as it happens. */
+function Timeline({ detail: { change, deployments } }: { detail: ChangeDetail }) {
+  const query = useInfiniteQuery(eventsQuery([change.id, ...deployments.slice(0, 19).map(({ id }) => id)]));
   return (
     <Card title="Timeline">
-      <ol className="timeline">
-        {moments.map(({ at, icon, text }, i) => <li key={i}>{icon}<span>{text}</span><span className="dim small push"><Time at={at} /></span></li>)}
-      </ol>
+      <Ask query={query} rows={3}>
+        {(events) => (
+          <>
+            {query.hasNextPage && <Button variant="subtle" size="compact-xs" loading={query.isFetchingNextPage} onClick={() => void query.fetchNextPage()}>Earlier</Button>}
+            <ol className="timeline" aria-label="Timeline">
+              {moments(events).map(({ id, at, state, text, by, note, strong }) => (
+                <li key={id}>
+                  <StateIcon state={state} size={14} />
+                  <span className={strong ? "strong" : undefined}>{by && <span className="strong">{by} </span>}{by ? text.charAt(0).toLowerCase() + text.slice(1) : text}{note && <span className="dim small note-text" title={note}>{note}</span>}</span>
+                  <span className="dim small push"><Time at={at} /></span>
+                </li>
+              ))}
+            </ol>
+          </>
+        )}
+      </Ask>
     </Card>
   );
 }

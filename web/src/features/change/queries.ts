@@ -42,3 +42,15 @@ export const declareFix = (id: string, fixes: string) => data(api.POST("/api/v1/
 export const approve = (id: string, body: Decision) => data(api.POST("/api/v1/changes/{change}/approve", { params: at(id), body }));
 export const reject = (id: string, body: Decision) => data(api.POST("/api/v1/changes/{change}/reject", { params: at(id), body }));
 export const requestChanges = (id: string, body: Decision) => data(api.POST("/api/v1/changes/{change}/request-changes", { params: at(id), body }));
+
+/** What happened to some things, the first one first. */
+export const eventsQuery = (subjects: string[]) =>
+  infiniteQueryOptions({
+    queryKey: ["events", subjects],
+    queryFn: ({ pageParam }) => data(api.GET("/api/v1/events", { params: { query: { subject: subjects, limit: 200, cursor: pageParam } } })),
+    initialPageParam: undefined as string | undefined,
+    getNextPageParam: (page) => page.next || undefined,
+    select: ({ pages }) => pages.flatMap((page) => page.items).reverse(),
+    // Of the same change, before its next deployment was known.
+    placeholderData: (known, query) => ((query?.queryKey[1] as string[] | undefined)?.[0] === subjects[0] ? known : undefined),
+  });

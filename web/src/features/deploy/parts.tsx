@@ -1,3 +1,4 @@
+import type { ReactNode } from "react";
 import { Link } from "@tanstack/react-router";
 import type { Deployment } from "../../api/types";
 import { State, StateIcon, Time, Took } from "../../ui/parts";
@@ -6,9 +7,9 @@ import { word } from "../../ui/text";
 export const kindWords = { release: "release", infrastructure: "infrastructure run", destroy: "removal" } as const;
 
 /** A deployment as a line of a list. */
-export function DeploymentRow({ deployment: d, without }: { deployment: Deployment; without?: "app" }) {
+export function DeploymentRow({ deployment: d, without, verb }: { deployment: Deployment; without?: "app"; verb?: ReactNode }) {
   return (
-    <Link to="/deployments/$deployment" params={{ deployment: d.id }} className="row-link row-deploy">
+    <Link to="/deployments/$deployment" params={{ deployment: d.id }} className={`row-link row-deploy${verb ? " decide" : ""}`}>
       <span className="line nowrap-line">
         <span className="narrow-only" title={word(d.state)}><StateIcon state={d.state} /><span className="hidden">{word(d.state)}: </span></span>
         <span className="stack tight minimal">
@@ -17,7 +18,7 @@ export function DeploymentRow({ deployment: d, without }: { deployment: Deployme
         </span>
       </span>
       <span className="dim small wide-only"><Took from={d.startedAt} to={d.finishedAt} /></span>
-      <span className="wide-only"><State state={d.state} /></span>
+      {verb || <span className="wide-only"><State state={d.state} /></span>}
       <span className="dim small end"><Time at={d.finishedAt ?? d.startedAt ?? d.createdAt} /></span>
     </Link>
   );

@@ -4,9 +4,10 @@ import { IconArrowRight, IconCircleCheck, IconCircleDashed } from "@tabler/icons
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import type { ReactNode } from "react";
-import type { HomeItem, Me } from "../../api/types";
+import type { App, HomeItem } from "../../api/types";
 import { Ask, Card, Empty, Page } from "../../ui/parts";
 import { may, useMe } from "../account/queries";
+import { Instances } from "../app/Instances";
 import { appsQuery } from "../app/queries";
 import { ChangeRow } from "../change/parts";
 import { DeploymentRow } from "../deploy/parts";
@@ -15,65 +16,80 @@ import { patternsQuery } from "../pattern/queries";
 import { homeQuery } from "./queries";
 
 
-/** Whether the decision a thing waits for is one this person may take. */
-export function forMe(item: HomeItem, me: Me | undefined): boolean {
-  const { change, deployment } = item;
-  if (change?.state === "review") return (me?.disciplines?.length ?? 0) > 0 && !change.authors?.includes(me?.id ?? "");
-  if (change?.state === "held") return may(me, "release_hold", change.team ?? "");
-  if (change?.state === "ready") return may(me, "merge", change.team ?? "");
-  if (deployment) return Object.values(me?.mayInTeam ?? {}).some((list) => list.includes("release_hold"));
-  return false;
-}
-
 export default function Home() {
-  const me = useMe();
   const home = useQuery(homeQuery);
   const apps = useInfiniteQuery(appsQuery);
   const recent = useInfiniteQuery(deploymentsQuery({}, 8));
   const fresh = apps.data?.length === 0;
   return (
-    <Page title="Home">
+    <Page title="Home" width="wide">
       {fresh && <FirstSteps />}
       <Ask query={home}>
-        {({ moving, waiting }) => {
-          const mine = waiting.filter((item) => forMe(item, me));
-          const others = waiting.filter((item) => !forMe(item, me));
-          return (
-            <div className="columns">
+        {({ mine, waiting, moving }) => (
+          <div className="columns">
+            <div className="stack loose">
+              <Card title="Waiting for you" count={mine.length} flush>
+                {mine.length === 0 ? <p className="pad calm"><IconCircleCheck size={16} className="ink-good" aria-hidden />Nothing waits for you.</p> : <Items items={mine} label="Waiting for you" />}
+              </Card>
+              <Card title="Moving" count={moving.length} flush>
+                {moving.length === 0 ? <p className="pad calm dim">Push a branch of an app, or change a variable, and watch it roll out here.</p> : <Items items={moving} label="Moving" />}
+              </Card>
+              {waiting.length > 0 && <Card title="Waiting for others" count={waiting.length} flush><Items items={waiting} label="Waiting for others" /></Card>}
+            </div>
+            {!fresh && (
               <div className="stack loose">
-                {mine.length > 0 && <Card title="Waiting for you" count={mine.length} flush><Items items={mine} label="Waiting for you" /></Card>}
-                <Card title="Moving" count={moving.length} flush>
-                  {moving.length === 0 ? <Empty title="Nothing is moving">Push a branch of an app, or change a variable, and watch it roll out here.</Empty> : <Items items={moving} label="Moving" />}
+                <Card title="Apps" count={apps.data?.length} flush aside={<Link to="/apps" className="link small">All</Link>}>
+                  <Ask query={apps} rows={2}>{(items) => <ul className="rows" aria-label="Apps">{[...items].sort((a, b) => trouble(b) - trouble(a)).slice(0, 6).map((app) => <li key={app.id}><AppLine app={app} /></li>)}</ul>}</Ask>
+                </Card>
+                <Card title="Last deployments" flush aside={<Link to="/deployments" className="link small">All</Link>}>
+                  <Ask query={recent}>
+                    {(items) => items.length === 0 ? <Empty title="Nothing was deployed yet" /> : (
+                      <ul className="rows">{items.slice(0, 8).map((d) => <li key={d.id}><DeploymentRow deployment={d} /></li>)}</ul>
+                    )}
+                  </Ask>
                 </Card>
               </div>
-              <div className="stack loose">
-                {(others.length > 0 || mine.length === 0) && <Card title={mine.length > 0 ? "Waiting for others" : "Waiting for a decision"} count={others.length} flush>
-                  {others.length === 0 ? <Empty title="Nothing waits">What needs an approval, a merge or an operator shows here.</Empty> : <Items items={others} label="Waiting" />}
-                </Card>}
-                {!fresh && (
-                  <Card title="Last deployments" flush aside={<Link to="/deployments" className="link small">All</Link>}>
-                    <Ask query={recent}>
-                      {(items) => items.length === 0 ? <Empty title="Nothing was deployed yet" /> : (
-                        <ul className="rows">{items.slice(0, 8).map((d) => <li key={d.id}><DeploymentRow deployment={d} /></li>)}</ul>
-                      )}
-                    </Ask>
-                  </Card>
-                )}
-              </div>
-            </div>
-          );
-        }}
+            )}
+          </div>
+        )}
       </Ask>
     </Page>
   );
 }
 
+/** How much an app asks to be looked at: degraded before moving before calm. */
+function trouble(app: App): number {
+  return Math.max(0, ...app.instances.map(({ state, pinnedBy }) => (state === "degraded" ? 3 : pinnedBy ? 2 : state === "deploying" ? 1 : 0)));
+}
+
+function AppLine({ app }: { app: App }) {
+  return (
+    <Link to="/apps/$app" params={{ app: app.name }} className="row-link row-plain">
+      <span className="stack minimal"><span className="strong clip">{app.name}</span><span className="dim small clip">{app.team} · {app.pattern.name} {app.pattern.version}</span></span>
+      <Instances app={app} />
+    </Link>
+  );
+}
+
+const verbs = { approve: "Approve", release: "Release", merge: "Merge", correct: "Correct", answer: "Answer" } as const;
+
 function Items({ items, label }: { items: HomeItem[]; label: string }) {
   return (
     <ul className="rows" aria-label={label}>
-      {items.map(({ change, deployment }) => (
-        <li key={change?.id ?? deployment?.id}>{change ? <ChangeRow change={change} /> : deployment ? <DeploymentRow deployment={deployment} /> : null}</li>
-      ))}
+      {items.map((item) => {
+        const { change, deployment, request, awaits, disciplines } = item;
+        const verb = awaits && <span className="tag tone-busy verb">{verbs[awaits]}{disciplines?.length ? ` for ${disciplines.join(" or ")}` : ""}</span>;
+        return (
+          <li key={change?.id ?? deployment?.id ?? request?.id}>
+            {change ? <ChangeRow change={change} verb={verb} /> : deployment ? <DeploymentRow deployment={deployment} verb={verb} /> : request ? (
+              <Link to="/pattern-requests" search={{ request: request.id }} className="row-link row-plain">
+                <span className="stack minimal"><span className="strong clip">{request.title}</span><span className="dim small clip">{request.askedBy} asks for {request.pattern ? `a change of ${request.pattern}` : "a new pattern"}</span></span>
+                {verb}
+              </Link>
+            ) : null}
+          </li>
+        );
+      })}
     </ul>
   );
 }
