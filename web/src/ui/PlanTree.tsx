@@ -15,6 +15,8 @@ const actions: Partial<Record<PlanAction, [string, Tone, typeof IconPencil]>> = 
   "no-op": ["move", "quiet", IconArrowRight],
 };
 
+const unknown = "(known after apply)";
+
 export function PlanSummary({ plan }: { plan: Plan }) {
   const all = counts(plan);
   if (all.length === 0) return <span className="dim">No resource changes</span>;
@@ -61,7 +63,10 @@ export function PlanTree({ plan }: { plan: Plan }) {
 
 function Resource({ change, open }: { change: ResourceChange; open: boolean }) {
   const [word, tone, Icon] = actions[change.action] ?? [change.action, "quiet" as Tone, IconPencil];
-  const differs = lines(change);
+  const all = lines(change);
+  // What a new resource will know only afterwards is one line, not one for each attribute.
+  const later = change.action === "create" ? all.filter(({ after }) => after === unknown) : [];
+  const differs = all.filter((line) => !later.includes(line));
   return (
     <details className="plan" open={open}>
       <summary>
@@ -70,7 +75,7 @@ function Resource({ change, open }: { change: ResourceChange; open: boolean }) {
         <code className="wrap">{change.address}</code>
         {change.previous && <span className="dim small">was <code>{change.previous}</code></span>}
       </summary>
-      {differs.length > 0 && (
+      {all.length > 0 && (
         <table className="plan-lines">
           <tbody>
             {differs.map((line) => (
@@ -82,6 +87,7 @@ function Resource({ change, open }: { change: ResourceChange; open: boolean }) {
                 </td>
               </tr>
             ))}
+            {later.length > 0 && <tr><td colSpan={2} className="later"><em className="dim">Known after apply: {later.map(({ name }) => name).join(", ")}</em></td></tr>}
           </tbody>
         </table>
       )}
@@ -103,7 +109,7 @@ export function Moved({ before, after }: { before?: string; after?: string }) {
 
 function Value({ text, old }: { text: string; old?: boolean }) {
   if (text === "(sensitive)") return <span className="dim"><IconEyeOff size={12} className="arrow" aria-hidden /> sensitive</span>;
-  if (text === "(known after apply)") return <em className="dim">known after apply</em>;
+  if (text === unknown) return <em className="dim">known after apply</em>;
   const brief = text.replace(/(sha256:[0-9a-f]{12})[0-9a-f]{52}/g, "$1…");
   return <code className={`wrap${old ? " old" : ""}`} title={brief === text ? undefined : text}>{brief}</code>;
 }
