@@ -1,12 +1,12 @@
 // What can be decided about a change, by whom the server allows.
 import { Button, Textarea, TextInput } from "@mantine/core";
-import { IconCheck, IconX } from "@tabler/icons-react";
+import { IconCheck, IconMessage, IconX } from "@tabler/icons-react";
 import { useState } from "react";
 import type { Certification, Change, ChangeDetail, Decision } from "../../api/types";
 import { Confirm, useAct } from "../../ui/act";
 import { Card, Id, Note, Sentence, StateIcon, Time, Wrong } from "../../ui/parts";
-import { may, useMe } from "../account/queries";
-import { approve, close, declareFix, merge, reject, release } from "./queries";
+import { disciplines, may, useMe } from "../account/queries";
+import { approve, close, declareFix, merge, reject, release, requestChanges } from "./queries";
 
 const over = new Set(["merged", "deployed", "rolled_back", "closed", "rejected"]);
 
@@ -47,7 +47,8 @@ export function Actions({ detail: { change, heldDigest, mayDecide } }: { detail:
   );
 }
 
-const disciplines = ["security", "operations", "development"] as const;
+const decided = { approved: "approved", rejected: "rejected", changes_requested: "asks for changes of" } as const;
+const decidedBefore = { approved: "approved it", rejected: "rejected it", changes_requested: "asked for changes" } as const;
 
 /** Who decided, for which discipline, and the form for who may. */
 export function Approvals({ change, certification, mayDecide }: { change: Change; certification: Certification; mayDecide: string[] }) {
@@ -55,8 +56,9 @@ export function Approvals({ change, certification, mayDecide }: { change: Change
   const approvals = certification.approvals;
   const needed = disciplines.filter((discipline) => (certification.needed[discipline] ?? 0) > 0 || approvals.some((one) => one.discipline === discipline));
   const own = change.authors.includes(me?.id ?? "");
-  const decided = approvals.find((one) => one.person === me?.id && one.digest === certification.digest);
+  const done = approvals.find((one) => one.person === me?.id && one.digest === certification.digest);
   const mine = disciplines.filter((discipline) => mayDecide.includes(discipline));
+  const open = change.state === "review" || change.state === "changes_requested";
   return (
     <Card title="Approvals">
       <div className="stack">
@@ -65,13 +67,13 @@ export function Approvals({ change, certification, mayDecide }: { change: Change
             const those = approvals.filter((one) => one.discipline === discipline);
             const have = those.filter((one) => one.decision === "approved" && one.digest === certification.digest).length;
             const want = certification.needed[discipline] ?? 0;
-            const state = those.some((one) => one.decision === "rejected") ? "rejected" : have >= want ? "approved" : "pending";
+            const state = those.some((one) => one.decision === "rejected") ? "rejected" : those.some((one) => one.decision === "changes_requested" && one.digest === certification.digest) ? "changes_requested" : have >= want ? "approved" : "pending";
             return (
               <li key={discipline} className="stack tight">
                 <span className="line"><StateIcon state={state} /><span className="strong">{discipline.charAt(0).toUpperCase() + discipline.slice(1)}</span><span className="dim small push tabular">{have} of {want}</span></span>
                 {those.map((one) => (
                   <div key={one.person} className="small approval">
-                    <span>{one.name} {one.decision}{one.digest !== certification.digest && <span className="ink-hold"> an earlier content</span>} <span className="dim"><Time at={one.at} /></span></span>
+                    <span>{one.name} {decided[one.decision]}{one.digest !== certification.digest && <span className="ink-hold"> an earlier content</span>} <span className="dim"><Time at={one.at} /></span></span>
                     {one.reason && <p className="dim wrap">“{one.reason}”</p>}
                   </div>
                 ))}
@@ -80,12 +82,12 @@ export function Approvals({ change, certification, mayDecide }: { change: Change
           })}
         </ul>
         <p className="small dim line">Binds to <Id id={certification.digest} /></p>
-        {change.state === "review" && mine.length > 0 && (
+        {open && mine.length > 0 && (
           own ? <Note tone="quiet"><p>You wrote part of this change, so somebody else decides about it.</p></Note>
-            : decided ? <Note tone="quiet"><p>You have {decided.decision} it for {decided.discipline}. One person counts for one discipline.</p></Note>
+            : done ? <Note tone="quiet"><p>You {decidedBefore[done.decision]} for {done.discipline}. One person counts for one discipline.</p></Note>
               : <DecisionForm change={change} certification={certification} mine={mine} />
         )}
-        {change.state === "review" && mine.length === 0 && <p className="small dim">People of these disciplines in the Center of Excellence decide.</p>}
+        {open && mine.length === 0 && <p className="small dim">People of these disciplines in the Center of Excellence decide.</p>}
       </div>
     </Card>
   );
@@ -98,7 +100,14 @@ function DecisionForm({ change, certification, mine }: { change: Change; certifi
   const [digest, setDigest] = useState(certification.digest);
   const yes = useAct(() => approve(change.id, { discipline, digest, reason }), "Approved.");
   const no = useAct(() => reject(change.id, { discipline, digest, reason }), "Rejected.");
+  const ask = useAct(() => requestChanges(change.id, { discipline, digest, reason }), "You asked for changes.");
   const stale = digest !== certification.digest;
+  const all = [yes, ask, no];
+  const decide = (one: typeof yes) => {
+    for (const other of all) other.reset();
+    one.mutate(undefined);
+  };
+  const blank = stale || !reason.trim();
   return (
     <form className="stack decision" onSubmit={(event) => event.preventDefault()}>
       {mine.length > 1 && (
@@ -106,14 +115,15 @@ function DecisionForm({ change, certification, mine }: { change: Change; certifi
           {mine.map((one) => <button key={one} type="button" className={`pill button${one === discipline ? " active" : ""}`} aria-pressed={one === discipline} onClick={() => setDiscipline(one)}>{one}</button>)}
         </div>
       )}
-      <Textarea label={`Decide for ${discipline}`} placeholder="Why; needed to reject" value={reason} onChange={(event) => setReason(event.currentTarget.value)} maxLength={4000} autosize minRows={2} maxRows={10} />
+      <Textarea label={`Decide for ${discipline}`} placeholder="Why; needed unless you approve" value={reason} onChange={(event) => setReason(event.currentTarget.value)} maxLength={4000} autosize minRows={2} maxRows={10} />
       {stale && (
         <Note tone="hold" action={<Button variant="default" onClick={() => setDigest(certification.digest)}>I have looked</Button>}><p>The change, or an instance it affects, is different since you began to look.</p></Note>
       )}
-      <Wrong error={yes.error ?? no.error} />
+      <Wrong error={all.find(({ error }) => error)?.error} />
       <div className="line">
-        <Button leftSection={<IconCheck size={14} />} disabled={stale} loading={yes.isPending} onClick={() => { no.reset(); yes.mutate(undefined); }}>Approve</Button>
-        <Button variant="default" leftSection={<IconX size={14} />} disabled={stale || !reason.trim()} loading={no.isPending} onClick={() => { yes.reset(); no.mutate(undefined); }}>Reject</Button>
+        <Button leftSection={<IconCheck size={14} />} disabled={stale} loading={yes.isPending} onClick={() => decide(yes)}>Approve</Button>
+        <Button variant="default" leftSection={<IconMessage size={14} />} disabled={blank} loading={ask.isPending} onClick={() => decide(ask)}>Request changes</Button>
+        <Button variant="default" leftSection={<IconX size={14} />} disabled={blank} loading={no.isPending} onClick={() => decide(no)}>Reject</Button>
       </div>
     </form>
   );
