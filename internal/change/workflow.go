@@ -100,6 +100,9 @@ func (s *Service) troubled(ctx context.Context, id string, revision int, cause e
 			return err
 		}
 		c.Why, c.Remedy = "something went wrong inside Flywheel", "It is tried again by itself. What went wrong is in the server's log."
+		if f := fault.From(cause); f.Kind == fault.Unavailable {
+			c.Why = f.Message
+		}
 		return Save(tx, c)
 	})
 	if durable.UnlessOutdated(err) != nil {
@@ -451,7 +454,7 @@ func (s *Service) planEffect(ctx context.Context, id string, revision int, f fou
 	}
 	desired := f.Proposal.Description.Desired(e, artifact)
 	p, planErr := s.Plan(ctx, c, effect.Environment, desired)
-	if planErr != nil && fault.From(planErr).Kind == fault.Internal {
+	if planErr != nil && (fault.From(planErr).Kind == fault.Internal || fault.Is(planErr, "engine.disk_full")) {
 		return answer, planErr
 	}
 	answer.Shown = Shown{Desired: desired.Hash(), Plan: p.Digest, Destroys: p.Destructive}

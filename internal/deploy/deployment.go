@@ -97,7 +97,7 @@ func (s State) Over() bool {
 type Step struct {
 	Position   int        `json:"position"`
 	Name       string     `json:"name" enum:"prepare,plan,policy,apply,release,destroy,verify,record"`
-	State      string     `json:"state" enum:"running,succeeded,failed,held"`
+	State      string     `json:"state" enum:"running,waiting,succeeded,failed,held"`
 	Detail     string     `json:"detail,omitempty"`
 	StartedAt  time.Time  `json:"startedAt"`
 	FinishedAt *time.Time `json:"finishedAt,omitempty"`

@@ -3,12 +3,15 @@ package deploy
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 
 	"gocloud.dev/blob"
 
@@ -197,7 +200,7 @@ func (r *Runs) plan(ctx context.Context, d Deployment) (planned, outcome) {
 	}
 	result, err := r.Engine.Plan(ctx, run)
 	if err != nil {
-		return planned{}, engineFailed(result, err)
+		return planned{}, r.engineFailed(result, err)
 	}
 	p := summarise(result.Plan, v.Manifest.Spec.Stateful)
 	fmt.Fprintln(log, p.Summary)
@@ -276,7 +279,7 @@ func (r *Runs) apply(ctx context.Context, d Deployment) outcome {
 	}
 	result, err := r.Engine.Apply(ctx, run)
 	if err != nil {
-		return engineFailed(result, err)
+		return r.engineFailed(result, err)
 	}
 	if err := r.Engine.Close(ctx, run); err != nil {
 		fmt.Fprintf(log, "the run's folder could not be tidied: %v\n", err)
@@ -287,15 +290,30 @@ func (r *Runs) apply(ctx context.Context, d Deployment) outcome {
 // interrupt asks the engine of a running deployment to stop in an orderly way: what it has finished
 // stays finished. A deployment that has no engine running stops before its next step.
 func (r *Runs) interrupt(d Deployment, log *slog.Logger) {
-	for d.attempt = range attempts + 1 {
-		if err := r.Engine.Cancel(tofu.Run{ID: d.engineRun(), Dir: filepath.Join(r.Dir, d.engineRun())}); err != nil {
+	runs, _ := filepath.Glob(filepath.Join(r.Dir, d.workflow()+"*")) // of every attempt
+	for _, dir := range runs {
+		if err := r.Engine.Cancel(tofu.Run{ID: filepath.Base(dir), Dir: dir}); err != nil {
 			log.Warn("the engine could not be interrupted", "deployment", d.ID, "error", err)
 		}
 	}
 }
 
+// noRoom is what a full disk is called by the kernel, wherever an engine repeats it, and by our provider.
+var noRoom = []string{syscall.ENOSPC.Error(), syscall.EDQUOT.Error(), "[agent.disk_full]"}
+
+// room reports whether something can be written where the engines work.
+func (r *Runs) room() bool {
+	f, err := os.CreateTemp(r.Dir, "room-")
+	if err != nil {
+		return false
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(make([]byte, 1<<20))
+	return errors.Join(err, f.Close()) == nil
+}
+
 // engineFailed turns the end of an engine run into a step's outcome: the first diagnostics say why.
-func engineFailed(result tofu.Result, err error) outcome {
+func (r *Runs) engineFailed(result tofu.Result, err error) outcome {
 	out := failed(err)
 	messages := []string{}
 	for _, d := range result.Diagnostics {
@@ -315,6 +333,12 @@ func engineFailed(result tofu.Result, err error) outcome {
 		if len(result.MayExist) > 0 {
 			out.Failed += " These may exist without being recorded: " + strings.Join(result.MayExist, ", ") + "."
 		}
+	}
+	// An engine does not always know why it could not write, and rarely says it where it is looked for.
+	text := fmt.Sprintf("%s %v %v", out.Failed, err, result.Diagnostics)
+	known := slices.ContainsFunc(noRoom, func(words string) bool { return strings.Contains(text, words) })
+	if (known || !r.room()) && len(out.Addresses) == 0 && result.Outcome != tofu.Cancelled {
+		return outcome{Full: true, Failed: "The disk under the engine or the agent is full: it waits until there is room.", Code: "engine.disk_full"}
 	}
 	return out
 }
@@ -398,7 +422,11 @@ func (r *Runs) look(ctx context.Context, run tofu.Run, stateful []string) (p pla
 	defer os.RemoveAll(run.Dir)
 	result, err := r.Engine.Plan(ctx, run)
 	if err != nil {
-		if out := engineFailed(result, err); fault.From(err).Kind != fault.Internal {
+		out := r.engineFailed(result, err)
+		if out.Full {
+			return p, fault.New(fault.Unavailable, out.Code, "%s", out.Failed).Because(err)
+		}
+		if fault.From(err).Kind != fault.Internal {
 			return p, fault.New(fault.Invalid, "plan.failed", "%s", out.Failed).Because(err)
 		}
 		return p, err

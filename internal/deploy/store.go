@@ -117,7 +117,7 @@ func inState(tx *db.Tx, s State) ([]Deployment, error) {
 func beginStep(tx *db.Tx, d Deployment, position int, name string) (bool, error) {
 	n, err := tx.Exec(`insert into deployment_step (deployment, position, name, state, detail, started_at) values ($1,$2,$3,'running','',$4)
 		on conflict (deployment, position) do update set name = excluded.name, state = 'running', started_at = excluded.started_at, finished_at = null
-		where deployment_step.state <> 'running'`, d.ID, position, name, tx.Now())
+		where deployment_step.state not in ('running', 'waiting')`, d.ID, position, name, tx.Now())
 	return n > 0, err
 }
 

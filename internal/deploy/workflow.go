@@ -24,6 +24,7 @@ type outcome struct {
 	Code        string   `json:"code,omitempty"`
 	Held        bool     `json:"held,omitempty"`
 	Interrupted bool     `json:"interrupted,omitempty"`
+	Full        bool     `json:"full,omitempty"` // the disk was, and has room again: it is planned anew
 	URL         string   `json:"url,omitempty"`
 	Probes      []Probe  `json:"probes,omitempty"`
 	Addresses   []string `json:"addresses,omitempty"`
@@ -53,12 +54,12 @@ func (s *Service) run(flow durable.Flow, workflow string) (string, error) {
 
 	out, position := outcome{}, 0
 	for i := 0; i < len(steps); i++ {
-		if out, err = s.step(flow, d, position, steps[i], out.Detail); err != nil {
+		if out, err = s.step(flow, d, position, steps[i], out); err != nil {
 			return "lost", lost(err)
 		}
 		position++
-		if out.again() && d.attempt < attempts {
-			// The engine was killed, and nothing exists that nobody recorded: a new plan sees what is there.
+		if out.Full || out.again() && d.attempt < attempts {
+			// What the engine did is recorded, or found again by its provider: a new plan sees what is there.
 			d.attempt++
 			i = -1
 			continue
@@ -114,7 +115,7 @@ func (s *Service) plan(tx *db.Tx, d Deployment) ([]step, error) {
 // step runs one part. The transaction before an effect writes the intent, closes the step before, and
 // looks again at what may have changed since admission: the fence, and a wish to cancel. Where nothing
 // happens outside, that transaction is the whole step.
-func (s *Service) step(flow durable.Flow, d Deployment, position int, st step, before string) (outcome, error) {
+func (s *Service) step(flow durable.Flow, d Deployment, position int, st step, before outcome) (outcome, error) {
 	if st.within != nil {
 		return durable.Transaction(s.Durable, flow, st.name, func(tx *db.Tx) (outcome, error) {
 			if out, err := intend(tx, d, position, st.name, before); err != nil || !out.ok() {
@@ -131,17 +132,78 @@ func (s *Service) step(flow durable.Flow, d Deployment, position int, st step, b
 		if err != nil || !out.ok() {
 			return out, err
 		}
-		for began := time.Now(); ; time.Sleep(time.Second) {
-			if out = st.do(ctx, d); !out.passes() || time.Since(began) > patience {
+		for {
+			if out = st.do(ctx, d); !out.passes() && !out.Full {
 				return out, nil
 			}
 			s.Log.Warn("a deployment waits", "deployment", d.ID, "step", st.name, "why", out.Failed)
+			pause := time.Second << min(d.attempt, 5) // the disk may not be the one that is looked at
+			for {
+				s.waits(ctx, d, position, "waiting", out.Failed)
+				time.Sleep(pause)
+				var stop outcome
+				err := s.DB.Read(ctx, func(tx *db.Tx) (err error) { stop, err = mayGoOn(tx, d, st.name); return err })
+				if errors.Is(err, errLost) || !stop.ok() {
+					return stop, err
+				}
+				if !out.Full || s.Runs.room() {
+					break
+				}
+			}
+			s.waits(ctx, d, position, "running", "")
+			if out.Full {
+				return out, nil
+			}
 		}
 	})
 }
 
+// waits says that a step waits, and for what, or that it goes on. Where even that cannot be written nobody
+// reads it.
+func (s *Service) waits(ctx context.Context, d Deployment, position int, state, reason string) {
+	err := s.DB.Write(ctx, func(tx *db.Tx) error {
+		now, err := Find(tx, d.ID)
+		if err != nil || now.Reason == reason || now.cancel {
+			return err
+		}
+		if _, err := tx.Exec(`update deployment_step set state = $3, detail = $4 where deployment = $1 and position = $2`, d.ID, position, state, reason); err != nil {
+			return err
+		}
+		now.Reason = reason
+		return save(tx, now)
+	})
+	if err != nil {
+		s.Log.Warn("why a deployment waits could not be written", "deployment", d.ID, "error", err)
+	}
+}
+
 // intend writes that a step begins. Its outcome is not ok if the step must not.
-func intend(tx *db.Tx, d Deployment, position int, name, before string) (outcome, error) {
+func intend(tx *db.Tx, d Deployment, position int, name string, before outcome) (outcome, error) {
+	out, err := mayGoOn(tx, d, name)
+	if err != nil {
+		return out, err
+	}
+	if position > 0 {
+		state, detail := "succeeded", before.Detail
+		if !before.ok() { // it is planned anew
+			state, detail = "failed", before.Failed
+		}
+		if err := closeStep(tx, d, position-1, state, detail); err != nil {
+			return outcome{}, err
+		}
+	}
+	if !out.ok() {
+		return out, nil
+	}
+	begun, err := beginStep(tx, d, position, name)
+	if err != nil || !begun {
+		return outcome{}, err
+	}
+	return outcome{}, announce(tx, d, name)
+}
+
+// mayGoOn fails if a newer deployment owns the instance. Its outcome is not ok if somebody wants to cancel.
+func mayGoOn(tx *db.Tx, d Deployment, name string) (outcome, error) {
 	var fence int64
 	var running string
 	var cancelled bool
@@ -153,30 +215,21 @@ func intend(tx *db.Tx, d Deployment, position int, name, before string) (outcome
 	if fence != d.fence || running != d.ID {
 		return outcome{}, errLost
 	}
-	if position > 0 {
-		if err := closeStep(tx, d, position-1, "succeeded", before); err != nil {
-			return outcome{}, err
-		}
-	}
 	if cancelled && name != "verify" { // what was rolled out by then stays, and is looked at
-		return outcome{Failed: "It was cancelled before the step " + name + ".", Code: "deployment.cancelled"}, nil
+		return outcome{Failed: "It was cancelled before the step " + name + " was done.", Code: "deployment.cancelled"}, nil
 	}
-	begun, err := beginStep(tx, d, position, name)
-	if err != nil || !begun {
-		return outcome{}, err
-	}
-	return outcome{}, announce(tx, d, name)
+	return outcome{}, nil
 }
 
 func closeStep(tx *db.Tx, d Deployment, position int, state, detail string) error {
 	_, err := tx.Exec(`update deployment_step set state = $3, finished_at = $4, detail = case when $5 = '' then detail else $5 end
-		where deployment = $1 and position = $2 and state = 'running'`, d.ID, position, state, tx.Now(), detail)
+		where deployment = $1 and position = $2 and state in ('running', 'waiting')`, d.ID, position, state, tx.Now(), detail)
 	return err
 }
 
 // closeRunning ends whatever step is running, in the state that the deployment ends in.
 func closeRunning(tx *db.Tx, d Deployment, state, detail string) error {
-	_, err := tx.Exec(`update deployment_step set state = $2, finished_at = $3, detail = $4 where deployment = $1 and state = 'running'`,
+	_, err := tx.Exec(`update deployment_step set state = $2, finished_at = $3, detail = $4 where deployment = $1 and state in ('running', 'waiting')`,
 		d.ID, state, tx.Now(), detail)
 	return err
 }

@@ -103,21 +103,10 @@ func TestAFullDisk(t *testing.T) {
 	s := p.newShop(t, "full", "staging")
 
 	ballast := filepath.Join(dir, "ballast")
-	fill := func() {
-		f, err := os.Create(ballast)
-		must(t, err)
-		defer f.Close()
-		block := make([]byte, 1<<20)
-		for size := len(block); size >= 512; {
-			if _, err := f.Write(block[:size]); err != nil {
-				size /= 2
-			}
-		}
-	}
 	// In the middle of a rollout.
 	id := s.mode("next", "version=next start=1s")
 	p.during("staging", s.name, "release")
-	fill()
+	fill(t, ballast)
 	// What comes now is refused with a sentence, or taken: never half.
 	s.by.git(s.clone, "checkout", "-q", "--detach", "origin/main")
 	must(t, os.WriteFile(filepath.Join(s.clone, "mode"), []byte("version=later\n"), 0o644))
@@ -140,6 +129,77 @@ func TestAFullDisk(t *testing.T) {
 	p.eventually("the later push is a change", func() bool {
 		return len(p.query(`select id from change where subject = $1 and branch = 'later'`, s.name)) == 1
 	})
+	p.sound()
+}
+
+// fill writes until the disk is full.
+func fill(t *testing.T, ballast string) {
+	t.Helper()
+	f, err := os.Create(ballast)
+	must(t, err)
+	defer f.Close()
+	block := make([]byte, 1<<20)
+	for size := len(block); size >= 512; {
+		if _, err := f.Write(block[:size]); err != nil {
+			size /= 2
+		}
+	}
+}
+
+// TestADiskThatFillsInAnInfrastructureRun fills the disk under the engine, which goes on when there is room.
+func TestADiskThatFillsInAnInfrastructureRun(t *testing.T) {
+	slow(t)
+	if testing.Short() {
+		t.Skip("it runs the whole product for a while")
+	}
+	dir, err := os.MkdirTemp("", "fwd")
+	must(t, err)
+	t.Cleanup(func() { removeAll(dir) })
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=400m"); err != nil {
+		t.Skipf("a small disk cannot be mounted: %v", err)
+	}
+	t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
+	// The database is elsewhere, so that what is shown meanwhile can be written.
+	p := newPlatformIn(t, dir, dbtest.URL(t))
+	s := p.newShop(t, "full", "staging")
+	p.settle(p.dana, s.mode("slow", "version=slow start=2s"), change.Deployed)
+	ballast := filepath.Join(dir, "ballast")
+	for i, step := range []string{"plan", "apply"} {
+		color := []string{"green", "red"}[i]
+		id := s.set(color, map[string]map[string]any{"staging": {"color": color}})
+		running := p.during("staging", s.name, step)
+		fill(t, ballast)
+		var d deploy.Deployment
+		p.eventually("it waits for room in "+step, func() bool {
+			d = p.deployment(running)
+			last := d.Steps[len(d.Steps)-1]
+			return last.State == "waiting" && strings.Contains(d.Reason, "full") || d.State.Over()
+		})
+		if d.State != deploy.Running {
+			t.Fatalf("with a full disk in the step %s it is %s: %s", step, d.State, d.Reason)
+		}
+		must(t, os.Remove(ballast))
+		now := p.settle(p.dana, id, change.Deployed)
+		if d = p.deployment(running); len(now.Deployments) != 1 || d.State != deploy.Succeeded || d.Reason != "" {
+			t.Errorf("with room again it is %s: %s; %s", d.State, d.Reason, deploymentsOf(now))
+		}
+		if got := s.page("staging"); got != "version=slow color="+color {
+			t.Errorf("in the end it runs %q", got)
+		}
+	}
+	// One that waits can be cancelled.
+	s.set("cancelled", map[string]map[string]any{"staging": {"color": "blue"}})
+	running := p.during("staging", s.name, "plan")
+	fill(t, ballast)
+	p.eventually("it waits", func() bool {
+		d := p.deployment(running)
+		return d.Steps[len(d.Steps)-1].State == "waiting" || d.State.Over()
+	})
+	p.dana.must("POST", "/deployments/"+running+"/cancel", nil, nil)
+	if d := p.over(running); d.State != deploy.Cancelled {
+		t.Errorf("it is %s: %s", d.State, d.Reason)
+	}
+	must(t, os.Remove(ballast))
 	p.sound()
 }
 

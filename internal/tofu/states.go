@@ -170,7 +170,19 @@ func (s *States) push(ctx context.Context, g grant, body []byte, lockID string) 
 		return fmt.Errorf("encrypt state: %w", err)
 	}
 	next := state{StateVersion{Lineage: meta.Lineage, Serial: meta.Serial, Digest: digestOf(body), Run: g.run}, sealed}
-	return s.DB.Write(ctx, func(tx *db.Tx) error { return s.store(tx, g, next, lockID) })
+	for {
+		err := s.DB.Write(ctx, func(tx *db.Tx) error { return s.store(tx, g, next, lockID) })
+		if !db.IsFull(err) {
+			return err
+		}
+		// An engine that cannot store what it did gives up after a minute, and where the disk is full it has no
+		// other place for it either: it waits for the answer instead.
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(time.Second):
+		}
+	}
 }
 
 // store is the rule of every write: right to write, current fence, own lock, same lineage, not older.

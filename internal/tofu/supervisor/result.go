@@ -85,16 +85,45 @@ func (d rawDiagnostic) hidden(r *Redactor) Diagnostic {
 
 // Save writes the result, unless there is one already: the first word on how a run ended stands.
 func (r Result) Save(folder string) error {
-	path := filepath.Join(folder, ResultFile)
-	part := path + "." + strconv.Itoa(os.Getpid())
-	if err := writeJSON(part, r, true); err != nil {
+	b, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	part := partOf(folder)
+	f, err := os.OpenFile(part, os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Truncate(int64(len(b)))
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
 	defer os.Remove(part)
-	if err := os.Link(part, path); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Link(part, filepath.Join(folder, ResultFile)); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	return syncDir(folder)
+}
+
+// partOf is the file that this process makes its result of.
+func partOf(folder string) string {
+	return filepath.Join(folder, ResultFile+"."+strconv.Itoa(os.Getpid()))
+}
+
+// reserve takes the room that a result needs, while there is some.
+func reserve(folder string) error {
+	f, err := os.OpenFile(partOf(folder), os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(make([]byte, 64<<10))
+	return errors.Join(err, f.Close())
 }
 
 // Load reads the result of a run. The error is fs.ErrNotExist while there is none.

@@ -118,7 +118,11 @@ func run(folder string, hooks Hooks) error {
 	if err := json.Unmarshal(text, &launch); err != nil {
 		return fmt.Errorf("orders did not arrive whole: %w", err) // the server died while it wrote them
 	}
+	if err := reserve(folder); err != nil {
+		return err
+	}
 	if err := claim(folder, launch.Durable); err != nil {
+		os.Remove(partOf(folder))
 		return err
 	}
 	cancelled := make(chan os.Signal, 4)
@@ -136,7 +140,13 @@ func run(folder string, hooks Hooks) error {
 		}
 	}
 	s.result.Ended = time.Now().UTC()
-	return s.result.Save(folder)
+	for { // what the engine did would be unknown without its result: one that needs more than was reserved waits
+		err := s.result.Save(folder)
+		if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+			return err
+		}
+		time.Sleep(time.Second)
+	}
 }
 
 // claim makes run.json, or fails if another supervisor has it. The file appears with its content.
@@ -240,12 +250,16 @@ func (s *supervisor) command(order Order, socket string) error {
 	if err != nil {
 		return fmt.Errorf("start %s: %w", order.Name, err)
 	}
-	if err := writeJSON(filepath.Join(s.folder, EngineFile), IdentityOf(process.Pid()), false); err != nil {
-		return err
+	unknown := writeJSON(filepath.Join(s.folder, EngineFile), IdentityOf(process.Pid()), false)
+	if unknown != nil { // an engine that nobody could find again must not go on
+		s.cancelled <- os.Interrupt
 	}
 	why, err := s.wait(process, order.Timeout)
 	stdout.Close()
 	stderr.Close()
+	if unknown != nil {
+		return unknown
+	}
 
 	code, killed := s.exit(err)
 	done.Exit, done.Ended = code, time.Now().UTC()
