@@ -1581,7 +1581,7 @@ export interface components {
             /** Format: date-time */
             startedAt: string;
             /** @enum {string} */
-            state: "running" | "succeeded" | "failed" | "held";
+            state: "running" | "waiting" | "succeeded" | "failed" | "held";
         };
         Deployment: {
             app: string;
