@@ -319,6 +319,9 @@ func (s *Service) conclude(tx *db.Tx, c change.Change, found Certification, sett
 		}
 		if !same {
 			c.State, c.Why = change.Review, "every discipline has approved; the effect on instances that changed meanwhile is planned again first"
+			if err := change.SetCheck(tx, c, change.Check{Name: "effect", State: change.CheckRunning, Summary: "planning again what has changed"}); err != nil {
+				return c, err
+			}
 			again := passID(c, found.passes+1)
 			tx.AfterCommit(func() { _ = s.Durable.Start(s.again, again) }) // the sweeper starts it otherwise
 			break

@@ -254,7 +254,9 @@ func changeEnd(v changePage, keep bool) (error, bool) {
 	case "closed", "rejected", "failed", "refused", "blocked", "rolled_back":
 		return failure(fmt.Sprintf("change %s is %s: %s", ch.ID, strings.ReplaceAll(ch.State, "_", " "), ch.Why))
 	case "review", "changes_requested", "held", "ready", "waiting":
-		if !keep {
+		// While a check runs, the platform is at work, and what people are to decide about may become another.
+		working := slices.ContainsFunc(v.Checks, func(k check) bool { return k.State == "running" })
+		if !keep && !working {
 			return &waitingError{capital(fmt.Sprintf("change %s: %s", ch.ID, ch.Why)), ch.Remedy}, true
 		}
 		return nil, false
