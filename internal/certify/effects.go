@@ -133,7 +133,7 @@ func (s *Service) planEffects(flow durable.Flow, ctx context.Context, id string,
 	return nil
 }
 
-// planBatch plans the next effects that are due, as many at a time as half of the processors, and reports
+// planBatch plans the next effects that are due, as many at a time as half of the processors and at least two, and reports
 // whether there were any. It may run again: an effect that was saved is not due any more.
 func (s *Service) planBatch(ctx context.Context, id string, revision int, tree string, since time.Time) (bool, error) {
 	var c change.Change
@@ -179,7 +179,7 @@ func (s *Service) planBatch(ctx context.Context, id string, revision int, tree s
 		return false, err
 	}
 	group, limited := errgroup.WithContext(ctx)
-	group.SetLimit(max(1, runtime.NumCPU()/2)) // deployments go first
+	group.SetLimit(max(2, runtime.NumCPU()/2)) // deployments need the rest
 	for _, old := range list {
 		group.Go(func() error { return s.planOne(limited, found, v, old, environments, dir) })
 	}

@@ -2,6 +2,7 @@ package certify_test
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -404,5 +405,37 @@ func TestAValueThatTheVersionNeedsIsMissedBeforeAnyPlan(t *testing.T) {
 	found = plannedAgain(p, c.ID, 1)
 	if found.Radius.Outcomes[certify.NeedsValue] != 1 || found.Instances[0].Error != "staging was planned" {
 		t.Errorf("%+v", found.Instances)
+	}
+}
+
+func TestPlanningThatIsInterruptedGoesOnWithWhatIsLeft(t *testing.T) {
+	t.Parallel()
+	p := certifying(t)
+	crowd(p, 70)
+	var mu sync.Mutex
+	tries := map[string]int{}
+	p.PlanInstance = func(i app.Instance, _ app.Desired) (change.Planned, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if len(tries) == 30 && tries["failed"] == 0 {
+			tries["failed"]++
+			return change.Planned{}, fault.New(fault.Unavailable, "database.away", "The database is away.")
+		}
+		tries[i.ID]++
+		return change.Planned{Summary: "1 to update", Digest: "sha256:y", Worst: tofu.Update}, nil
+	}
+	c := addSearch(p, "search")
+	twice := 0
+	for id, n := range tries {
+		if n > 1 && id != "failed" {
+			twice++
+		}
+	}
+	// Only what was being planned at that moment is planned again.
+	if len(tries) != 73 || twice > runtime.NumCPU() {
+		t.Errorf("%d instances were planned, %d of them twice", len(tries)-1, twice)
+	}
+	if found := certification(p, c.ID); found.Radius.Outcomes[certify.Updates] != 72 {
+		t.Errorf("%+v", found.Radius)
 	}
 }

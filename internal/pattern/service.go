@@ -329,16 +329,9 @@ func (s *Service) List(ctx context.Context) (list []Summary, err error) {
 		}
 		list = []Summary{}
 		for _, p := range patterns {
-			one := Summary{Pattern: p}
-			if one.Versions, err = versions(tx, p.Name); err != nil {
+			one, err := summary(tx, p)
+			if err != nil {
 				return err
-			}
-			slices.Reverse(one.Versions)
-			for i, v := range one.Versions {
-				if v.Recommended {
-					one.Recommended = v.Version
-				}
-				one.Versions[i].Readme = "" // long; the version itself has it
 			}
 			list = append(list, one)
 		}
@@ -349,16 +342,34 @@ func (s *Service) List(ctx context.Context) (list []Summary, err error) {
 
 // Get returns a pattern with its versions.
 func (s *Service) Get(ctx context.Context, name string) (found Summary, err error) {
-	list, err := s.List(ctx)
-	if err != nil {
+	if err := account.From(ctx).Require(account.ViewPattern, ""); err != nil {
 		return found, err
 	}
-	for _, p := range list {
-		if p.Name == name {
-			return p, nil
+	err = s.DB.Read(ctx, func(tx *db.Tx) error {
+		p, err := find(tx, name)
+		if err != nil {
+			return err
 		}
+		found, err = summary(tx, p)
+		return err
+	})
+	return found, err
+}
+
+// summary adds the versions of a pattern, the newest first.
+func summary(tx *db.Tx, p Pattern) (one Summary, err error) {
+	one.Pattern = p
+	if one.Versions, err = versions(tx, p.Name); err != nil {
+		return one, err
 	}
-	return found, fault.Missing("pattern", name)
+	slices.Reverse(one.Versions)
+	for i, v := range one.Versions {
+		if v.Recommended {
+			one.Recommended = v.Version
+		}
+		one.Versions[i].Readme = "" // long; the version itself has it
+	}
+	return one, nil
 }
 
 // GetVersion returns one version of a pattern.
