@@ -174,7 +174,7 @@ func eventually(t *testing.T, done func() bool) {
 }
 
 func TestOutdatedWorkIsKnownByTheTextThatIsLeftOfIt(t *testing.T) {
-	if err := UnlessOutdated(fmt.Errorf("step 3: %s", ErrOutdated)); err != nil {
+	if err := UnlessOutdated(errors.New("step 3: " + ErrOutdated.Error())); err != nil {
 		t.Error(err)
 	}
 	if UnlessOutdated(errors.New("the disk is full")) == nil || UnlessOutdated(nil) != nil {
