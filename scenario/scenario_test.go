@@ -12,6 +12,7 @@
 //	                           operator of the team shop (vera is its viewer, otto is of no team, and
 //	                           sam, olga and devi are the Center of Excellence)
 //	as NAME                    from here on this person sits at the terminal
+//	approve CHANGE             wait for the certification of a pattern change and let every discipline approve it
 //	app NAME [ENVIRONMENT…]    create an app of the pattern web and wait until it is deployed
 //	clone KIND/NAME            clone a repository into the folder NAME and go there
 //	commit MESSAGE…            commit everything; further arguments are trailers
@@ -25,8 +26,8 @@
 //
 // They run on SQLite with the engine on PATH, or on PostgreSQL at FLYWHEEL_TEST_DATABASE_URL with
 // FLYWHEEL_TOFU, so that the two runs of `make test` see both databases and both engines; FLYWHEEL_ENGINE
-// chooses another. FLYWHEEL_PROGRAMS may name a folder with flywheel, searchd and web
-// (testdata/app) that are to be tested as they are, instead of built from this tree.
+// chooses another. FLYWHEEL_PROGRAMS may name a folder with flywheel, searchd, web
+// (testdata/app) and target (testdata/target) that are to be tested as they are, instead of built from this tree.
 package scenario
 
 import (
@@ -75,7 +76,7 @@ func TestScenarios(t *testing.T) {
 		Setup:               func(env *testscript.Env) error { return setUp(env, bin) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"flywheel": program("flywheel"), "git": program("git"),
-			"serve": serve, "kill-server": killServer, "serve-restart": serveAgain, "company": company, "as": as, "restore": restore,
+			"serve": serve, "kill-server": killServer, "serve-restart": serveAgain, "company": company, "as": as, "restore": restore, "approve": approveChange,
 			"app": createApp, "clone": clone, "commit": commit, "change": nameChange,
 			"exits": exits, "wait-for": waitFor, "json": checkJSON, "let": let, "get": get, "hides": hides,
 		},
@@ -88,7 +89,7 @@ func build(t *testing.T) string {
 		return dir
 	}
 	dir := t.TempDir()
-	for name, from := range map[string]string{"flywheel": "../cmd/flywheel", "searchd": "../examples/searchd", "web": "./testdata/app"} {
+	for name, from := range map[string]string{"flywheel": "../cmd/flywheel", "searchd": "../examples/searchd", "web": "./testdata/app", "target": "./testdata/target"} {
 		cmd := exec.Command("go", "build", "-ldflags", "-s -w", "-o", filepath.Join(dir, name), from)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // web runs where nothing else is
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -415,6 +416,11 @@ func approve(ts *testscript.TestScript, id string) {
 		do(ts, name, "", "flywheel", "change", "approve", id, "--discipline", discipline, "--digest", page.Certification.Digest, "--reason", "looked")
 	}
 	do(ts, "admin", "", "flywheel", "change", "watch", id)
+}
+
+func approveChange(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 1, "approve CHANGE")
+	approve(ts, args[0])
 }
 
 func createApp(ts *testscript.TestScript, neg bool, args []string) {

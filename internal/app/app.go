@@ -120,7 +120,37 @@ type Environment struct {
 	Target    string         `json:"target" doc:"Where it runs: local, or the name of an outer target"`
 	OnNewer   string         `json:"onNewer" enum:"queue,replace-pending" doc:"What happens to a waiting deployment when a newer one comes"`
 	Values    map[string]any `json:"values" doc:"Values of variables that the Center of Excellence controls"`
+	Network   bool           `json:"network" doc:"Whether rollout commands of certified patterns may reach the network"`
+	Freezes   []Freeze       `json:"freezes" doc:"Windows in which only rollbacks are deployed"`
 	UpdatedAt time.Time      `json:"updatedAt"`
+}
+
+// Freeze is a window in which changes wait: nothing but a rollback is deployed.
+type Freeze struct {
+	From   time.Time `json:"from"`
+	Until  time.Time `json:"until"`
+	Reason string    `json:"reason,omitempty" maxLength:"200"`
+}
+
+// Frozen returns the freeze of the environment at this moment that ends last, if there is one.
+func (e Environment) Frozen(at time.Time) (f Freeze, frozen bool) {
+	for _, one := range e.Freezes {
+		if !at.Before(one.From) && at.Before(one.Until) && one.Until.After(f.Until) {
+			f, frozen = one, true
+		}
+	}
+	return f, frozen
+}
+
+// checkFreezes refuses a window that no moment is in.
+func checkFreezes(list []Freeze) error {
+	for _, f := range list {
+		if !f.From.Before(f.Until) {
+			return fault.New(fault.Invalid, "environment.freeze_invalid", "The freeze from %s ends at %s, before it begins.", f.From.UTC().Format(time.RFC3339), f.Until.UTC().Format(time.RFC3339)).
+				Do("Give an end after the beginning.").At("freezes", "ends before it begins")
+		}
+	}
+	return nil
 }
 
 // arrange sets the order of environments from what each comes after. It refuses an unknown

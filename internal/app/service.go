@@ -297,6 +297,12 @@ func (s *Service) SaveEnvironment(ctx context.Context, e Environment, create boo
 	if e.Values == nil {
 		e.Values = map[string]any{}
 	}
+	if e.Freezes == nil {
+		e.Freezes = []Freeze{}
+	}
+	if err := checkFreezes(e.Freezes); err != nil {
+		return e, err
+	}
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {
 		all, err := Environments(tx)
 		if err != nil {

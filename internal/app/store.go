@@ -82,11 +82,11 @@ func All(tx *db.Tx, removed bool, after string, limit int) ([]App, error) {
 	return db.Collect(tx, scanApp, `select `+appColumns+` from app where (state = 'removed') = $1 and name > $2 order by name limit $3`, removed, after, limit)
 }
 
-const environmentColumns = `name, class, position, after_name, target, on_newer, coe_values, updated_at`
+const environmentColumns = `name, class, position, after_name, target, on_newer, coe_values, network, freezes, updated_at`
 
 func scanEnvironment(r db.Row) (Environment, error) {
 	var e Environment
-	err := r.Scan(&e.Name, &e.Class, &e.Order, &e.After, &e.Target, &e.OnNewer, db.Into(&e.Values), &e.UpdatedAt)
+	err := r.Scan(&e.Name, &e.Class, &e.Order, &e.After, &e.Target, &e.OnNewer, db.Into(&e.Values), &e.Network, db.Into(&e.Freezes), &e.UpdatedAt)
 	return e, err
 }
 
@@ -96,10 +96,10 @@ func Environments(tx *db.Tx) ([]Environment, error) {
 }
 
 func saveEnvironment(tx *db.Tx, e Environment) error {
-	_, err := tx.Exec(`insert into environment (`+environmentColumns+`, created_at) values ($1,$2,$3,$4,$5,$6,$7,$8,$8)
+	_, err := tx.Exec(`insert into environment (`+environmentColumns+`, created_at) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$10)
 		on conflict (name) do update set class = excluded.class, position = excluded.position, after_name = excluded.after_name, target = excluded.target,
-			on_newer = excluded.on_newer, coe_values = excluded.coe_values, updated_at = excluded.updated_at`,
-		e.Name, e.Class, e.Order, e.After, e.Target, e.OnNewer, db.JSON(e.Values), tx.Now())
+			on_newer = excluded.on_newer, coe_values = excluded.coe_values, network = excluded.network, freezes = excluded.freezes, updated_at = excluded.updated_at`,
+		e.Name, e.Class, e.Order, e.After, e.Target, e.OnNewer, db.JSON(e.Values), e.Network, db.JSON(e.Freezes), tx.Now())
 	return err
 }
 

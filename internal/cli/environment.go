@@ -21,8 +21,24 @@ type environment struct {
 	Target    string         `json:"target,omitempty"`
 	OnNewer   string         `json:"onNewer,omitempty"`
 	Values    map[string]any `json:"values,omitempty"`
+	Network   bool           `json:"network,omitempty"`
+	Freezes   []freeze       `json:"freezes,omitempty"`
 	Order     int            `json:"-"`
 	UpdatedAt time.Time      `json:"-"`
+}
+
+type freeze struct {
+	From   time.Time `json:"from"`
+	Until  time.Time `json:"until"`
+	Reason string    `json:"reason,omitempty"`
+}
+
+func (f freeze) String() string {
+	text := f.From.Format(time.RFC3339) + " to " + f.Until.Format(time.RFC3339)
+	if f.Reason != "" {
+		text += ": " + f.Reason
+	}
+	return text
 }
 
 func (s *shell) environmentCommand() *cobra.Command {
@@ -72,6 +88,12 @@ func findEnvironment(ctx context.Context, api *client, name string) (json.RawMes
 
 func environmentDetail(p *page, e environment) {
 	p.fields("environment", e.Name, "class", e.Class, "after", e.After, "target", e.Target, "on newer", e.OnNewer, "values", value(e.Values))
+	if e.Network {
+		p.fields("network", "rollout commands may reach it")
+	}
+	for _, f := range e.Freezes {
+		p.fields("frozen", f.String())
+	}
 }
 
 func (s *shell) environmentShow() *cobra.Command {
@@ -91,11 +113,15 @@ func (s *shell) environmentShow() *cobra.Command {
 
 func (s *shell) environmentSave(create bool) *cobra.Command {
 	var given environment
-	var set []string
+	var set, frozen []string
 	c := &cobra.Command{
 		Use: "update ENVIRONMENT", Short: "Change an environment; what is not named stays", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			values, err := environmentValues(set)
+			if err != nil {
+				return err
+			}
+			freezes, err := environmentFreezes(frozen)
 			if err != nil {
 				return err
 			}
@@ -111,6 +137,12 @@ func (s *shell) environmentSave(create bool) *cobra.Command {
 					if c.Flags().Changed(name) {
 						*field[0] = *field[1]
 					}
+				}
+				if c.Flags().Changed("network") {
+					e.Network = given.Network
+				}
+				if c.Flags().Changed("freeze") {
+					e.Freezes = freezes
 				}
 				if e.Values == nil {
 					e.Values = map[string]any{}
@@ -134,11 +166,32 @@ func (s *shell) environmentSave(create bool) *cobra.Command {
 	f.StringVar(&given.Target, "target", "", "where it runs (default local)")
 	f.StringVar(&given.OnNewer, "on-newer", "", "what happens to a waiting deployment when a newer one comes: queue or replace-pending")
 	f.StringArrayVar(&set, "set", nil, "VARIABLE=VALUE that the Center of Excellence controls; an empty value removes it")
+	f.BoolVar(&given.Network, "network", false, "let rollout commands of certified patterns reach the network")
+	f.StringArrayVar(&frozen, "freeze", nil, "FROM/UNTIL or FROM/UNTIL=REASON, as in 2026-11-23T00:00:00Z/2026-11-30T00:00:00Z='Black Friday': only rollbacks are deployed then; an empty one lifts all")
 	if create {
 		c.Use, c.Short = "create ENVIRONMENT --class CLASS", "Make an environment"
 		must(c.MarkFlagRequired("class"))
 	}
 	return c
+}
+
+func environmentFreezes(given []string) (list []freeze, err error) {
+	for _, one := range given {
+		if one == "" {
+			continue
+		}
+		window, reason, _ := strings.Cut(one, "=")
+		from, until, _ := strings.Cut(window, "/")
+		f := freeze{Reason: reason}
+		if f.From, err = time.Parse(time.RFC3339, from); err == nil {
+			f.Until, err = time.Parse(time.RFC3339, until)
+		}
+		if err != nil {
+			return nil, usage("--freeze %s is not FROM/UNTIL=REASON, for example 2026-11-23T00:00:00Z/2026-11-30T00:00:00Z=Black Friday.", one)
+		}
+		list = append(list, f)
+	}
+	return list, nil
 }
 
 func environmentValues(set []string) (map[string]any, error) {

@@ -106,13 +106,12 @@ func (r *Runs) run(ctx context.Context, d Deployment, log io.Writer) (tofu.Run, 
 	}, v, nil
 }
 
-// log opens the deployment's log, with the secrets of its place hidden.
-func (r *Runs) log(ctx context.Context, d Deployment) (*runlog.Writer, map[string]string, error) {
+// log opens the deployment's log, with the secrets of its place hidden, and whatever else is named.
+func (r *Runs) log(ctx context.Context, d Deployment, hide ...string) (*runlog.Writer, map[string]string, error) {
 	values, err := r.Secrets.Resolve(ctx, d.App, d.Environment)
 	if err != nil {
 		return nil, nil, err
 	}
-	hide := []string{}
 	for _, v := range values {
 		hide = append(hide, v)
 	}
@@ -345,23 +344,41 @@ func (r *Runs) engineFailed(result tofu.Result, err error) outcome {
 
 // outputs returns the outputs of an instance's state.
 func (r *Runs) outputs(ctx context.Context, instance string) (map[string]any, error) {
+	values, _, err := r.outputsAndHidden(ctx, instance)
+	return values, err
+}
+
+// outputsAndHidden returns the outputs too, and the texts of those that the module calls sensitive.
+func (r *Runs) outputsAndHidden(ctx context.Context, instance string) (values map[string]any, hidden []string, err error) {
 	text, err := r.Engine.States.Current(ctx, instance)
 	if err != nil || len(text) == 0 {
-		return nil, err
+		return nil, nil, err
 	}
 	var state struct {
 		Outputs map[string]struct {
-			Value any `json:"value"`
+			Value     any  `json:"value"`
+			Sensitive bool `json:"sensitive"`
 		} `json:"outputs"`
 	}
 	if err := json.Unmarshal(text, &state); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	out := map[string]any{}
+	values = map[string]any{}
 	for name, o := range state.Outputs {
-		out[name] = o.Value
+		if values[name] = o.Value; o.Sensitive {
+			hidden = append(hidden, outputText(o.Value))
+		}
 	}
-	return out, nil
+	return values, hidden, nil
+}
+
+// outputText is how a command sees an output: a text as it is, everything else as JSON.
+func outputText(v any) string {
+	if s, ok := v.(string); ok {
+		return s
+	}
+	b, _ := json.Marshal(v) // it came from JSON
+	return string(b)
 }
 
 // PlanChange plans what an app's change would do to one instance. It has no secrets and cannot write

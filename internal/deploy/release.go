@@ -5,12 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
+	"flywheel.dev/flywheel/internal/app"
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/local"
@@ -66,31 +70,126 @@ func (l Local) Release(ctx context.Context, r Rollout) error {
 	return nil
 }
 
-// Command runs the rollout command that the certified pattern declares, in the sandbox.
-type Command struct{ Sandbox *sandbox.Sandbox }
+// Command runs the rollout command that the certified pattern declares, in the sandbox: for targets that
+// Flywheel has no driver for. docs/patterns.md says what the command gets and owes.
+type Command struct {
+	Runs    *Runs
+	Sandbox *sandbox.Sandbox
+	Dir     string // of work folders
+}
 
-// Release implements Driver. The command sees ARTIFACT, DEPLOYMENT, APP, ENVIRONMENT and each output as
-// OUTPUT_<NAME>; it must be idempotent, and its exit code says how it went.
+const commandTimeout = 10 * time.Minute
+
+// Release implements Driver. The command finds the unpacked artifact in /artifact and its pattern in its
+// working folder; it has the network only where the environment grants it, and of the secrets only those
+// that the pattern names.
 func (c Command) Release(ctx context.Context, r Rollout) error {
-	env := []string{"ARTIFACT=" + r.Deployment.Desired.Artifact, "DEPLOYMENT=" + r.Deployment.ID, "APP=" + r.Deployment.App, "ENVIRONMENT=" + r.Deployment.Environment}
-	for name, value := range r.Outputs {
-		env = append(env, "OUTPUT_"+strings.ToUpper(name)+"="+fmt.Sprint(value))
+	var environment app.Environment
+	err := c.Runs.DB.Read(ctx, func(tx *db.Tx) (err error) {
+		environment, err = app.FindEnvironment(tx, r.Deployment.Environment)
+		return err
+	})
+	if err != nil {
+		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	env, err := c.environment(ctx, r)
+	if err != nil {
+		return err
+	}
+	artifact, remove, err := c.unpack(ctx, r.Deployment.Desired.Artifact)
+	if err != nil {
+		return err
+	}
+	defer remove()
+	network := sandbox.None
+	if environment.Network {
+		network = sandbox.Host
+	}
+	timeout := commandTimeout
+	if r.Release.Timeout > 0 {
+		timeout = time.Duration(r.Release.Timeout) * time.Second
+	}
+	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	cmd, err := c.Sandbox.Command(ctx, sandbox.Spec{
-		Args: r.Release.Command, Dir: "/pattern", Env: env, Binds: []sandbox.Bind{{Source: r.Module, Target: "/pattern"}},
-		Network: sandbox.Host, Memory: 1 << 30, Processes: 200, Stdout: r.Log, Stderr: r.Log,
+	fmt.Fprintf(r.Log, "$ %s\n", strings.Join(r.Release.Command, " "))
+	cmd, err := c.Sandbox.Command(limited, sandbox.Spec{
+		Args: r.Release.Command, Dir: "/pattern", Env: env,
+		Binds:   []sandbox.Bind{{Source: r.Module, Target: "/pattern"}, {Source: artifact, Target: "/artifact"}},
+		Network: network, Memory: 1 << 30, Processes: 200, Stdout: r.Log, Stderr: r.Log,
 	})
 	if err != nil {
 		return err
 	}
 	err = cmd.Run()
 	var exit *sandbox.ExitError
-	if errors.As(err, &exit) {
-		return fault.New(fault.Conflict, "release.command_failed", "The rollout command of the pattern failed: %s.", exit).Do("Its output is in the deployment's log.")
+	switch {
+	case err == nil:
+		return nil
+	case limited.Err() != nil:
+		return fault.New(fault.Conflict, "release.command_timeout", "The rollout command of the pattern did not end within %s.", timeout).
+			Do("Its output is in the deployment's log; release.timeout in pattern.yaml gives it longer.")
+	case errors.As(err, &exit) && !environment.Network:
+		return commandFailed(exit.Error(), fmt.Sprintf("; it had no network, which the Center of Excellence grants with `flywheel environment update %s --network`", environment.Name))
+	case errors.As(err, &exit):
+		return commandFailed(exit.Error(), "")
+	case fault.Is(err, "sandbox.cannot_run"):
+		return commandFailed(err.Error(), "; name a program in the pattern's folder as ./name and let it be executable")
 	}
 	return err
+}
+
+func commandFailed(how, more string) error {
+	return fault.New(fault.Conflict, "release.command_failed", "The rollout command of the pattern failed: %s.", strings.TrimRight(how, ".")).
+		Do("Its output is in the deployment's log%s.", more)
+}
+
+// environment returns everything that the command sees in its environment.
+func (c Command) environment(ctx context.Context, r Rollout) ([]string, error) {
+	d := r.Deployment
+	env := []string{
+		"ARTIFACT=" + d.Desired.Artifact, "PREVIOUS_ARTIFACT=" + d.Previous.Artifact, "ARTIFACT_DIR=/artifact",
+		"DEPLOYMENT=" + d.ID, "FENCE=" + strconv.FormatInt(d.fence, 10), "APP=" + d.App, "ENVIRONMENT=" + d.Environment,
+	}
+	for name, value := range r.Outputs {
+		env = append(env, "OUTPUT_"+strings.ToUpper(strings.ReplaceAll(name, "-", "_"))+"="+outputText(value))
+	}
+	if len(r.Release.Secrets) == 0 {
+		return env, nil
+	}
+	values, err := c.Runs.Secrets.Resolve(ctx, d.App, d.Environment, slices.Sorted(maps.Values(r.Release.Secrets))...)
+	if err != nil {
+		return nil, err
+	}
+	for name, secret := range r.Release.Secrets {
+		env = append(env, name+"="+values[secret])
+	}
+	return env, nil
+}
+
+// unpack returns a folder with the content of an artifact, and what removes it.
+func (c Command) unpack(ctx context.Context, digest string) (dir string, remove func(), err error) {
+	if dir, err = os.MkdirTemp(c.Dir, "artifact-"); err != nil {
+		return "", nil, err
+	}
+	remove = func() { local.RemoveUnpacked(dir) }
+	// The user inside is nobody, and has to read it.
+	err = os.Chmod(dir, 0o755)
+	if err == nil && digest != "" && digest != "none" {
+		err = c.fill(ctx, dir, digest)
+	}
+	if err != nil {
+		remove()
+	}
+	return dir, remove, err
+}
+
+func (c Command) fill(ctx context.Context, dir, digest string) error {
+	content, err := app.OpenArtifact(ctx, c.Runs.Blobs, digest)
+	if err != nil {
+		return err
+	}
+	defer content.Close()
+	return local.UnpackDir(dir, content)
 }
 
 // releaseArtifact rolls the artifact out with the driver that the pattern names.
@@ -103,16 +202,16 @@ func (s *Service) releaseArtifact(ctx context.Context, d Deployment) outcome {
 	if !known {
 		return outcome{Failed: fmt.Sprintf("The pattern %s %s has no release driver.", v.Pattern, v.Version), Code: "release.no_driver"}
 	}
-	log, _, err := s.Runs.log(ctx, d)
+	outputs, hidden, err := s.Runs.outputsAndHidden(ctx, d.Instance)
+	if err != nil {
+		return failed(err)
+	}
+	log, _, err := s.Runs.log(ctx, d, hidden...)
 	if err != nil {
 		return failed(err)
 	}
 	defer log.Close()
 	fmt.Fprintf(log, "release %s to %s in %s\n", d.Desired.Artifact, d.App, d.Environment)
-	outputs, err := s.Runs.outputs(ctx, d.Instance)
-	if err != nil {
-		return failed(err)
-	}
 	module, err := s.Runs.Patterns.Unpack(ctx, d.Desired.Digest)
 	if err != nil {
 		return failed(err)

@@ -47,8 +47,12 @@ func (s *Service) Start() {
 // Stop ends the sweeper.
 func (s *Service) Stop() { s.sweeper.Stop() }
 
-// Sweep starts every deployment that is admitted. Starting one that runs already does nothing.
+// Sweep starts every deployment that is admitted, and lets those go on whose freeze has ended. Starting one
+// that runs already does nothing.
 func (s *Service) Sweep(ctx context.Context) error {
+	if err := s.thaw(ctx); err != nil {
+		return err
+	}
 	var running []Deployment
 	err := s.DB.Read(ctx, func(tx *db.Tx) (err error) {
 		running, err = inState(tx, Running)
@@ -62,6 +66,28 @@ func (s *Service) Sweep(ctx context.Context) error {
 	}
 	for _, d := range running {
 		if err := s.Durable.Start(s.run, d.workflow()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// thaw gives every idle instance the first deployment that waits for it.
+func (s *Service) thaw(ctx context.Context) error {
+	var idle []app.Instance
+	err := s.DB.Read(ctx, func(tx *db.Tx) (err error) { idle, err = waitedFor(tx); return err })
+	if err != nil {
+		return err
+	}
+	for _, one := range idle {
+		err := s.DB.Write(ctx, func(tx *db.Tx) error {
+			instance, err := app.FindInstance(tx, one.App, one.Environment)
+			if err != nil {
+				return err
+			}
+			return s.next(tx, instance)
+		})
+		if err != nil {
 			return err
 		}
 	}
@@ -241,6 +267,9 @@ func (s *Service) next(tx *db.Tx, instance app.Instance) error {
 		return err
 	}
 	for i, d := range queue {
+		if wait, err := frozen(tx, d); err != nil || wait {
+			return err
+		}
 		if instance.PinnedBy != "" && d.Trigger == ByChange {
 			mends, err := change.Mends(tx, d.Change, instance.PinnedBy)
 			if err != nil {
@@ -271,6 +300,31 @@ func (s *Service) next(tx *db.Tx, instance app.Instance) error {
 		return s.begin(tx, instance, d)
 	}
 	return nil
+}
+
+// frozen reports whether the deployment waits for the end of a freeze of its environment, and makes it say
+// so. A rollback never does: what is broken must not stay so for the sake of peace.
+func frozen(tx *db.Tx, d Deployment) (bool, error) {
+	if d.Trigger == ByRollback {
+		return false, nil
+	}
+	e, err := app.FindEnvironment(tx, d.Environment)
+	if err != nil {
+		return false, err
+	}
+	f, now := e.Frozen(tx.Now())
+	if !now {
+		return false, nil
+	}
+	reason := fmt.Sprintf("%s is frozen until %s", e.Name, f.Until.UTC().Format("2006-01-02 15:04 UTC"))
+	if f.Reason != "" {
+		reason += ": " + f.Reason
+	}
+	if d.Reason == reason {
+		return true, nil
+	}
+	d.Reason = reason
+	return true, save(tx, d)
 }
 
 // begin gives an instance to a deployment and starts its workflow after the commit.

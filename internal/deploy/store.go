@@ -90,6 +90,14 @@ func waiting(tx *db.Tx, instance string, limit int) ([]Deployment, error) {
 		order by case when trigger_kind = 'rollback' then 0 else 1 end, number limit $2`, instance, limit)
 }
 
+// waitedFor returns the instances on which nothing runs although a deployment waits: for the end of a freeze.
+// A rollback that stops later changes is not a matter of time.
+func waitedFor(tx *db.Tx) ([]app.Instance, error) {
+	return db.Collect(tx, func(r db.Row) (i app.Instance, err error) { return i, r.Scan(&i.App, &i.Environment) },
+		`select i.app, i.environment from instance i where i.running = '' and i.pinned_by = ''
+			and exists (select 1 from deployment d where d.instance = i.id and d.state = 'waiting') order by i.app, i.environment`)
+}
+
 func nextNumber(tx *db.Tx, instance string) (n int64, err error) {
 	err = tx.QueryRow(`select coalesce(max(number), 0) + 1 from deployment where instance = $1`, instance).Scan(&n)
 	return n, err

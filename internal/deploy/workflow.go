@@ -95,21 +95,25 @@ type step struct {
 // plan returns the steps of this kind of run, in order. The last one answers with the URL and the
 // probes.
 func (s *Service) plan(tx *db.Tx, d Deployment) ([]step, error) {
+	v, err := s.Runs.Patterns.ByDigest(tx, d.Desired.Digest) // whose manifest never changes
+	if err != nil && fault.From(err).Kind != fault.NotFound {
+		return nil, err
+	}
 	switch d.Kind {
 	case Release:
-		v, err := s.Runs.Patterns.ByDigest(tx, d.Desired.Digest) // whose manifest never changes
-		switch {
-		case err != nil && fault.From(err).Kind != fault.NotFound:
-			return nil, err
-		case err == nil && v.Manifest.Spec.Release.Driver == noop:
+		if err == nil && v.Manifest.Spec.Release.Driver == noop {
 			return []step{{name: "release", within: s.Runs.releaseNothing}, {name: "verify", within: verifyNothing}}, nil
 		}
 		return []step{{name: "release", do: s.releaseArtifact}, {name: "verify", do: s.verify}}, nil
 	case Destroy:
 		return []step{{name: "prepare", do: s.Runs.prepare}, {name: "plan", do: s.planRun}, {name: "destroy", do: s.Runs.apply}}, nil
 	}
-	return []step{{name: "prepare", do: s.Runs.prepare}, {name: "plan", do: s.planRun}, {name: "policy", do: s.Runs.policy},
-		{name: "apply", do: s.Runs.apply}, {name: "verify", do: s.verify}}, nil
+	steps := []step{{name: "prepare", do: s.Runs.prepare}, {name: "plan", do: s.planRun}, {name: "policy", do: s.Runs.policy}, {name: "apply", do: s.Runs.apply}}
+	if err == nil && v.Manifest.Spec.Release.Driver == "command" {
+		// Of this driver nothing in the module carries the artifact to where it runs.
+		steps = append(steps, step{name: "release", do: s.releaseArtifact})
+	}
+	return append(steps, step{name: "verify", do: s.verify}), nil
 }
 
 // step runs one part. The transaction before an effect writes the intent, closes the step before, and

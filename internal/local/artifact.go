@@ -305,3 +305,6 @@ func syncDisk(dir string) error {
 
 // UnpackDir unpacks what PackDir wrote into dir, with the same care as for artifacts.
 func UnpackDir(dir string, r io.Reader) error { return unpack(r, dir) }
+
+// RemoveUnpacked removes a folder that UnpackDir wrote to: its folders are read-only.
+func RemoveUnpacked(dir string) { removeTree(dir) }

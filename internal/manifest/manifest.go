@@ -61,11 +61,15 @@ type PatternSpec struct {
 
 // Release says how a software-lane change rolls out.
 type Release struct {
-	Driver  string   `json:"driver"`
-	Output  string   `json:"output,omitempty"`
-	Command []string `json:"command,omitempty"`
-	URL     string   `json:"url,omitempty"`
-	Health  string   `json:"health,omitempty"`
+	Driver string `json:"driver"`
+	Output string `json:"output,omitempty"`
+	URL    string `json:"url,omitempty"`
+	Health string `json:"health,omitempty"`
+
+	// For the driver command.
+	Command []string          `json:"command,omitempty"`
+	Secrets map[string]string `json:"secrets,omitempty"` // name in the command's environment → secret of the app
+	Timeout int               `json:"timeout,omitempty"` // seconds
 }
 
 // Variable says who controls a variable, and its bounds. Bounds are JSON Schema keywords.

@@ -128,6 +128,12 @@ func TestEveryMistakeIsNamedWithItsPlace(t *testing.T) {
 		{"an unknown discipline", goodPattern, "security: 2", "secruity: 2", []string{`the key "secruity" is not known here; did you mean "security"?`}},
 		{"a driver without its output", goodPattern, ", output: service", "", []string{"pattern.yaml:11:14: the driver local needs output"}},
 		{"a driver without its command", goodPattern, "{driver: local, output: service}", "{driver: command}", []string{"pattern.yaml:11:14: the driver command needs command"}},
+		{"a rollout command that nobody probes", goodPattern, "{driver: local, output: service}", "{driver: command, command: [./rollout]}", []string{"pattern.yaml:11:14: the driver command needs url"}},
+		{"a rollout command without words", goodPattern, "{driver: local, output: service}", "{driver: command, command: [], url: url}", []string{"pattern.yaml:11:"}},
+		{"a rollout that may take for ever", goodPattern, "{driver: local, output: service}", "{driver: command, command: [./rollout], url: url, timeout: 86400}", []string{"pattern.yaml:11:72: spec.release.timeout"}},
+		{"a secret under a name that is no variable", goodPattern, "{driver: local, output: service}", "{driver: command, command: [./rollout], url: url, secrets: {a-b: c}}", []string{`"a-b" cannot name a variable`}},
+		{"secrets for a driver that takes none", goodPattern, "output: service}", "output: service, secrets: {A: b}}", []string{"pattern.yaml:11:56: secrets is for the driver command"}},
+		{"a timeout for a driver that takes none", goodPattern, "output: service}", "output: service, timeout: 5}", []string{"pattern.yaml:11:55: timeout is for the driver command"}},
 		{"the artifact as a team's variable", goodPattern, "vpc_id: ", "artifact: ", []string{"pattern.yaml:9:21: spec.variables.artifact is the artifact, which Flywheel sets; take one of the two out"}},
 		{"bounds for a class of what no team sets", goodPattern, "{control: coe}", "{control: coe, classes: {staging: {minimum: 1}}}", []string{"spec.variables.vpc_id.classes bounds teams, but no team sets this variable"}},
 	} {

@@ -62,6 +62,8 @@ func checkBounds(d *document, path []string, bounds map[string]any) {
 	}
 }
 
+var variableName = regexp.MustCompile(`^[A-Z][A-Z0-9_]*$`)
+
 // checkRelease refuses a driver without what it needs.
 func (p *Pattern) checkRelease(d *document) {
 	r, path := p.Spec.Release, []string{"spec", "release"}
@@ -72,8 +74,19 @@ func (p *Pattern) checkRelease(d *document) {
 		d.note(path, "the driver local needs output: the output of the module that is the id of the flywheel_service")
 	case r.Driver == "command" && len(r.Command) == 0:
 		d.note(path, "the driver command needs command: the rollout command as a list")
+	case r.Driver == "command" && r.URL == "":
+		d.note(path, "the driver command needs url: the output of the module with the address that is probed after a rollout")
 	case r.Driver != "command" && len(r.Command) > 0:
 		d.note(append(path, "command"), "command is for the driver command, and this is %s", r.Driver)
+	case r.Driver != "command" && len(r.Secrets) > 0:
+		d.note(append(path, "secrets"), "secrets is for the driver command, and this is %s", r.Driver)
+	case r.Driver != "command" && r.Timeout > 0:
+		d.note(append(path, "timeout"), "timeout is for the driver command, and this is %s", r.Driver)
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Secrets)) {
+		if !variableName.MatchString(name) {
+			d.note(append(slices.Clone(path), "secrets", name), "%q cannot name a variable of the command's environment; use capital letters, digits and _", name)
+		}
 	}
 	if p.Spec.Artifact.Variable == "" {
 		d.note(path, "a release needs an artifact: name its variable as spec.artifact.variable")

@@ -132,7 +132,7 @@ func (s *Service) Resolve(ctx context.Context, app, environment string, names ..
 		text, ok := stored[name]
 		if !ok {
 			return nil, fault.New(fault.Conflict, "secret.missing", "%s has no secret %q in %s.", app, name, environment).
-				Do("Set it: flywheel secret set --app %s --environment %s %s.", app, environment, name)
+				Do("Set it: flywheel secret set %s %s %s.", app, environment, name)
 		}
 		if values[name], err = s.open(ctx, text, app, environment, name); err != nil {
 			return nil, err

@@ -244,7 +244,7 @@ func (s *Server) connect(ctx context.Context) (err error) {
 	s.Deploy = &deploy.Service{
 		DB: s.DB, Durable: s.durable, Changes: s.Changes, Runs: runs, Logs: logs, Log: s.log,
 		Smoke:   &deploy.Smoke{DB: s.DB, Git: s.Git, Sandbox: s.Sandbox, Dir: at("work")},
-		Drivers: map[string]deploy.Driver{"local": deploy.Local{Runs: runs}, "command": deploy.Command{Sandbox: s.Sandbox}},
+		Drivers: map[string]deploy.Driver{"local": deploy.Local{Runs: runs}, "command": deploy.Command{Runs: runs, Sandbox: s.Sandbox, Dir: at("work")}},
 	}
 	s.Certify = &certify.Service{
 		DB: s.DB, Durable: s.durable, Git: s.Git, Changes: s.Changes, Patterns: s.Patterns, Engine: runner, Builder: builder, Logs: logs, Log: s.log, Dir: at("work"),

@@ -7,6 +7,8 @@ create table environment (
   target     text      not null,
   on_newer   text      not null,
   coe_values text      not null,
+  network    boolean   not null default false,
+  freezes    text      not null default '[]',
   created_at timestamp not null,
   updated_at timestamp not null
 );

@@ -1195,7 +1195,11 @@ export interface components {
             after?: string;
             /** @enum {string} */
             class: "development" | "staging" | "production";
+            /** @description Windows in which only rollbacks are deployed */
+            freezes: components["schemas"]["AppFreeze"][];
             name: string;
+            /** @description Whether rollout commands of certified patterns may reach the network */
+            network: boolean;
             /**
              * @description What happens to a waiting deployment when a newer one comes
              * @enum {string}
@@ -1220,7 +1224,11 @@ export interface components {
             after?: string;
             /** @enum {string} */
             class: "development" | "staging" | "production";
+            /** @description Windows in which only rollbacks are deployed */
+            freezes?: components["schemas"]["AppFreeze"][];
             name?: string;
+            /** @description Whether rollout commands of certified patterns may reach the network */
+            network?: boolean;
             /** @enum {string} */
             onNewer?: "queue" | "replace-pending";
             /** @description Where it runs; local if left out */
@@ -1232,6 +1240,13 @@ export interface components {
         };
         AppEnvironmentsOutputBody: {
             items: components["schemas"]["AppEnvironment"][];
+        };
+        AppFreeze: {
+            /** Format: date-time */
+            from: string;
+            reason?: string;
+            /** Format: date-time */
+            until: string;
         };
         AppInstance: {
             app: string;
@@ -1719,6 +1734,11 @@ export interface components {
             driver: string;
             health?: string;
             output?: string;
+            secrets?: {
+                [key: string]: string;
+            };
+            /** Format: int64 */
+            timeout?: number;
             url?: string;
         };
         ManifestVariable: {

@@ -1,5 +1,5 @@
 // One environment: what the Center of Excellence says about it, or the form for a new one.
-import { ActionIcon, Autocomplete, Button, Select, TextInput } from "@mantine/core";
+import { ActionIcon, Autocomplete, Button, Checkbox, Select, TextInput } from "@mantine/core";
 import { IconPlus, IconTrash } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams } from "@tanstack/react-router";
@@ -35,7 +35,7 @@ export default function EnvironmentPage() {
   );
 }
 
-function Facts({ environment: { class: kind, after, target, onNewer, values } }: { environment: Environment }) {
+function Facts({ environment: { class: kind, after, target, onNewer, values, network, freezes } }: { environment: Environment }) {
   const list = Object.entries(values).sort(([a], [b]) => a.localeCompare(b));
   return (
     <>
@@ -45,6 +45,8 @@ function Facts({ environment: { class: kind, after, target, onNewer, values } }:
           <dt>Comes</dt><dd>{after ? <>after <Link className="link" to="/environments/$environment" params={{ environment: after }}>{after}</Link></> : "first"}</dd>
           <dt>Target</dt><dd>{target}</dd>
           <dt>Waiting deployments</dt><dd>{newerWords[onNewer]}</dd>
+          <dt>Network</dt><dd>{network ? "rollout commands may reach it" : "rollout commands have none"}</dd>
+          {freezes.map(({ from, until, reason }) => [<dt key={`${from}-name`}>Frozen</dt>, <dd key={from}>{windowOf(from, until)}{reason && `: ${reason}`}</dd>])}
         </dl>
       </Card>
       <Card title="Values" count={list.length}>
@@ -52,6 +54,12 @@ function Facts({ environment: { class: kind, after, target, onNewer, values } }:
       </Card>
     </>
   );
+}
+
+/** A window of time, to the minute and in UTC, as the command line takes it. */
+function windowOf(from: string, until: string): string {
+  const [begin, end] = [from, until].map((at) => new Date(at).toISOString().slice(0, 16).replace("T", " "));
+  return `from ${begin} to ${end} UTC`;
 }
 
 interface Value {
@@ -76,10 +84,10 @@ export function written(value: unknown): string {
 function Form({ all, known }: { all: Environment[]; known?: Environment }) {
   const navigate = useNavigate();
   const { values, set } = useForm({
-    name: "", class: known?.class ?? ("staging" as Environment["class"]), after: known ? (known.after ?? "") : (last(all)?.name ?? ""), target: known?.target ?? "local", onNewer: known?.onNewer ?? ("queue" as Environment["onNewer"]),
+    name: "", class: known?.class ?? ("staging" as Environment["class"]), after: known ? (known.after ?? "") : (last(all)?.name ?? ""), target: known?.target ?? "local", onNewer: known?.onNewer ?? ("queue" as Environment["onNewer"]), network: known?.network ?? false,
   });
   const [list, setList] = useState<Value[]>(() => Object.entries(known?.values ?? {}).sort(([a], [b]) => a.localeCompare(b)).map(([name, value]) => ({ name, text: written(value) })));
-  const body: EnvironmentBody = { ...values, after: values.after || undefined, values: Object.fromEntries(list.filter(({ name }) => name).map(({ name, text }) => [name, meant(text)])) };
+  const body: EnvironmentBody = { ...values, freezes: known?.freezes, after: values.after || undefined, values: Object.fromEntries(list.filter(({ name }) => name).map(({ name, text }) => [name, meant(text)])) };
   const save = useAct(() => (known ? updateEnvironment(known.name, { ...body, name: undefined }) : createEnvironment(body)), () => void navigate({ to: "/environments" }));
   const problem = save.error instanceof Problem ? save.error : undefined;
   const submit = (event: FormEvent) => {
@@ -95,6 +103,8 @@ function Form({ all, known }: { all: Environment[]; known?: Environment }) {
           <Select label="Comes after" description="A change must pass that one before it reaches this one" placeholder="none: it comes first" clearable data={all.filter(({ name }) => name !== known?.name).map(({ name }) => name)} value={values.after || null} onChange={(next) => set({ after: next ?? "" })} error={problem?.field("after")} />
           <TextInput label="Target" description="Where it runs: local, or the name of an outer target" value={values.target} onChange={(event) => set({ target: event.currentTarget.value })} error={problem?.field("target")} spellCheck={false} />
           <Select label="When a newer deployment comes" description="What happens to the ones that wait" data={[{ value: "queue", label: "One after the other" }, { value: "replace-pending", label: "The newest replaces what waits" }]} value={values.onNewer} allowDeselect={false} onChange={(next) => next && set({ onNewer: next as Environment["onNewer"] })} error={problem?.field("onNewer")} />
+          <Checkbox label="Rollout commands may reach the network" description="For patterns whose release driver is command" checked={values.network} onChange={(event) => set({ network: event.currentTarget.checked })} />
+          {known && known.freezes.length > 0 && <p className="dim small">Frozen {known.freezes.map(({ from, until }) => windowOf(from, until)).join(" and ")}: only rollbacks are deployed then.</p>}
         </div>
       </Card>
       <Values list={list} setList={setList} />
