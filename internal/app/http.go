@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -23,6 +24,85 @@ func (s *Service) Routes(api *web.API) {
 		Summary: "Make an environment", DefaultStatus: http.StatusCreated}, s.createEnvironmentHTTP)
 	huma.Register(api, huma.Operation{OperationID: "update-environment", Method: http.MethodPut, Path: "/api/v1/environments/{environment}", Tags: []string{"environments"},
 		Summary: "Change an environment"}, s.updateEnvironmentHTTP)
+	huma.Register(api, huma.Operation{OperationID: "list-waivers", Method: http.MethodGet, Path: "/api/v1/waivers", Tags: []string{"waivers"},
+		Summary: "List waivers, newest first"}, s.waiversHTTP)
+	huma.Register(api, huma.Operation{OperationID: "request-waiver", Method: http.MethodPost, Path: "/api/v1/waivers", Tags: []string{"waivers"},
+		Summary: "Ask for a value outside its bounds to be accepted", DefaultStatus: http.StatusCreated}, s.askWaiverHTTP)
+	huma.Register(api, huma.Operation{OperationID: "get-waiver", Method: http.MethodGet, Path: "/api/v1/waivers/{waiver}", Tags: []string{"waivers"},
+		Summary: "One waiver"}, s.waiverHTTP)
+	huma.Register(api, huma.Operation{OperationID: "grant-waiver", Method: http.MethodPost, Path: "/api/v1/waivers/{waiver}/grant", Tags: []string{"waivers"},
+		Summary: "Accept the value until a date"}, s.grantWaiverHTTP)
+	huma.Register(api, huma.Operation{OperationID: "decline-waiver", Method: http.MethodPost, Path: "/api/v1/waivers/{waiver}/decline", Tags: []string{"waivers"},
+		Summary: "Say no to a request"}, s.declineWaiverHTTP)
+	huma.Register(api, huma.Operation{OperationID: "revoke-waiver", Method: http.MethodPost, Path: "/api/v1/waivers/{waiver}/revoke", Tags: []string{"waivers"},
+		Summary: "End a waiver now"}, s.revokeWaiverHTTP)
+}
+
+type waiverListInput struct {
+	web.Paging
+	App   string      `query:"app"`
+	State WaiverState `query:"state" enum:"requested,granted,declined,revoked"`
+}
+
+func (s *Service) waiversHTTP(ctx context.Context, in *waiverListInput) (*web.Page[Waiver], error) {
+	before := ""
+	if _, err := in.After(&before); err != nil {
+		return nil, err
+	}
+	found, err := s.ListWaivers(ctx, in.App, in.State, before, in.Limit+1)
+	return web.Paged(found, in.Limit, func(w Waiver) any { return w.ID }), err
+}
+
+type waiverAskInput struct {
+	Body AskWaiver
+}
+
+type waiverOutput struct {
+	Body Waiver
+}
+
+func (s *Service) askWaiverHTTP(ctx context.Context, in *waiverAskInput) (*waiverOutput, error) {
+	w, err := s.RequestWaiver(ctx, in.Body)
+	return &waiverOutput{w}, err
+}
+
+type waiverInput struct {
+	Waiver string `path:"waiver"`
+}
+
+func (s *Service) waiverHTTP(ctx context.Context, in *waiverInput) (*waiverOutput, error) {
+	w, err := s.Waiver(ctx, in.Waiver)
+	return &waiverOutput{w}, err
+}
+
+type waiverGrantInput struct {
+	waiverInput
+	Body struct {
+		Until  *time.Time `json:"until,omitempty" doc:"When it ends, at most a year ahead; what was asked for if left out"`
+		Reason string     `json:"reason,omitempty" maxLength:"2000"`
+	}
+}
+
+func (s *Service) grantWaiverHTTP(ctx context.Context, in *waiverGrantInput) (*waiverOutput, error) {
+	w, err := s.GrantWaiver(ctx, in.Waiver, in.Body.Until, in.Body.Reason)
+	return &waiverOutput{w}, err
+}
+
+type waiverDecisionInput struct {
+	waiverInput
+	Body struct {
+		Reason string `json:"reason" maxLength:"2000"`
+	}
+}
+
+func (s *Service) declineWaiverHTTP(ctx context.Context, in *waiverDecisionInput) (*waiverOutput, error) {
+	w, err := s.DeclineWaiver(ctx, in.Waiver, in.Body.Reason)
+	return &waiverOutput{w}, err
+}
+
+func (s *Service) revokeWaiverHTTP(ctx context.Context, in *waiverDecisionInput) (*waiverOutput, error) {
+	w, err := s.RevokeWaiver(ctx, in.Waiver, in.Body.Reason)
+	return &waiverOutput{w}, err
 }
 
 type appListInput struct {

@@ -14,18 +14,22 @@ import (
 	"flywheel.dev/flywheel/internal/event"
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/git"
+	"flywheel.dev/flywheel/internal/manifest"
 	"flywheel.dev/flywheel/internal/pattern"
 )
 
-// Service makes apps and keeps environments. Opened is feedback against the import order: package
-// change tells it the id of the change that a branch became.
+// Service makes apps and keeps environments and waivers. The func fields are feedback against the import
+// order, filled in package server.
 type Service struct {
 	DB       *db.DB
 	Git      *git.Host
 	Patterns *pattern.Service
 	BaseURL  string // where clones come from
 
+	// Opened tells the id of the change that a branch became.
 	Opened func(ctx context.Context, app, branch, head string) (change string, err error)
+	// Waived looks again at the changes that were refused before a waiver of this app was granted.
+	Waived func(tx *db.Tx, app string) error
 }
 
 // Create is what a person says about a new app.
@@ -197,6 +201,7 @@ type Detail struct {
 	Instances    []Instance    `json:"instances"`
 	Environments []Environment `json:"environments" doc:"Those the app selects, in the order a change reaches them"`
 	Recommended  string        `json:"recommended,omitempty" doc:"A newer recommended version of its pattern"`
+	Waivers      []Waiver      `json:"waivers" doc:"Requested, in force, or ended while the value still runs"`
 }
 
 // Get returns an app with its instances.
@@ -216,6 +221,11 @@ func (s *Service) Get(ctx context.Context, name string) (d Detail, err error) {
 			_, selected := d.Description.Environments[e.Name]
 			return !selected
 		})
+		waivers, err := Waivers(tx, name)
+		if err != nil {
+			return err
+		}
+		d.Waivers = slices.DeleteFunc(waivers, func(w Waiver) bool { return !w.matters(d.Instances) })
 		d.Repository = s.BaseURL + git.App(name).Path()
 		if r, err := s.Patterns.Recommended(tx, d.Pin.Pattern); err == nil && d.State == Active && r.Version != d.Pin.Version {
 			d.Recommended = r.Version
@@ -252,7 +262,7 @@ func (s *Service) List(ctx context.Context, removed bool, after string, limit in
 				if !actor.Sees(a.Team) || len(found) == limit {
 					continue
 				}
-				d := Detail{App: a, Environments: []Environment{}, Repository: s.BaseURL + git.App(a.Name).Path()}
+				d := Detail{App: a, Environments: []Environment{}, Waivers: []Waiver{}, Repository: s.BaseURL + git.App(a.Name).Path()}
 				if d.Instances, err = Instances(tx, a.Name); err != nil {
 					return err
 				}
@@ -346,4 +356,206 @@ func (s *Service) ListEnvironments(ctx context.Context) (list []Environment, err
 	}
 	err = s.DB.Read(ctx, func(tx *db.Tx) (err error) { list, err = Environments(tx); return err })
 	return list, err
+}
+
+// AskWaiver is what a team says about a value it needs outside its bounds.
+type AskWaiver struct {
+	App         string     `json:"app"`
+	Environment string     `json:"environment"`
+	Variable    string     `json:"variable"`
+	Value       any        `json:"value" doc:"The value that is to be accepted"`
+	Reason      string     `json:"reason" doc:"Why it is needed" maxLength:"2000"`
+	Until       *time.Time `json:"until,omitempty" doc:"When it may end; who grants it sets the end"`
+}
+
+// RequestWaiver records that a team asks for a value outside its bounds.
+func (s *Service) RequestWaiver(ctx context.Context, in AskWaiver) (w Waiver, err error) {
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		a, err := s.visible(ctx, tx, in.App, account.ChangeVariables)
+		if err != nil {
+			return err
+		}
+		if a.State == Removed {
+			return fault.Missing("app", in.App)
+		}
+		if strings.TrimSpace(in.Reason) == "" {
+			return fault.New(fault.Invalid, "waiver.reason_missing", "A waiver needs a reason.").Do("Say why no value inside the bounds will do.").At("reason", "missing")
+		}
+		if err := checkEnd(in.Until, tx.Now()); in.Until != nil && err != nil {
+			return err
+		}
+		bound, err := s.outside(tx, a, in)
+		if err != nil {
+			return err
+		}
+		earlier, err := Waivers(tx, a.Name)
+		if err != nil {
+			return err
+		}
+		for _, e := range earlier {
+			if e.Environment == in.Environment && e.Variable == in.Variable && SameValue(e.Value, in.Value) && (e.State == Requested || e.InForce) {
+				return fault.New(fault.Conflict, "waiver.exists", "There is one already: %s is %s.", e.ID, e.State).Do("Look at it: flywheel waiver show %s", e.ID)
+			}
+		}
+		actor := account.From(ctx)
+		w = Waiver{ID: db.NewID("wvr"), App: a.Name, Environment: in.Environment, Variable: in.Variable, Value: in.Value, Bound: bound, Reason: in.Reason,
+			State: Requested, Until: in.Until, AskedBy: actor.Name, CreatedAt: tx.Now(), UpdatedAt: tx.Now(), askedBy: actor.ID}
+		return s.decided(tx, w, "requested", in.Reason)
+	})
+	return w, err
+}
+
+// outside returns the bound that the asked value is outside of. Anything else that is wrong with it no
+// waiver can help.
+func (s *Service) outside(tx *db.Tx, a App, in AskWaiver) (string, error) {
+	e, err := FindEnvironment(tx, in.Environment)
+	if err != nil {
+		return "", err
+	}
+	v, err := s.Patterns.ByDigest(tx, a.Pin.Digest)
+	if err != nil {
+		return "", err
+	}
+	bad := manifest.CheckBounds(v.Manifest, e.Class, map[string]any{in.Variable: in.Value})
+	switch {
+	case len(bad) == 0:
+		return "", fault.New(fault.Conflict, "waiver.needless", "%s.%s may be set to that: it is inside its bounds.", in.Environment, in.Variable).Do("Push the value.")
+	case !bad[0].Bound:
+		return "", fault.New(fault.Invalid, "waiver.impossible", "%s.%s: %s", in.Environment, in.Variable, bad[0].Message).
+			Do("No waiver can accept that; ask for a change of the pattern: flywheel pattern request create.")
+	}
+	return bad[0].Message, nil
+}
+
+// checkEnd refuses an end that has passed or is too far away.
+func checkEnd(until *time.Time, now time.Time) error {
+	switch {
+	case until == nil:
+		return fault.New(fault.Invalid, "waiver.end_missing", "A waiver needs an end date.").Do("Say until when the value is accepted, at most a year ahead.").At("until", "missing")
+	case !until.After(now):
+		return fault.New(fault.Invalid, "waiver.end_passed", "The end of the waiver has passed already.").Do("Choose a later one.").At("until", "has passed")
+	case until.Sub(now) > longestWaiver:
+		return fault.New(fault.Invalid, "waiver.end_far", "A waiver ends within a year.").Do("Choose an earlier end. What has to last longer belongs into the pattern: flywheel pattern request create.").At("until", "too far away")
+	}
+	return nil
+}
+
+// GrantWaiver accepts the value until the date. Changes of the app that were refused for it go on by
+// themselves.
+func (s *Service) GrantWaiver(ctx context.Context, id string, until *time.Time, reason string) (Waiver, error) {
+	return s.decideWaiver(ctx, id, Granted, until, reason)
+}
+
+// DeclineWaiver says no to a request, with the reason.
+func (s *Service) DeclineWaiver(ctx context.Context, id, reason string) (Waiver, error) {
+	return s.decideWaiver(ctx, id, Declined, nil, reason)
+}
+
+// RevokeWaiver ends a granted waiver now. What runs is left alone.
+func (s *Service) RevokeWaiver(ctx context.Context, id, reason string) (Waiver, error) {
+	return s.decideWaiver(ctx, id, Revoked, nil, reason)
+}
+
+func (s *Service) decideWaiver(ctx context.Context, id string, to WaiverState, until *time.Time, reason string) (w Waiver, err error) {
+	actor := account.From(ctx)
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		if w, err = s.visibleWaiver(ctx, tx, id); err != nil {
+			return err
+		}
+		if err := actor.Require(account.GrantWaiver, ""); err != nil {
+			return err
+		}
+		from := Requested
+		if to == Revoked {
+			from = Granted
+		}
+		switch {
+		case w.askedBy == actor.ID && to == Granted:
+			return fault.New(fault.Forbidden, "waiver.own", "You asked for this waiver, so somebody else must grant it.").Do("Ask another person of the Center of Excellence.")
+		case w.State != from:
+			return fault.New(fault.Conflict, "waiver.state", "The waiver %s is %s already.", id, w.State).Do("Ask for a new one: flywheel waiver request.")
+		case to != Granted && strings.TrimSpace(reason) == "":
+			return fault.New(fault.Invalid, "waiver.reason_missing", "This needs a reason.").Do("Say in a sentence why, for the team that asked.").At("reason", "missing")
+		}
+		if to == Granted {
+			if until == nil {
+				until = w.Until
+			}
+			if err := checkEnd(until, tx.Now()); err != nil {
+				return err
+			}
+			w.Until = until
+		}
+		w.State, w.DecidedBy, w.Decision, w.UpdatedAt = to, actor.Name, reason, tx.Now()
+		w.InForce = w.inForce(tx.Now())
+		if err := s.decided(tx, w, string(to), reason); err != nil || to != Granted || s.Waived == nil {
+			return err
+		}
+		return s.Waived(tx, w.App)
+	})
+	return w, err
+}
+
+func (s *Service) decided(tx *db.Tx, w Waiver, what, reason string) error {
+	if err := saveWaiver(tx, w); err != nil {
+		return err
+	}
+	if err := event.Append(tx, event.Event{Type: event.Own("waiver", what), Subject: w.ID, App: w.App, Data: w}); err != nil {
+		return err
+	}
+	return account.Audit(tx, account.Entry{Action: "waiver." + what, Subject: fmt.Sprintf("%s/%s %s", w.App, w.Environment, w.Variable), Decision: "allowed", Reason: reason})
+}
+
+// Waiver returns one waiver.
+func (s *Service) Waiver(ctx context.Context, id string) (w Waiver, err error) {
+	err = s.DB.Read(ctx, func(tx *db.Tx) error { w, err = s.visibleWaiver(ctx, tx, id); return err })
+	return w, err
+}
+
+func (s *Service) visibleWaiver(ctx context.Context, tx *db.Tx, id string) (Waiver, error) {
+	w, err := findWaiver(tx, id)
+	if err != nil {
+		return w, err
+	}
+	if _, err := s.visible(ctx, tx, w.App, account.ViewApp); err != nil {
+		if fault.From(err).Kind == fault.NotFound {
+			return Waiver{}, fault.Missing("waiver", id)
+		}
+		return Waiver{}, err
+	}
+	return w, nil
+}
+
+// ListWaivers returns the waivers the actor may see, newest first, from before a cursor. The filters may be
+// empty.
+func (s *Service) ListWaivers(ctx context.Context, name string, state WaiverState, before string, limit int) (found []Waiver, err error) {
+	actor := account.From(ctx)
+	err = s.DB.Read(ctx, func(tx *db.Tx) error {
+		found = []Waiver{}
+		teams := map[string]string{}
+		for len(found) < limit {
+			page, err := allWaivers(tx, name, state, before, limit)
+			if err != nil {
+				return err
+			}
+			for _, w := range page {
+				before = w.ID
+				if _, known := teams[w.App]; !known {
+					a, err := Known(tx, w.App)
+					if err != nil {
+						return err
+					}
+					teams[w.App] = a.Team
+				}
+				if actor.Sees(teams[w.App]) && len(found) < limit {
+					found = append(found, w)
+				}
+			}
+			if len(page) < limit {
+				return nil
+			}
+		}
+		return nil
+	})
+	return found, err
 }

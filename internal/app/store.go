@@ -2,6 +2,7 @@ package app
 
 import (
 	"errors"
+	"time"
 
 	"flywheel.dev/flywheel/internal/account"
 	"flywheel.dev/flywheel/internal/db"
@@ -212,4 +213,53 @@ func saveArtifact(tx *db.Tx, source, app, digest string, size int64) error {
 	_, err := tx.Exec(`insert into artifact (source, app, digest, size, built_at) values ($1,$2,$3,$4,$5)
 		on conflict (source) do nothing`, source, app, digest, size, tx.Now())
 	return err
+}
+
+const waiverColumns = `id, app, environment, variable, value, bound, reason, state, until, asked_by, asked_name, decided_by, decision, created_at, updated_at`
+
+// scanWaiver reads a waiver as it is at a time.
+func scanWaiver(at time.Time) func(db.Row) (Waiver, error) {
+	return func(r db.Row) (w Waiver, err error) {
+		err = r.Scan(&w.ID, &w.App, &w.Environment, &w.Variable, db.Into(&w.Value), &w.Bound, &w.Reason, &w.State, &w.Until, &w.askedBy, &w.AskedBy,
+			&w.DecidedBy, &w.Decision, &w.CreatedAt, &w.UpdatedAt)
+		w.InForce = w.inForce(at)
+		return w, err
+	}
+}
+
+func findWaiver(tx *db.Tx, id string) (Waiver, error) {
+	w, err := scanWaiver(tx.Now())(tx.QueryRow(`select `+waiverColumns+` from waiver where id = $1`, id))
+	if errors.Is(err, db.ErrNoRows) {
+		return w, fault.Missing("waiver", id)
+	}
+	return w, err
+}
+
+func saveWaiver(tx *db.Tx, w Waiver) error {
+	_, err := tx.Exec(`insert into waiver (`+waiverColumns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15)
+		on conflict (id) do update set state = excluded.state, until = excluded.until, decided_by = excluded.decided_by, decision = excluded.decision, updated_at = excluded.updated_at`,
+		w.ID, w.App, w.Environment, w.Variable, db.JSON(w.Value), w.Bound, w.Reason, w.State, w.Until, w.askedBy, w.AskedBy, w.DecidedBy, w.Decision, w.CreatedAt, w.UpdatedAt)
+	return err
+}
+
+// Waivers returns the waivers of an app, newest first.
+func Waivers(tx *db.Tx, name string) ([]Waiver, error) {
+	return db.Collect(tx, scanWaiver(tx.Now()), `select `+waiverColumns+` from waiver where app = $1 order by id desc`, name)
+}
+
+// WaiversInForce returns those that are granted and have not ended, by app.
+func WaiversInForce(tx *db.Tx) (map[string][]Waiver, error) {
+	list, err := db.Collect(tx, scanWaiver(tx.Now()), `select `+waiverColumns+` from waiver where state = 'granted' and until > $1`, tx.Now())
+	byApp := map[string][]Waiver{}
+	for _, w := range list {
+		byApp[w.App] = append(byApp[w.App], w)
+	}
+	return byApp, err
+}
+
+// allWaivers returns the waivers of an app and in a state, or of all where these are empty, newest first, from
+// before a cursor.
+func allWaivers(tx *db.Tx, name string, state WaiverState, before string, limit int) ([]Waiver, error) {
+	return db.Collect(tx, scanWaiver(tx.Now()), `select `+waiverColumns+` from waiver
+		where ($1 = '' or app = $1) and ($2 = '' or state = $2) and ($3 = '' or id < $3) order by id desc limit $4`, name, state, before, limit)
 }

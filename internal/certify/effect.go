@@ -152,8 +152,8 @@ func (r Radius) summary() string {
 }
 
 // foresee returns what is known of the effect on an instance without a plan: what the new interface and
-// bounds make of its variables.
-func foresee(v pattern.Version, i app.Instance, e app.Environment, team string) Effect {
+// bounds make of its variables, where no waiver in force accepts them.
+func foresee(v pattern.Version, i app.Instance, e app.Environment, team string, waivers []app.Waiver) Effect {
 	f := Effect{App: i.App, Environment: i.Environment, Class: e.Class, Team: team, Version: i.Deployed.Version, Outcome: Unplanned, instance: i.ID, seen: i.UpdatedAt}
 	own := map[string]any{}
 	for name, value := range i.Deployed.Variables {
@@ -162,6 +162,9 @@ func foresee(v pattern.Version, i app.Instance, e app.Environment, team string) 
 		}
 	}
 	for _, bad := range manifest.CheckBounds(v.Manifest, e.Class, own) {
+		if bad.Bound && slices.ContainsFunc(waivers, func(w app.Waiver) bool { return w.Accepts(i.App, i.Environment, bad.Variable, own[bad.Variable]) }) {
+			continue
+		}
 		f.OutOfBounds = append(f.OutOfBounds, bad.Variable+": "+bad.Message)
 	}
 	for _, needed := range v.Interface.Variables {
@@ -185,7 +188,7 @@ func foresee(v pattern.Version, i app.Instance, e app.Environment, team string) 
 
 // foreseeAll returns foresee of every instance in the order they are planned in: first one of each kind,
 // with equal version and variables, so that people soon see all there is to see.
-func foreseeAll(v pattern.Version, instances []app.Instance, environments []app.Environment, teams map[string]string) []Effect {
+func foreseeAll(v pattern.Version, instances []app.Instance, environments []app.Environment, teams map[string]string, waivers map[string][]app.Waiver) []Effect {
 	byName := map[string]app.Environment{}
 	for _, e := range environments {
 		byName[e.Name] = e
@@ -193,7 +196,7 @@ func foreseeAll(v pattern.Version, instances []app.Instance, environments []app.
 	like := map[string]int{}
 	effects := make([]Effect, len(instances))
 	for n, i := range instances {
-		f := foresee(v, i, byName[i.Environment], teams[i.App])
+		f := foresee(v, i, byName[i.Environment], teams[i.App], waivers[i.App])
 		kind := f.Class + i.Deployed.Digest + db.JSON(i.Deployed.Variables)
 		f.position = like[kind]
 		like[kind]++

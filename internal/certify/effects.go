@@ -56,7 +56,11 @@ func (s *Service) foreseeNew(tx *db.Tx, found Certification, pattern string) ([]
 	if err != nil {
 		return nil, err
 	}
-	effects := foreseeAll(found.version(pattern), instances, environments, teams)
+	waivers, err := app.WaiversInForce(tx)
+	if err != nil {
+		return nil, err
+	}
+	effects := foreseeAll(found.version(pattern), instances, environments, teams, waivers)
 	for i := range effects {
 		if effects[i].Outcome != Unplanned {
 			effects[i].looked = tx.Now()
@@ -189,7 +193,14 @@ func (s *Service) planBatch(ctx context.Context, id string, revision int, tree s
 // planOne finds the effect on an instance as it is now and saves it.
 func (s *Service) planOne(ctx context.Context, found Certification, v pattern.Version, old Effect, environments []app.Environment, dir string) error {
 	var i app.Instance
-	err := s.DB.Read(ctx, func(tx *db.Tx) (err error) { i, err = app.FindInstance(tx, old.App, old.Environment); return err })
+	var waivers []app.Waiver
+	err := s.DB.Read(ctx, func(tx *db.Tx) (err error) {
+		if i, err = app.FindInstance(tx, old.App, old.Environment); err != nil {
+			return err
+		}
+		waivers, err = app.Waivers(tx, old.App)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -197,7 +208,7 @@ func (s *Service) planOne(ctx context.Context, found Certification, v pattern.Ve
 	if at < 0 {
 		return fmt.Errorf("certify: %s is in an unknown environment", i.ID)
 	}
-	e := foresee(v, i, environments[at], old.Team)
+	e := foresee(v, i, environments[at], old.Team, waivers)
 	looked := s.DB.Now()
 	if e.Outcome == Unplanned {
 		planned, err := s.Plan(ctx, runID(found, i), i, desired(v, i, environments[at]), v, dir)

@@ -70,8 +70,12 @@ func (s *Service) Preview(ctx context.Context, name string, in Form) (p Preview,
 	}
 	var environments []app.Environment
 	var version pattern.Version
+	var waivers []app.Waiver
 	err = s.DB.Read(ctx, func(tx *db.Tx) (err error) {
 		if environments, err = app.Environments(tx); err != nil {
+			return err
+		}
+		if waivers, err = app.Waivers(tx, a.Name); err != nil {
 			return err
 		}
 		if m.Pattern.Version == a.Pin.Range {
@@ -85,10 +89,12 @@ func (s *Service) Preview(ctx context.Context, name string, in Form) (p Preview,
 		return refusal(err)
 	}
 	d := app.Description{Pin: app.Pin{Pattern: m.Pattern.Name, Range: m.Pattern.Version, Version: version.Version, Digest: version.Digest}, Source: a.Description.Source, Environments: variablesOf(m)}
-	if err := checkBounds(version.Manifest, environments, d); err != nil {
+	waived, err := checkBounds(version.Manifest, environments, d, a.Name, waivers)
+	if err != nil {
 		return refusal(err)
 	}
 	p.Verdict = Classify(a.Description, d, environments, func(e, v string) string { return version.Manifest.Explain(classOf(environments, e), v) })
+	p.Reasons = append(p.Reasons, waived...)
 	return p, nil
 }
 

@@ -462,6 +462,27 @@ func (s *Service) Wake(tx *db.Tx) error {
 	return nil
 }
 
+// Reconsider looks again at the changes of an app that were refused: a waiver may accept now what was
+// refused for its bounds.
+func (s *Service) Reconsider(tx *db.Tx, name string) error {
+	open, err := OpenOf(tx, OfApp, name)
+	if err != nil {
+		return err
+	}
+	for _, c := range open {
+		if c, err = Take(tx, c.ID); err != nil {
+			return err
+		}
+		if c.State != Refused {
+			continue
+		}
+		if err := s.Again(tx, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Get returns a change with the checks of its current revision.
 func (s *Service) Get(ctx context.Context, id string) (c Change, checks []Check, err error) {
 	err = s.DB.Read(ctx, func(tx *db.Tx) error {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"flywheel.dev/flywheel/internal/account"
 	"flywheel.dev/flywheel/internal/app"
@@ -126,6 +127,7 @@ func (s *Service) findLane(ctx context.Context, id string, revision int) (f foun
 	var c Change
 	var a app.App
 	var environments []app.Environment
+	var waivers []app.Waiver
 	var beside Change
 	var busy bool
 	err = s.DB.Read(ctx, func(tx *db.Tx) error { c, err = current(tx, Find, id, revision, Checking); return err })
@@ -144,7 +146,10 @@ func (s *Service) findLane(ctx context.Context, id string, revision int) (f foun
 		if beside, busy, err = MergingBeside(tx, c); err != nil {
 			return err
 		}
-		environments, err = app.Environments(tx)
+		if environments, err = app.Environments(tx); err != nil {
+			return err
+		}
+		waivers, err = app.Waivers(tx, c.Subject)
 		return err
 	})
 	switch {
@@ -155,7 +160,7 @@ func (s *Service) findLane(ctx context.Context, id string, revision int) (f foun
 	case busy:
 		f.State, f.Why = Checking, "waits until the change "+beside.ID+" is merged"
 	default:
-		if f, err = s.look(ctx, c, f.Main, a, environments); err != nil {
+		if f, err = s.look(ctx, c, f.Main, a, environments, waivers); err != nil {
 			refused := fault.From(err)
 			if refused.Kind == fault.Internal || refused.Kind == fault.Unavailable {
 				return f, err
@@ -194,7 +199,7 @@ func (s *Service) findLane(ctx context.Context, id string, revision int) (f foun
 }
 
 // look is findLane without its writing. A fault it returns is a refusal.
-func (s *Service) look(ctx context.Context, c Change, main string, a app.App, environments []app.Environment) (f found, err error) {
+func (s *Service) look(ctx context.Context, c Change, main string, a app.App, environments []app.Environment, waivers []app.Waiver) (f found, err error) {
 	f.State, f.Main = Checking, main
 	repo := c.Repo()
 	if there, err := s.Git.Contains(ctx, repo, f.Main, c.Head); err != nil {
@@ -243,12 +248,14 @@ func (s *Service) look(ctx context.Context, c Change, main string, a app.App, en
 		Source:       source,
 		Environments: variablesOf(m),
 	}
-	if err := checkBounds(version.Manifest, environments, f.Proposal.Description); err != nil {
+	waived, err := checkBounds(version.Manifest, environments, f.Proposal.Description, c.Subject, waivers)
+	if err != nil {
 		return f, err
 	}
 	f.Verdict = Classify(a.Description, f.Proposal.Description, environments, func(environment, variable string) string {
 		return version.Manifest.Explain(classOf(environments, environment), variable)
 	})
+	f.Verdict.Reasons = append(f.Verdict.Reasons, waived...)
 	if version.State == pattern.Retired && slices.ContainsFunc(f.Verdict.Effects, func(e Effect) bool { return e.Action == "deploy" }) {
 		return f, fault.New(fault.Conflict, "pattern.retired", "%s %s is retired: nothing is deployed on it any more.", version.Pattern, version.Version).
 			Do("Move to a certified version in the same change.")
@@ -371,25 +378,39 @@ func classOf(environments []app.Environment, name string) string {
 	return ""
 }
 
-// checkBounds refuses a variable outside its bounds with the bound and the way out (rule of change 3).
-func checkBounds(m *manifest.Pattern, environments []app.Environment, d app.Description) error {
+// checkBounds refuses a variable outside its bounds with the bound and the way out (rule of change 3). What
+// a waiver in force accepts passes, and the reasons returned name the waiver.
+func checkBounds(m *manifest.Pattern, environments []app.Environment, d app.Description, name string, waivers []app.Waiver) ([]Reason, error) {
 	refused := fault.New(fault.Invalid, "variable.out_of_bounds", "")
-	messages := []string{}
+	messages, waived := []string{}, []Reason{}
+	ask := ""
 	for _, e := range app.InOrder(environments) {
 		own, selected := d.Environments[e.Name]
 		if !selected {
 			continue
 		}
 		for _, v := range manifest.CheckBounds(m, e.Class, own) {
+			at := slices.IndexFunc(waivers, func(w app.Waiver) bool { return w.Accepts(name, e.Name, v.Variable, own[v.Variable]) })
+			if v.Bound && at >= 0 {
+				w := waivers[at]
+				waived = append(waived, Reason{e.Name, v.Variable, fmt.Sprintf("%s.%s: %s Accepted by %s until %s with the waiver %s.",
+					e.Name, v.Variable, v.Message, w.DecidedBy, w.Until.Format(time.DateOnly), w.ID)})
+				continue
+			}
 			messages = append(messages, fmt.Sprintf("%s.%s: %s", e.Name, v.Variable, v.Message))
-			refused.At("environments."+e.Name+".variables."+v.Variable, "%s", v.Message)
+			if v.Bound && ask == "" {
+				ask = fmt.Sprintf("flywheel waiver request %s --set %s.%s=%s --reason …", name, e.Name, v.Variable, show(own, v.Variable))
+			}
 		}
 	}
 	if len(messages) == 0 {
-		return nil
+		return waived, nil
 	}
-	refused.Message, refused.Fields = strings.Join(messages, " "), nil
-	return refused.Do("Push another value, or ask the Center of Excellence for a waiver with an end date.")
+	refused.Message = strings.Join(messages, " ")
+	if ask == "" {
+		return nil, refused.Do("Push another value, or ask for a change of the pattern: flywheel pattern request create.")
+	}
+	return nil, refused.Do("Push another value, or ask the Center of Excellence for a waiver with an end date: %s", ask)
 }
 
 // test builds and tests the merge result once for its source. It returns the artifact's digest, or ""

@@ -16,6 +16,7 @@ type app struct {
 	Pattern                  pin
 	Repository               string
 	Recommended              string
+	Waivers                  []waiver
 	Instances                []instance
 	CreatedAt                time.Time
 	RemovedBy                string
@@ -164,6 +165,12 @@ func (s *shell) appShow() *cobra.Command {
 						rows = append(rows, []string{i.Environment, p.state(i.State), strings.TrimSpace(i.Deployed.Pattern + " " + i.Deployed.Version), short(i.Deployed.Artifact), i.URL, p.ago(i.UpdatedAt), i.Reason})
 					}
 					p.table([]string{"ENVIRONMENT", "STATE", "RUNS ON", "ARTIFACT", "URL", "SINCE", ""}, rows)
+					for n, w := range a.Waivers {
+						if n == 0 {
+							p.heading("Waivers")
+						}
+						p.line("- %s %s, until %s: %s", w.what(), p.state(w.state()), first(until(w.Until), "not said"), w.ID)
+					}
 				})
 			})
 		},

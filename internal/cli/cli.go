@@ -72,7 +72,7 @@ Start with: flywheel login http://127.0.0.1:7270`,
 			root.AddCommand(c)
 		}
 	}
-	group("work", s.appCommand(), s.changeCommand(), s.deploymentCommand(), s.secretCommand(), s.storyCommand(), s.artifactCommand(), s.validateCommand())
+	group("work", s.appCommand(), s.changeCommand(), s.deploymentCommand(), s.secretCommand(), s.waiverCommand(), s.storyCommand(), s.artifactCommand(), s.validateCommand())
 	group("govern", s.patternCommand(), s.environmentCommand(), s.auditCommand())
 	group("account", s.loginCommand(), s.logoutCommand(), s.whoamiCommand(), s.userCommand(), s.teamCommand(), s.tokenCommand())
 	group("machine", s.versionCommand(), s.gitCredentialCommand())

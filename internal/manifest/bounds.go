@@ -22,6 +22,7 @@ var boundsKeys = []string{"control", "description", "classes", "enum", "const", 
 type Violation struct {
 	Variable string
 	Message  string // states the bound
+	Bound    bool   // the value is outside a bound, which a waiver can accept; anything else is no matter of values
 }
 
 // BoundsFor returns the bounds of a variable in a class of environments: the class's keywords over the
@@ -47,16 +48,16 @@ func CheckBounds(p *Pattern, class string, variables map[string]any) []Violation
 			if !strings.HasSuffix(message, "?") {
 				message += "."
 			}
-			violations = append(violations, Violation{name, message})
+			violations = append(violations, Violation{Variable: name, Message: message})
 			continue
 		case v.Control != "team":
-			violations = append(violations, Violation{name, "it is a value of the environment, which the Center of Excellence sets."})
+			violations = append(violations, Violation{Variable: name, Message: "it is a value of the environment, which the Center of Excellence sets."})
 			continue
 		}
 		if allowed, err := p.allows(name, class, variables[name]); err != nil {
-			violations = append(violations, Violation{name, fmt.Sprintf("its bounds in the pattern cannot be used: %v.", err)})
+			violations = append(violations, Violation{Variable: name, Message: fmt.Sprintf("its bounds in the pattern cannot be used: %v.", err)})
 		} else if !allowed {
-			violations = append(violations, Violation{name, fmt.Sprintf("%s is outside its bounds: %s.", show(variables[name]), describe(v.BoundsFor(class), class, v))})
+			violations = append(violations, Violation{name, fmt.Sprintf("%s is outside its bounds: %s.", show(variables[name]), describe(v.BoundsFor(class), class, v)), true})
 		}
 	}
 	return violations

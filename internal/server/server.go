@@ -261,6 +261,7 @@ func (s *Server) connect(ctx context.Context) (err error) {
 	s.Apps.Opened = func(ctx context.Context, name, branch, head string) (string, error) {
 		return s.Changes.Opened(ctx, git.App(name), branch, head)
 	}
+	s.Apps.Waived = s.Changes.Reconsider
 	s.Changes.Plan = runs.PlanChange
 	s.Changes.Rollout = s.Deploy.Rollout
 	s.Changes.Certify = s.Certify.Begin

@@ -168,6 +168,7 @@ func New(t testing.TB) *Platform {
 	p.Apps.Opened = func(ctx context.Context, name, branch, head string) (string, error) {
 		return p.Changes.Opened(ctx, git.App(name), branch, head)
 	}
+	p.Apps.Waived = p.Changes.Reconsider
 	p.Changes.Certify = p.Certify.Begin
 	p.Changes.Plan = func(_ context.Context, c change.Change, environment string, desired app.Desired) (change.Planned, error) {
 		if p.Plan == nil {

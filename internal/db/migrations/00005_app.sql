@@ -45,6 +45,26 @@ create table instance (
 );
 create index instance_by_pattern on instance (pattern, app, environment);
 
+create table waiver (
+  id          text      primary key,
+  app         text      not null,
+  environment text      not null,
+  variable    text      not null,
+  value       text      not null,
+  bound       text      not null,
+  reason      text      not null,
+  state       text      not null,
+  until       timestamp,
+  asked_by    text      not null,
+  asked_name  text      not null,
+  decided_by  text      not null default '',
+  decision    text      not null default '',
+  created_at  timestamp not null,
+  updated_at  timestamp not null
+);
+create index waiver_by_app on waiver (app, environment, variable);
+create index waiver_by_state on waiver (state, id);
+
 create table artifact (
   source   text      primary key,
   app      text      not null,

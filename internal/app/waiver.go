@@ -1,0 +1,64 @@
+package app
+
+import (
+	"slices"
+	"time"
+)
+
+// Waiver accepts one value of a variable outside its bounds, in one instance and until a date (rule of
+// change 3). A team asks, the Center of Excellence decides. When it ends, what runs is left alone, and the
+// next change of the app that keeps the value is refused.
+type Waiver struct {
+	ID          string      `json:"id"`
+	App         string      `json:"app"`
+	Environment string      `json:"environment"`
+	Variable    string      `json:"variable"`
+	Value       any         `json:"value" doc:"The one value that is accepted"`
+	Bound       string      `json:"bound" doc:"The bound that it is outside of, as it was when the waiver was asked for"`
+	Reason      string      `json:"reason" doc:"Why the team needs it"`
+	State       WaiverState `json:"state" enum:"requested,granted,declined,revoked"`
+	InForce     bool        `json:"inForce" doc:"Granted, and its end has not come"`
+	Until       *time.Time  `json:"until,omitempty" doc:"When it ends; asked for by the team, and set by who grants it"`
+	AskedBy     string      `json:"askedBy"`
+	DecidedBy   string      `json:"decidedBy,omitempty"`
+	Decision    string      `json:"decision,omitempty" doc:"What who decided said"`
+	CreatedAt   time.Time   `json:"createdAt"`
+	UpdatedAt   time.Time   `json:"updatedAt"`
+
+	askedBy string // id of the person, who may not decide
+}
+
+// WaiverState is how far a waiver has come. That one has ended is not a state: its end date says it.
+type WaiverState string
+
+const (
+	Requested WaiverState = "requested"
+	Granted   WaiverState = "granted"
+	Declined  WaiverState = "declined"
+	Revoked   WaiverState = "revoked"
+)
+
+// longestWaiver is how far away the end of a waiver may be. What has to last longer belongs into the
+// pattern.
+const longestWaiver = 366 * 24 * time.Hour
+
+// Accepts reports whether the waiver was in force when it was read and accepts the value there.
+func (w Waiver) Accepts(app, environment, variable string, value any) bool {
+	return w.InForce && w.App == app && w.Environment == environment && w.Variable == variable && SameValue(w.Value, value)
+}
+
+func (w Waiver) inForce(at time.Time) bool {
+	return w.State == Granted && w.Until != nil && at.Before(*w.Until)
+}
+
+// matters reports whether people have to know of the waiver: it is asked for, in force, or over while what it
+// accepted still runs.
+func (w Waiver) matters(instances []Instance) bool {
+	if w.State == Requested || w.InForce {
+		return true
+	}
+	return w.State != Declined && slices.ContainsFunc(instances, func(i Instance) bool {
+		value, set := i.Deployed.Variables[w.Variable]
+		return i.Environment == w.Environment && set && SameValue(value, w.Value)
+	})
+}

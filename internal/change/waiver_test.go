@@ -1,0 +1,89 @@
+package change_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"flywheel.dev/flywheel/internal/app"
+	"flywheel.dev/flywheel/internal/certify/certifytest"
+	"flywheel.dev/flywheel/internal/change"
+)
+
+func TestAWaiverLetsARefusedValuePassUntilItEnds(t *testing.T) {
+	t.Parallel()
+	p := shopped(t)
+	forty := manifest("~1.0", strings.ReplaceAll(certifytest.Environments, "instances: 2", "instances: 40"))
+	c, said := p.Shop("forty", "Run forty", map[string]string{"flywheel.yaml": forty})
+	has(t, said, "flywheel waiver request storefront --set prod.instances=40")
+	p.Reaches(c.ID, change.Refused)
+
+	end := p.DB.Now().Add(48 * time.Hour)
+	ask := app.AskWaiver{App: "storefront", Environment: "prod", Variable: "instances", Value: 40, Reason: "Black Friday", Until: &end}
+	for code, in := range map[string]app.AskWaiver{
+		"app.not_found":         {App: "nowhere", Environment: "prod", Variable: "instances", Value: 40, Reason: "x"},
+		"environment.not_found": {App: "storefront", Environment: "nowhere", Variable: "instances", Value: 40, Reason: "x"},
+		"waiver.reason_missing": {App: "storefront", Environment: "prod", Variable: "instances", Value: 40, Reason: " "},
+		"waiver.needless":       {App: "storefront", Environment: "prod", Variable: "instances", Value: 3, Reason: "x"},
+		"waiver.impossible":     {App: "storefront", Environment: "prod", Variable: "vpc_id", Value: "mine", Reason: "x"},
+	} {
+		_, err := p.Apps.RequestWaiver(p.As("dora"), in)
+		refused(t, err, code)
+	}
+	_, err := p.Apps.RequestWaiver(p.As("eve"), ask)
+	refused(t, err, "app.not_found")
+	w, err := p.Apps.RequestWaiver(p.As("dora"), ask)
+	if err != nil {
+		t.Fatal(err)
+	}
+	has(t, w.Bound, "allowed 2 to 10 in production")
+	_, err = p.Apps.RequestWaiver(p.As("dan"), ask)
+	refused(t, err, "waiver.exists")
+
+	// Nobody of the team decides, and nobody decides about what they asked for.
+	_, err = p.Apps.GrantWaiver(p.As("dora"), w.ID, nil, "")
+	refused(t, err, "permission.denied")
+	_, err = p.Apps.GrantWaiver(p.As("eve"), w.ID, nil, "")
+	refused(t, err, "waiver.not_found")
+	if w, err = p.Apps.GrantWaiver(p.As("sam"), w.ID, nil, "for the sale"); err != nil || !w.InForce || w.DecidedBy != "sam" {
+		t.Fatalf("%+v, %v", w, err)
+	}
+	_, err = p.Apps.DeclineWaiver(p.As("otto"), w.ID, "late")
+	refused(t, err, "waiver.state")
+
+	// What was refused goes on by itself, and the reason names who accepted it.
+	c = p.Reaches(c.ID, change.Merged)
+	reasons := ""
+	for _, r := range c.Reasons {
+		reasons += r.Text + "\n"
+	}
+	has(t, reasons, "prod.instances 2 → 40", "40 is outside its bounds", "Accepted by sam until "+end.Format(time.DateOnly), w.ID)
+	if c.Lane != change.Variable {
+		t.Errorf("lane %s", c.Lane)
+	}
+	rolled(t, p, "prod 1.0.0 map[db_version:15 instances:40]")
+
+	// It accepts one value, not every one.
+	other, _ := p.Shop("fifty", "Run fifty", map[string]string{"flywheel.yaml": strings.ReplaceAll(forty, "40", "50")})
+	p.Reaches(other.ID, change.Refused)
+
+	// After its end the next change is refused, and what runs is left alone and shown.
+	if _, err = p.Apps.RevokeWaiver(p.As("otto"), w.ID, "the sale is over"); err != nil {
+		t.Fatal(err)
+	}
+	code, _ := p.Shop("code", "Greet", map[string]string{"src/main.txt": "hello again\n"})
+	has(t, p.Reaches(code.ID, change.Refused).Why, "prod.instances: 40 is outside its bounds")
+	d, err := p.Apps.Get(p.As("dora"), "storefront")
+	if err != nil || len(d.Waivers) != 1 || d.Waivers[0].InForce || d.Waivers[0].State != app.Revoked {
+		t.Errorf("%+v, %v", d.Waivers, err)
+	}
+	if n := p.Audited("waiver.granted", "allowed") + p.Audited("waiver.requested", "allowed") + p.Audited("waiver.revoked", "allowed"); n != 3 {
+		t.Errorf("%d of 3 decisions are in the audit log", n)
+	}
+	if list, err := p.Apps.ListWaivers(p.As("eve"), "", "", "", 10); err != nil || len(list) != 0 {
+		t.Errorf("somebody else sees %v, %v", list, err)
+	}
+	_, err = p.Apps.Waiver(context.Background(), w.ID)
+	refused(t, err, "session.missing")
+}
