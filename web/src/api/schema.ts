@@ -1000,6 +1000,92 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/waivers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List waivers, newest first */
+        get: operations["list-waivers"];
+        put?: never;
+        /** Ask for a value outside its bounds to be accepted */
+        post: operations["request-waiver"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/waivers/{waiver}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One waiver */
+        get: operations["get-waiver"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/waivers/{waiver}/decline": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Say no to a request */
+        post: operations["decline-waiver"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/waivers/{waiver}/grant": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Accept the value until a date */
+        post: operations["grant-waiver"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/waivers/{waiver}/revoke": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** End a waiver now */
+        post: operations["revoke-waiver"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -1140,6 +1226,20 @@ export interface components {
             team: string;
             title: string;
         };
+        AppAskWaiver: {
+            app: string;
+            environment: string;
+            /** @description Why it is needed */
+            reason: string;
+            /**
+             * Format: date-time
+             * @description When it may end; who grants it sets the end
+             */
+            until?: string;
+            /** @description The value that is to be accepted */
+            value: unknown;
+            variable: string;
+        };
         AppCreate: {
             /** @description All environments if left out */
             environments?: string[];
@@ -1189,6 +1289,8 @@ export interface components {
             state: string;
             team: string;
             title: string;
+            /** @description Requested, in force, or ended while the value still runs */
+            waivers: components["schemas"]["AppWaiver"][];
         };
         AppEnvironment: {
             /** @description The environment that a change must pass before this one */
@@ -1267,6 +1369,35 @@ export interface components {
             name: string;
             range?: string;
             version?: string;
+        };
+        AppWaiver: {
+            app: string;
+            askedBy: string;
+            /** @description The bound that it is outside of, as it was when the waiver was asked for */
+            bound: string;
+            /** Format: date-time */
+            createdAt: string;
+            decidedBy?: string;
+            /** @description What who decided said */
+            decision?: string;
+            environment: string;
+            id: string;
+            /** @description Granted, and its end has not come */
+            inForce: boolean;
+            /** @description Why the team needs it */
+            reason: string;
+            /** @enum {string} */
+            state: "requested" | "granted" | "declined" | "revoked";
+            /**
+             * Format: date-time
+             * @description When it ends; asked for by the team, and set by who grants it
+             */
+            until?: string;
+            /** Format: date-time */
+            updatedAt: string;
+            /** @description The one value that is accepted */
+            value: unknown;
+            variable: string;
         };
         ArtifactOutputBody: {
             digest: string;
@@ -1805,6 +1936,11 @@ export interface components {
             /** @description Cursor of the next page; absent on the last one */
             next?: string;
         };
+        PageWaiverBody: {
+            items: components["schemas"]["AppWaiver"][];
+            /** @description Cursor of the next page; absent on the last one */
+            next?: string;
+        };
         PasswordOutputBody: {
             /** @description Password to hand over; shown only in this answer */
             password: string;
@@ -2070,6 +2206,17 @@ export interface components {
              * @description How many entries are as they were written, from the first on
              */
             sound: number;
+        };
+        WaiverDecisionInputBody: {
+            reason: string;
+        };
+        WaiverGrantInputBody: {
+            reason?: string;
+            /**
+             * Format: date-time
+             * @description When it ends, at most a year ahead; what was asked for if left out
+             */
+            until?: string;
         };
     };
     responses: never;
@@ -4584,6 +4731,217 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PatternValidateOutputBody"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "list-waivers": {
+        parameters: {
+            query?: {
+                /** @description At most this many items */
+                limit?: number;
+                /** @description The next of the page before */
+                cursor?: string;
+                app?: string;
+                state?: "requested" | "granted" | "declined" | "revoked";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PageWaiverBody"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "request-waiver": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Any text that is unique to this request. A repetition within a day gets the first answer and does nothing. */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AppAskWaiver"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AppWaiver"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "get-waiver": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                waiver: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AppWaiver"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "decline-waiver": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Any text that is unique to this request. A repetition within a day gets the first answer and does nothing. */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WaiverDecisionInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AppWaiver"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "grant-waiver": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Any text that is unique to this request. A repetition within a day gets the first answer and does nothing. */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WaiverGrantInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AppWaiver"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "revoke-waiver": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Any text that is unique to this request. A repetition within a day gets the first answer and does nothing. */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WaiverDecisionInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AppWaiver"];
                 };
             };
             /** @description Error */
