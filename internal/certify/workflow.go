@@ -112,36 +112,40 @@ func (s *Service) mergeTree(ctx context.Context, id string, revision int) (strin
 	if err := s.DB.Read(ctx, func(tx *db.Tx) error { beside, busy, err = change.MergingBeside(tx, c); return err }); err != nil {
 		return "", err
 	}
-	tree, state, why, remedy := "", change.Checking, "", ""
-	if busy {
-		why = "waits until the change " + beside.ID + " is published"
-	} else if tree, state, why, remedy, err = s.merged(ctx, c, main); err != nil {
-		return "", err
+	m := merged{State: change.Checking, Why: "waits until the change " + beside.ID + " is published"}
+	if !busy {
+		if m, err = s.merge(ctx, c, main); err != nil {
+			return "", err
+		}
 	}
-	return tree, s.DB.Write(ctx, func(tx *db.Tx) error {
+	return m.Tree, s.DB.Write(ctx, func(tx *db.Tx) error {
 		if c, err = current(tx, change.Take, id, revision, change.Checking); err != nil {
 			return err
 		}
-		c.Main, c.State, c.Why, c.Remedy = main, state, why, remedy
+		c.Main, c.State, c.Why, c.Remedy = main, m.State, m.Why, m.Remedy
 		return change.Save(tx, c)
 	})
 }
 
-// merged merges the change into main without moving it; without a tree it says what becomes of it.
-func (s *Service) merged(ctx context.Context, c change.Change, main string) (tree string, state change.State, why, remedy string, err error) {
-	if there, err := s.Git.Contains(ctx, c.Repo(), main, c.Head); err != nil {
-		return "", "", "", "", err
-	} else if there {
-		return "", change.Closed, "main has all its commits already", "", nil
+// merged is a change merged into main without moving it; without a tree it says what becomes of the change.
+type merged struct {
+	Tree        string
+	State       change.State
+	Why, Remedy string
+}
+
+func (s *Service) merge(ctx context.Context, c change.Change, main string) (merged, error) {
+	if there, err := s.Git.Contains(ctx, c.Repo(), main, c.Head); err != nil || there {
+		return merged{State: change.Closed, Why: "main has all its commits already"}, err
 	}
 	tree, conflicts, err := s.Git.MergeTree(ctx, c.Repo(), main, c.Head)
 	if f := fault.From(err); f != nil && f.Kind == fault.Conflict { // unrelated histories
-		return "", change.Blocked, f.Message, f.Remedy, nil
+		return merged{State: change.Blocked, Why: f.Message, Remedy: f.Remedy}, nil
 	}
 	if len(conflicts) > 0 {
-		return "", change.Blocked, "it conflicts with main in " + strings.Join(conflicts, ", "), "Merge main into your branch, resolve the conflict and push again.", nil
+		return merged{State: change.Blocked, Why: "it conflicts with main in " + strings.Join(conflicts, ", "), Remedy: "Merge main into your branch, resolve the conflict and push again."}, nil
 	}
-	return tree, change.Checking, "", "", err
+	return merged{Tree: tree, State: change.Checking}, err
 }
 
 // check runs one check on the exported pattern and records how it went. A fault is a failed check.
