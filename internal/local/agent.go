@@ -76,6 +76,9 @@ type service struct {
 	front  *front // nil while the stable port is taken by somebody else
 	reason string // why front is nil
 	change string // what is being changed now, "" if nothing
+
+	standbys []*standby // sandboxes for the next release
+	prepared time.Time  // when they were last asked for; read and written with the service's lock
 }
 
 // RunAgent runs the agent of options.Data until ctx ends or a client asks it to stop. It returns a fault
@@ -183,7 +186,7 @@ func (a *agent) restore() error {
 		s.instance, s.log = s.record.Service.Instance, openLog(a.logFile(id))
 		s.fleet = &fleet{service: s.record.Service, secrets: secrets}
 		for range s.record.Service.Instances {
-			s.fleet.processes = append(s.fleet.processes, a.newProcess(s.fleet, s.log, s.proxy))
+			s.fleet.processes = append(s.fleet.processes, a.newProcess(s.fleet, s.log, s.proxy, nil))
 		}
 		s.proxy.replace(s.fleet.backends())
 		a.services[id] = s
@@ -235,6 +238,7 @@ func (a *agent) stop() {
 			if s.front != nil {
 				s.front.stop(stopPatience)
 			}
+			a.discard(s.setStandbys(nil))
 			s.fleet.stop()
 			s.log.close(false)
 		})
@@ -370,8 +374,9 @@ func (a *agent) replaceProcesses(s *service, next serviceRecord, secrets map[str
 	fresh.processes = append(fresh.processes, keep...)
 	var begun []*process
 	for range next.Service.Instances - len(keep) {
-		begun = append(begun, a.newProcess(fresh, s.log, s.proxy))
+		begun = append(begun, a.newProcess(fresh, s.log, s.proxy, s.take(fresh.service)))
 	}
+	a.discard(s.setStandbys(nil))
 	fresh.processes = append(fresh.processes, begun...)
 	if err := a.startAll(fresh.service, s.log, begun); err != nil {
 		return err
@@ -558,6 +563,7 @@ func (a *agent) delete(id string, fence int64) error {
 		s.front.stop(time.Duration(s.record.Service.DrainSec) * time.Second)
 	}
 	s.proxy.replace(nil)
+	a.discard(s.setStandbys(nil))
 	s.fleet.stop()
 	s.log.close(true)
 	a.letGo()
@@ -669,6 +675,7 @@ func (a *agent) status(s *service) Status {
 	if s.change != "" && status.Health == Healthy {
 		status.Health, status.Reason = Progressing, s.change
 	}
+	status.Prepared = len(s.standbys)
 	for _, p := range s.fleet.processes {
 		process, _, _ := p.status()
 		status.Processes = append(status.Processes, process)

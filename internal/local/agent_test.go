@@ -391,7 +391,7 @@ func TestAServiceWhoseProcessesCannotComeBackIsMissingUntilItIsRepaired(t *testi
 	agent, dir := startAgent(t)
 	digest := artifact(t, agent, "one", "")
 	status := apply(t, agent, shop(digest))
-	removeTree(artifacts{filepath.Join(dir, "artifacts")}.path(digest))
+	removeTree((&artifacts{dir: filepath.Join(dir, "artifacts")}).path(digest))
 	must(t, syscall.Kill(status.Processes[0].Pid, syscall.SIGKILL))
 	eventually(t, func() error {
 		if now, err := agent.GetService(t.Context(), status.ID); err != nil || now.Health != Missing {

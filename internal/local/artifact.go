@@ -5,6 +5,7 @@ import (
 	"bufio"
 	"cmp"
 	"compress/gzip"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -105,14 +107,19 @@ func unsafeArtifact(format string, args ...any) *fault.Fault {
 }
 
 // artifacts keeps unpacked artifacts, each in a read-only folder named after its digest.
-type artifacts struct{ dir string }
+type artifacts struct {
+	dir string
 
-func (a artifacts) path(digest string) string {
+	mu       sync.Mutex
+	arriving map[string]chan struct{} // by digest; closed when that one has arrived or will not
+}
+
+func (a *artifacts) path(digest string) string {
 	return filepath.Join(a.dir, strings.TrimPrefix(digest, "sha256:"))
 }
 
 // has reports whether the artifact is here, and keeps it from being pruned for artifactGrace.
-func (a artifacts) has(digest string) bool {
+func (a *artifacts) has(digest string) bool {
 	if !digestRule.MatchString(digest) {
 		return false
 	}
@@ -120,12 +127,56 @@ func (a artifacts) has(digest string) bool {
 	return os.Chtimes(a.path(digest), now, now) == nil
 }
 
+// arrive makes the caller the only one who brings the artifact, until it calls done.
+func (a *artifacts) arrive(ctx context.Context, digest string) (done func(), err error) {
+	for {
+		a.mu.Lock()
+		other := a.arriving[digest]
+		if other == nil {
+			break
+		}
+		a.mu.Unlock()
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	defer a.mu.Unlock()
+	if a.arriving == nil {
+		a.arriving = map[string]chan struct{}{}
+	}
+	mine := make(chan struct{})
+	a.arriving[digest] = mine
+	return func() {
+		a.mu.Lock()
+		delete(a.arriving, digest)
+		a.mu.Unlock()
+		close(mine)
+	}, nil
+}
+
+// settle returns when nobody brings the artifact: a deployment waits for what a build brings, rather than
+// bring it again beside it.
+func (a *artifacts) settle(ctx context.Context, digest string) error {
+	done, err := a.arrive(ctx, digest)
+	if err == nil {
+		done()
+	}
+	return err
+}
+
 // put unpacks r, whose bytes must have this digest. Nothing stays behind if they do not.
-func (a artifacts) put(digest string, r io.Reader) (err error) {
+func (a *artifacts) put(ctx context.Context, digest string, r io.Reader) (err error) {
 	if !digestRule.MatchString(digest) {
 		return fault.New(fault.Invalid, "artifact.invalid_digest", "%q is not a digest.", digest).
 			Do("Write sha256: and 64 hexadecimal digits.")
 	}
+	done, err := a.arrive(ctx, digest)
+	if err != nil {
+		return err
+	}
+	defer done()
 	if a.has(digest) {
 		_, err := io.Copy(io.Discard, r)
 		return err
@@ -157,10 +208,6 @@ func (a artifacts) put(digest string, r io.Reader) (err error) {
 		return err
 	}
 	if err := os.Rename(temp, a.path(digest)); err != nil {
-		if a.has(digest) { // somebody else brought the same one meanwhile
-			removeTree(temp)
-			return nil
-		}
 		return err
 	}
 	if err := os.Chmod(a.path(digest), 0o555); err != nil {
@@ -170,7 +217,7 @@ func (a artifacts) put(digest string, r io.Reader) (err error) {
 }
 
 // prune removes what is not in use and was neither brought nor asked for within artifactGrace.
-func (a artifacts) prune(used map[string]bool) error {
+func (a *artifacts) prune(used map[string]bool) error {
 	entries, err := os.ReadDir(a.dir)
 	if err != nil {
 		return err

@@ -36,7 +36,7 @@ func TestTheSameFolderPacksToTheSameBytes(t *testing.T) {
 		t.Error("other content gave the same digest")
 	}
 	store := artifacts{dir: t.TempDir()}
-	must(t, store.put(one, bytes.NewReader(bytes1)))
+	must(t, store.put(t.Context(), one, bytes.NewReader(bytes1)))
 	t.Cleanup(func() { removeTree(store.path(one)) })
 	if text, err := os.ReadFile(filepath.Join(store.path(one), "link")); err != nil || string(text) != "b/c" {
 		t.Errorf("unpacked, the link leads to %q, %v", text, err)
@@ -79,8 +79,8 @@ func TestAnArtifactThatIsTooLargeOrBrokenLeavesNothing(t *testing.T) {
 	wantFault(t, put(t, []byte(strings.Repeat("no archive ", 100))), "artifact.unsafe")
 	wantFault(t, put(t, []byte{0x1f, 0x8b, 1, 2, 3}), "artifact.unsafe")
 	store := artifacts{dir: t.TempDir()}
-	wantFault(t, store.put("sha256:"+strings.Repeat("0", 64), bytes.NewReader(make([]byte, 1024))), "artifact.digest_mismatch")
-	wantFault(t, store.put("../../x", io.LimitReader(nil, 0)), "artifact.invalid_digest")
+	wantFault(t, store.put(t.Context(), "sha256:"+strings.Repeat("0", 64), bytes.NewReader(make([]byte, 1024))), "artifact.digest_mismatch")
+	wantFault(t, store.put(t.Context(), "../../x", io.LimitReader(nil, 0)), "artifact.invalid_digest")
 	if entries, _ := os.ReadDir(store.dir); len(entries) != 0 {
 		t.Errorf("left behind: %v", entries)
 	}
@@ -91,7 +91,7 @@ func put(t *testing.T, archive []byte) error {
 	t.Helper()
 	store := artifacts{dir: t.TempDir()}
 	sum := sha256.Sum256(archive)
-	err := store.put("sha256:"+hex.EncodeToString(sum[:]), bytes.NewReader(archive))
+	err := store.put(t.Context(), "sha256:"+hex.EncodeToString(sum[:]), bytes.NewReader(archive))
 	if entries, _ := os.ReadDir(store.dir); err != nil && len(entries) != 0 {
 		t.Errorf("a refused artifact left %v", entries)
 	}

@@ -79,6 +79,12 @@ func (c *Client) Release(ctx context.Context, id, artifact string) (Status, erro
 	return changed[Status](ctx, c, http.MethodPost, "/v1/services/"+url.PathEscape(id)+"/release", map[string]string{"artifact": artifact})
 }
 
+// Prepare makes what a Release of this artifact will need, so that it only has to start the app. Nothing of
+// the app runs before the Release, which does without where this did not happen or no longer fits.
+func (c *Client) Prepare(ctx context.Context, id, artifact string) error {
+	return c.change(ctx, http.MethodPost, "/v1/services/"+url.PathEscape(id)+"/prepare", map[string]string{"artifact": artifact})
+}
+
 // GetService returns a service as it is now, or the fault `service.not_found`.
 func (c *Client) GetService(ctx context.Context, id string) (Status, error) {
 	return call[Status](ctx, c, http.MethodGet, "/v1/services/"+url.PathEscape(id), nil)

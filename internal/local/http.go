@@ -43,13 +43,17 @@ func (a *agent) routes() http.Handler {
 		return nil, nil
 	})
 	handle("GET /v1/artifacts/{digest}", func(r *http.Request) (any, error) {
-		if digest := r.PathValue("digest"); !a.artifacts.has(digest) {
+		digest := r.PathValue("digest")
+		if err := a.artifacts.settle(r.Context(), digest); err != nil {
+			return nil, err
+		}
+		if !a.artifacts.has(digest) {
 			return nil, artifactMissing(digest)
 		}
 		return nil, nil
 	})
 	handle("PUT /v1/artifacts/{digest}", func(r *http.Request) (any, error) {
-		err := a.artifacts.put(r.PathValue("digest"), r.Body)
+		err := a.artifacts.put(r.Context(), r.PathValue("digest"), r.Body)
 		// A client that still sends would lose the answer with the connection.
 		io.Copy(io.Discard, io.LimitReader(r.Body, 2*maxArtifactBytes))
 		return nil, err
@@ -77,6 +81,13 @@ func (a *agent) routes() http.Handler {
 			return nil, err
 		}
 		return a.release(r.PathValue("id"), body.Artifact, fenceOf(r))
+	})
+	handle("POST /v1/services/{id}/prepare", func(r *http.Request) (any, error) {
+		body, err := decode[struct{ Artifact string }](r)
+		if err != nil {
+			return nil, err
+		}
+		return nil, a.prepare(r.PathValue("id"), body.Artifact)
 	})
 	handle("GET /v1/services/{id}", func(r *http.Request) (any, error) {
 		return a.get(r.PathValue("id"))

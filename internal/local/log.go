@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -182,6 +183,13 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 	}
 }
 
+// hides makes w hide the values of secrets from now on.
+func (w *lineWriter) hides(secrets map[string]string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.hide = hider(secrets)
+}
+
 // flush ends an unfinished last line.
 func (w *lineWriter) flush() {
 	w.mu.Lock()
@@ -190,4 +198,19 @@ func (w *lineWriter) flush() {
 		w.log.add(w.process, w.hide.Replace(string(w.rest)))
 		w.rest = nil
 	}
+}
+
+// hider replaces the values of secrets in what an app prints. Very short values are left, they would
+// make the log unreadable and hide nothing.
+func hider(secrets map[string]string) *strings.Replacer {
+	names := sortedKeys(secrets)
+	// One value may begin with another: the longer one goes first.
+	slices.SortStableFunc(names, func(a, b string) int { return len(secrets[b]) - len(secrets[a]) })
+	var pairs []string
+	for _, name := range names {
+		if len(secrets[name]) >= 6 {
+			pairs = append(pairs, secrets[name], "[secret "+name+"]")
+		}
+	}
+	return strings.NewReplacer(pairs...)
 }

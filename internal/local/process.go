@@ -8,11 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"net"
-	"os"
-	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -264,84 +259,34 @@ func (p *process) stop() {
 	<-p.stopped
 }
 
-// newProcess makes a process of the fleet; nothing runs before run.
-func (a *agent) newProcess(f *fleet, log *serviceLog, to *proxy) *process {
-	random := make([]byte, 4)
-	rand.Read(random)
+// newProcess makes a process of the fleet; nothing runs before run. Its first start is in the sandbox that
+// was prepared for it, if there is one.
+func (a *agent) newProcess(f *fleet, log *serviceLog, to *proxy, prepared *standby) *process {
 	p := &process{
-		id: "p" + hex.EncodeToString(random), service: f.service, log: log, proxy: to,
+		service: f.service, log: log, proxy: to,
 		first: make(chan error, 1), quit: make(chan struct{}), stopped: make(chan struct{}),
 		health: Progressing, reason: "it is starting",
 	}
-	home := filepath.Join(a.dir, "homes", p.id)
+	if prepared != nil {
+		p.id, p.output = prepared.process, prepared.output
+	} else {
+		p.id = newProcessID()
+		p.output = &lineWriter{log: log, process: p.id}
+	}
+	p.output.hides(f.secrets)
 	p.backend = newBackend(p.dial, a.log.With("service", f.service.Name, "process", p.id))
-	p.output = &lineWriter{log: log, process: p.id, hide: hider(f.secrets)}
-	p.start = func() (*sandbox.Cmd, int, error) { return a.startSandboxed(f, p, home) }
-	p.cleanup = func() { removeTree(home) }
+	p.start = func() (*sandbox.Cmd, int, error) {
+		defer func() { prepared = nil }()
+		return a.startIn(prepared, f, p)
+	}
+	p.cleanup = func() { removeTree(a.home(p.id)) }
 	return p
 }
 
-// startSandboxed starts one copy of the fleet's service. Inside it sees its artifact at /app, a folder of
-// its own at /home/app, its volumes, and nothing else of this machine.
-func (a *agent) startSandboxed(f *fleet, p *process, home string) (*sandbox.Cmd, int, error) {
-	s := f.service
-	if !a.artifacts.has(s.Artifact) {
-		return nil, 0, artifactMissing(s.Artifact)
-	}
-	if err := os.MkdirAll(home, 0o700); err != nil {
-		return nil, 0, full(err)
-	}
-	spec := sandbox.Spec{
-		Args: s.Command,
-		Dir:  "/app",
-		Binds: []sandbox.Bind{
-			{Source: a.artifacts.path(s.Artifact), Target: "/app"},
-			{Source: home, Target: "/home/app", Writable: true},
-		},
-		Memory:    int64(s.MemoryMB) << 20,
-		Processes: maxProcesses,
-		Stdout:    p.output,
-		Stderr:    p.output,
-		Grace:     killAfter,
-	}
-	for _, target := range sortedKeys(s.Volumes) {
-		folder := a.volumePath(s.Volumes[target])
-		if _, err := os.Stat(folder); err != nil {
-			return nil, 0, volumeMissing(s.Volumes[target])
-		}
-		spec.Binds = append(spec.Binds, sandbox.Bind{Source: folder, Target: target, Writable: true})
-	}
-	port, err := a.insidePort(insidePort)
-	if err != nil {
-		return nil, 0, err
-	}
-	env := map[string]string{
-		"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/home/app", "TMPDIR": "/tmp", "LANG": "C.UTF-8",
-		"PORT": strconv.Itoa(port), "FLYWHEEL_SERVICE": s.Name, "FLYWHEEL_PROCESS": p.id, "FLYWHEEL_RELEASE": s.Artifact,
-	}
-	for i, name := range sortedKeys(s.Uses) {
-		port, err := a.insidePort(insideUses + i)
-		if err != nil {
-			return nil, 0, err
-		}
-		gateway, err := a.gateway(s.Uses[name])
-		if err != nil {
-			return nil, 0, err
-		}
-		spec.Forwards = append(spec.Forwards, sandbox.Forward{Port: port, Socket: gateway})
-		env[name] = "http://127.0.0.1:" + strconv.Itoa(port)
-	}
-	maps.Copy(env, s.Env)
-	maps.Copy(env, f.secrets)
-	for _, name := range sortedKeys(env) {
-		spec.Env = append(spec.Env, name+"="+env[name])
-	}
-	// The process ends by Signal, after its requests, not with a context.
-	cmd, err := a.sandbox.Command(context.Background(), spec)
-	if err != nil {
-		return nil, 0, err
-	}
-	return cmd, port, cmd.Start()
+func newProcessID() string {
+	random := make([]byte, 4)
+	rand.Read(random)
+	return "p" + hex.EncodeToString(random)
 }
 
 // insidePort returns the port an app sees. Each sandbox has its own network, so it may be the same for
@@ -356,19 +301,4 @@ func (a *agent) insidePort(inside int) (int, error) {
 	}
 	defer listener.Close()
 	return listener.Addr().(*net.TCPAddr).Port, nil
-}
-
-// hider replaces the values of secrets in what an app prints. Very short values are left, they would
-// make the log unreadable and hide nothing.
-func hider(secrets map[string]string) *strings.Replacer {
-	names := sortedKeys(secrets)
-	// One value may begin with another: the longer one goes first.
-	slices.SortStableFunc(names, func(a, b string) int { return len(secrets[b]) - len(secrets[a]) })
-	var pairs []string
-	for _, name := range names {
-		if len(secrets[name]) >= 6 {
-			pairs = append(pairs, secrets[name], "[secret "+name+"]")
-		}
-	}
-	return strings.NewReplacer(pairs...)
 }

@@ -211,7 +211,7 @@ func testProvider(t *testing.T, path string) {
 	must(t, err)
 	must(t, syscall.Kill(crashed.Processes[0].Pid, syscall.SIGKILL))
 	e.wantPlan() // the agent starts it again by itself
-	removeTree(artifacts{filepath.Join(dir, "artifacts")}.path(two))
+	removeTree((&artifacts{dir: filepath.Join(dir, "artifacts")}).path(two))
 	for _, p := range append(crashed.Processes, Process{}) {
 		now, err := agent.GetService(t.Context(), id)
 		must(t, err)

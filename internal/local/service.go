@@ -76,7 +76,8 @@ type Status struct {
 	Health    Health    `json:"health"`
 	Reason    string    `json:"reason,omitempty"` // why it is not Healthy
 	Processes []Process `json:"processes"`
-	Updated   time.Time `json:"updated"` // when its record last changed
+	Prepared  int       `json:"prepared,omitempty"` // sandboxes that wait for the next release
+	Updated   time.Time `json:"updated"`            // when its record last changed
 }
 
 // Process is one running copy of a service.

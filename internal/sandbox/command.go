@@ -86,7 +86,8 @@ type Cmd struct {
 	outer     *exec.Cmd    // bubblewrap, or the first process itself with --sandbox=off
 	complaint bytes.Buffer // what bubblewrap said
 	control   *control
-	first     *os.Process // the first process inside
+	first     *os.Process // the first process inside, once prepared
+	proxied   []string    // environment that leads to the proxy
 	limits    *limits
 	copying   sync.WaitGroup // of standard error
 	alive     context.Context
@@ -131,9 +132,10 @@ func (c *Cmd) Run() error {
 	return c.Wait()
 }
 
-// Start returns when the command runs. Its faults are sandbox.unavailable, where no sandbox can be made,
-// and sandbox.cannot_run, where the command itself cannot be executed.
-func (c *Cmd) Start() error {
+// Prepare makes the sandbox up to the moment before the command: its namespaces, mounts, limits and ports
+// are there, and the first process waits. Nothing inside knows the command or its environment yet. Start
+// does it where it has not been done; Signal with SIGKILL ends a sandbox that is not to be started.
+func (c *Cmd) Prepare() error {
 	if err := c.ctx.Err(); err != nil {
 		return err
 	}
@@ -141,11 +143,7 @@ func (c *Cmd) Start() error {
 		return err
 	}
 	c.alive, c.ended = context.WithCancel(context.Background())
-	stop := context.AfterFunc(c.ctx, c.abandon)
-	err := c.prepare()
-	if !stop() && err == nil {
-		err = c.ctx.Err()
-	}
+	err := c.unlessEnded(c.prepare)
 	if err == nil {
 		go c.watch()
 		return nil
@@ -159,6 +157,37 @@ func (c *Cmd) Start() error {
 		return context.Cause(c.ctx)
 	case errors.Is(err, errSilent):
 		return unavailable(c.complaint.String(), waited)
+	}
+	return err
+}
+
+// Start returns when the command runs. Its faults are sandbox.unavailable, where no sandbox can be made,
+// and sandbox.cannot_run, where the command itself cannot be executed. What env holds is added to the
+// environment of the Spec: values that nobody was to know before.
+func (c *Cmd) Start(env ...string) error {
+	if c.first == nil {
+		if err := c.Prepare(); err != nil {
+			return err
+		}
+	}
+	err := c.unlessEnded(func() error { return c.control.start(c.command(slices.Concat(c.spec.Env, c.proxied, env))) })
+	if err == nil {
+		return nil
+	}
+	c.abandon()
+	c.Wait()
+	if c.ctx.Err() != nil {
+		return context.Cause(c.ctx)
+	}
+	return err
+}
+
+// unlessEnded does what brings the command further, and gives all up when the context ends meanwhile.
+func (c *Cmd) unlessEnded(do func() error) error {
+	stop := context.AfterFunc(c.ctx, c.abandon)
+	err := do()
+	if !stop() && err == nil {
+		err = c.ctx.Err()
 	}
 	return err
 }
@@ -259,7 +288,7 @@ func (c *Cmd) merged() bool {
 	return out != nil && err != nil && reflect.TypeOf(out).Comparable() && out == err
 }
 
-// prepare limits the first process, opens the ports, and has it start the command.
+// prepare limits the first process and opens the ports.
 func (c *Cmd) prepare() (err error) {
 	pid, err := c.control.awaitReady()
 	if err != nil {
@@ -271,7 +300,6 @@ func (c *Cmd) prepare() (err error) {
 	if c.limits, err = c.sandbox.cgroups.limit(pid, c.spec.Memory, c.spec.Processes); err != nil {
 		return err
 	}
-	env := slices.Clone(c.spec.Env)
 	for _, f := range c.spec.Forwards {
 		if err := c.forward(f); err != nil {
 			return err
@@ -288,10 +316,10 @@ func (c *Cmd) prepare() (err error) {
 			return err
 		}
 		for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"} {
-			env = append(env, name+"="+url)
+			c.proxied = append(c.proxied, name+"="+url)
 		}
 	}
-	return c.control.start(c.command(env))
+	return nil
 }
 
 // basePath are the folders of programs in the base system.
