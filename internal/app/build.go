@@ -37,6 +37,10 @@ type Builder struct {
 	Dir     string   // of caches and work folders
 	Hosts   []string // that fetch may reach
 
+	// Bring takes a new artifact to where it will run, while its tests still run. Whoever deploys it brings
+	// it again where this did not happen.
+	Bring func(ctx context.Context, digest string, archive io.Reader) error
+
 	slots chan struct{}
 }
 
@@ -90,11 +94,22 @@ func (b *Builder) Build(ctx context.Context, r BuildRequest) (result BuildResult
 		if err := b.begin(cache, r.Pattern); err != nil {
 			return err
 		}
-		if err := b.commands(ctx, r.Build, r.Test, source, cache, log); err != nil {
+		if err := b.produce(ctx, r.Build, source, cache, log); err != nil {
 			return err
 		}
-		result.Digest, err = b.pack(ctx, r, source)
-		return err
+		file, digest, err := b.pack(r, source)
+		if err != nil {
+			return err
+		}
+		defer os.Remove(file.Name())
+		defer file.Close()
+		stop := b.bring(ctx, digest, file.Name())
+		if err := b.test(ctx, r.Build, r.Test, source, cache, log); err != nil {
+			stop()
+			return err
+		}
+		result.Digest = digest
+		return b.keep(ctx, r, digest, file)
 	})
 	if err != nil {
 		return result, err
@@ -136,7 +151,10 @@ func (b *Builder) BuildSkeleton(ctx context.Context, r SkeletonRequest) (summary
 		if err := b.begin(cache, r.Previous); err != nil {
 			return err
 		}
-		if err := b.commands(ctx, r.Build, r.Test, source, cache, r.Log); err != nil {
+		if err := b.produce(ctx, r.Build, source, cache, r.Log); err != nil {
+			return err
+		}
+		if err := b.test(ctx, r.Build, r.Test, source, cache, r.Log); err != nil {
 			return err
 		}
 		if _, err := artifactDir(source, r.Build); err != nil {
@@ -230,25 +248,25 @@ func (b *Builder) inWork(ctx context.Context, build func(source string) error) e
 	return build(filepath.Join(work, "source"))
 }
 
-// commands runs what the app declares, in the sandbox. The first that fails ends it.
-func (b *Builder) commands(ctx context.Context, build manifest.Build, test manifest.Test, source, cache string, log io.Writer) error {
-	for _, c := range []struct {
-		name, line string
-		online     bool
-	}{{"fetch", build.Fetch, true}, {"command", build.Command, false}, {"test", test.Command, false}} {
-		if c.line == "" {
-			continue
-		}
-		if err := b.command(ctx, build.Toolchains, source, cache, c.name, c.line, c.online, log); err != nil {
-			return err
-		}
+// produce runs what the app declares to become its artifact, in the sandbox.
+func (b *Builder) produce(ctx context.Context, build manifest.Build, source, cache string, log io.Writer) error {
+	if err := b.command(ctx, build.Toolchains, source, cache, "fetch", build.Fetch, true, log); err != nil {
+		return err
 	}
-	return nil
+	return b.command(ctx, build.Toolchains, source, cache, "command", build.Command, false, log)
+}
+
+// test runs the app's tests, where the build has left everything.
+func (b *Builder) test(ctx context.Context, build manifest.Build, test manifest.Test, source, cache string, log io.Writer) error {
+	return b.command(ctx, build.Toolchains, source, cache, "test", test.Command, false, log)
 }
 
 func short(digest string) string { return strings.TrimPrefix(digest, "sha256:")[:12] }
 
 func (b *Builder) command(ctx context.Context, toolchains []string, source, cache, name, line string, online bool, log io.Writer) error {
+	if line == "" {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, buildTimeout)
 	defer cancel()
 	fmt.Fprintf(log, "$ %s\n", line)
@@ -306,27 +324,50 @@ func artifactDir(source string, build manifest.Build) (string, error) {
 	return resolved, nil
 }
 
-// pack puts the built files into the blob store under their digest.
-func (b *Builder) pack(ctx context.Context, r BuildRequest, source string) (string, error) {
+// pack packs the built files: what the build left, before the tests may add to it.
+func (b *Builder) pack(r BuildRequest, source string) (file *os.File, digest string, err error) {
 	dir, err := artifactDir(source, r.Build)
 	if err != nil {
-		return "", err
+		return nil, "", err
 	}
-	file, err := os.CreateTemp(b.Dir, "artifact-")
+	if file, err = os.CreateTemp(b.Dir, "artifact-"); err != nil {
+		return nil, "", err
+	}
+	if digest, err = local.PackDir(file, dir); err != nil {
+		file.Close()
+		os.Remove(file.Name())
+	}
+	return file, digest, err
+}
+
+// bringTimeout bounds what is only there to save time later.
+const bringTimeout = 2 * time.Minute
+
+// bring begins to bring the packed artifact, which goes on when the build has ended unless it is stopped.
+func (b *Builder) bring(ctx context.Context, digest, name string) (stop func()) {
+	if b.Bring == nil {
+		return func() {}
+	}
+	archive, err := os.Open(name) // a file of its own, which stays when the name is removed
 	if err != nil {
-		return "", err
+		return func() {}
 	}
-	defer os.Remove(file.Name())
-	defer file.Close()
-	digest, err := local.PackDir(file, dir)
-	if err != nil {
-		return "", err
-	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), bringTimeout)
+	go func() {
+		defer cancel()
+		defer archive.Close()
+		_ = b.Bring(ctx, digest, archive) // what is wrong with the target, the deployment will say
+	}()
+	return cancel
+}
+
+// keep puts the packed artifact into the blob store under its digest, as what this source becomes.
+func (b *Builder) keep(ctx context.Context, r BuildRequest, digest string, file io.ReadSeeker) error {
 	size, err := PutArtifact(ctx, b.Blobs, digest, file)
 	if err != nil {
-		return "", err
+		return err
 	}
-	return digest, b.DB.Write(ctx, func(tx *db.Tx) error { return saveArtifact(tx, r.Source, r.App, digest, size) })
+	return b.DB.Write(ctx, func(tx *db.Tx) error { return saveArtifact(tx, r.Source, r.App, digest, size) })
 }
 
 // PutArtifact stores a packed artifact under its digest and returns its size.

@@ -127,6 +127,7 @@ type Proposal struct {
 	Artifact    string           `json:"artifact"`        // once built
 	Plans       map[string]Shown `json:"plans,omitempty"` // by environment
 	Auto        bool             `json:"auto"`            // merge by itself when green
+	Smoke       string           `json:"smoke,omitempty"` // the app's smoke test, run after each deployment
 }
 
 // Shown is what an operator sees of one environment before they release what is held. Their decision

@@ -33,6 +33,9 @@ type Service struct {
 
 	// Plan plans what a change would do to one instance, without doing it.
 	Plan func(ctx context.Context, c Change, environment string, desired app.Desired) (Planned, error)
+	// Built tells that a change of the software lane has its artifact and goes on to merge by itself. It only
+	// saves time: it does not wait, and nothing depends on it.
+	Built func(app, artifact string)
 	// Rollout hands a merged change's targets to package deploy, in the merging transaction.
 	Rollout func(tx *db.Tx, c Change, targets []Target) error
 	// Certify starts the certification of a pattern change's revision.

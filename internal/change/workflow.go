@@ -233,6 +233,7 @@ func (s *Service) look(ctx context.Context, c Change, main string, a app.App, en
 		return f, err
 	}
 	f.Build, f.Test = m.Build, m.Test
+	f.Proposal.Smoke = m.Test.Smoke
 	f.Proposal.Auto = m.Merge != "manual" && c.Reverts == ""
 
 	version, err := s.pin(ctx, &f, c, a, m)
@@ -433,7 +434,8 @@ func (s *Service) test(ctx context.Context, id string, revision int, f found) (s
 	if err != nil && fault.From(err).Kind == fault.Internal {
 		return "", err
 	}
-	return result.Digest, s.DB.Write(ctx, func(tx *db.Tx) error {
+	passed := err == nil
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		if c, err2 := current(tx, Take, id, revision, Checking); err2 != nil {
 			return err2
 		} else if err != nil {
@@ -446,6 +448,10 @@ func (s *Service) test(ctx context.Context, id string, revision int, f found) (s
 			return SetCheck(tx, c, Check{Name: "tests", State: CheckPassed, Summary: result.Summary})
 		}
 	})
+	if s.Built != nil && err == nil && passed && f.Verdict.Lane == Software && f.Proposal.Auto {
+		s.Built(c.Subject, result.Digest)
+	}
+	return result.Digest, err
 }
 
 // planned is what the plan of one effect answered.

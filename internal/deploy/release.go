@@ -36,6 +36,10 @@ type Rollout struct {
 // again for the same rollout after a crash.
 type Driver interface {
 	Release(ctx context.Context, r Rollout) error
+
+	// Prepare does beforehand what spares a release of the same artifact time, and nothing that anybody
+	// could notice. Release does without where it did not happen.
+	Prepare(ctx context.Context, r Rollout) error
 }
 
 // Local releases through the agent on this machine.
@@ -43,12 +47,9 @@ type Local struct{ Runs *Runs }
 
 // Release implements Driver.
 func (l Local) Release(ctx context.Context, r Rollout) error {
-	id, _ := r.Outputs[r.Release.Output].(string)
-	if object, ok := r.Outputs[r.Release.Output].(map[string]any); ok {
-		id, _ = object["id"].(string)
-	}
-	if id == "" {
-		return fault.New(fault.Conflict, "release.no_service", "The output %q of the pattern names no service.", r.Release.Output).Do("Correct release.output in pattern.yaml.")
+	id, err := r.service()
+	if err != nil {
+		return err
 	}
 	agent := *l.Runs.Agent
 	agent.Fence = r.Deployment.fence
@@ -68,6 +69,30 @@ func (l Local) Release(ctx context.Context, r Rollout) error {
 	}
 	fmt.Fprintf(r.Log, "%d processes healthy at %s\n", len(status.Processes), status.URL)
 	return nil
+}
+
+// Prepare implements Driver: the agent gets the artifact and makes the sandboxes.
+func (l Local) Prepare(ctx context.Context, r Rollout) error {
+	id, err := r.service()
+	if err != nil {
+		return err
+	}
+	if err := l.Runs.bring(ctx, l.Runs.Agent, r.Deployment.Desired.Artifact); err != nil {
+		return err
+	}
+	return l.Runs.Agent.Prepare(ctx, id, r.Deployment.Desired.Artifact)
+}
+
+// service returns the id of the service that the pattern's release names.
+func (r Rollout) service() (string, error) {
+	id, _ := r.Outputs[r.Release.Output].(string)
+	if object, ok := r.Outputs[r.Release.Output].(map[string]any); ok {
+		id, _ = object["id"].(string)
+	}
+	if id == "" {
+		return "", fault.New(fault.Conflict, "release.no_service", "The output %q of the pattern names no service.", r.Release.Output).Do("Correct release.output in pattern.yaml.")
+	}
+	return id, nil
 }
 
 // Command runs the rollout command that the certified pattern declares, in the sandbox: for targets that
@@ -190,6 +215,45 @@ func (c Command) fill(ctx context.Context, dir, digest string) error {
 	}
 	defer content.Close()
 	return local.UnpackDir(dir, content)
+}
+
+// Prepare implements Driver: a command is run once, for the release.
+func (c Command) Prepare(context.Context, Rollout) error { return nil }
+
+// Prepare has the drivers do beforehand what a release of this artifact to the app's instances will need.
+// It is called when the artifact is built, while its change merges.
+func (s *Service) Prepare(ctx context.Context, name, artifact string) error {
+	var instances []app.Instance
+	err := s.DB.Read(ctx, func(tx *db.Tx) (err error) { instances, err = app.Instances(tx, name); return err })
+	if err != nil {
+		return err
+	}
+	for _, i := range instances {
+		if i.Deployed.IsZero() {
+			continue
+		}
+		v, err := s.Runs.version(ctx, i.Deployed.Digest)
+		if err != nil {
+			return err
+		}
+		driver, known := s.Drivers[v.Manifest.Spec.Release.Driver]
+		if !known {
+			continue
+		}
+		outputs, err := s.Runs.outputs(ctx, i.ID)
+		if err != nil {
+			return err
+		}
+		desired := i.Deployed
+		desired.Artifact = artifact
+		if err := driver.Prepare(ctx, Rollout{
+			Deployment: Deployment{App: name, Environment: i.Environment, Instance: i.ID, Desired: desired},
+			Release:    v.Manifest.Spec.Release, Outputs: outputs, Log: io.Discard,
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // releaseArtifact rolls the artifact out with the driver that the pattern names.

@@ -15,7 +15,6 @@ import (
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/git"
-	"flywheel.dev/flywheel/internal/manifest"
 	"flywheel.dev/flywheel/internal/sandbox"
 )
 
@@ -43,13 +42,8 @@ func (s *Smoke) run(ctx context.Context, d Deployment, instanceURL string, log i
 	if err := s.DB.Read(ctx, func(tx *db.Tx) (err error) { c, err = change.Find(tx, d.Change); return err }); err != nil {
 		return "", err
 	}
-	content, err := s.Git.ReadFile(ctx, c.Repo(), c.Merged, "flywheel.yaml")
-	if err != nil {
-		return "", err
-	}
-	m, err := manifest.ParseApp("flywheel.yaml", content)
-	if err != nil || m.Test.Smoke == "" {
-		return "", err
+	if c.Proposal == nil || c.Proposal.Smoke == "" {
+		return "", nil
 	}
 	work, err := os.MkdirTemp(s.Dir, "smoke-")
 	if err != nil {
@@ -68,9 +62,9 @@ func (s *Smoke) run(ctx context.Context, d Deployment, instanceURL string, log i
 	defer bridge.Close()
 	ctx, cancel := context.WithTimeout(ctx, smokeTimeout)
 	defer cancel()
-	fmt.Fprintf(log, "$ %s\n", m.Test.Smoke)
+	fmt.Fprintf(log, "$ %s\n", c.Proposal.Smoke)
 	cmd, err := s.Sandbox.Command(ctx, sandbox.Spec{
-		Args: []string{"/bin/sh", "-c", m.Test.Smoke}, Dir: "/app", Env: []string{fmt.Sprintf("URL=http://127.0.0.1:%d", smokePort), "CI=true"},
+		Args: []string{"/bin/sh", "-c", c.Proposal.Smoke}, Dir: "/app", Env: []string{fmt.Sprintf("URL=http://127.0.0.1:%d", smokePort), "CI=true"},
 		Binds: []sandbox.Bind{{Source: source, Target: "/app", Writable: true}}, Forwards: []sandbox.Forward{{Port: smokePort, Socket: socket}},
 		Memory: 1 << 30, Processes: 500, Stdout: log, Stderr: log,
 	})

@@ -231,9 +231,12 @@ func testProvider(t *testing.T, path string) {
 	artifact(t, agent, "two", "")
 	e.apply()
 	e.wantPlan()
-	if now, err := agent.GetService(t.Context(), id); err != nil || now.Health != Healthy {
-		t.Errorf("the repaired service is %+v, %v", now, err)
-	}
+	eventually(t, func() error { // some of its processes may have come back before the plan, and the others do now
+		if now, err := agent.GetService(t.Context(), id); err != nil || now.Health != Healthy {
+			return fmt.Errorf("the repaired service is %+v %w", now, err)
+		}
+		return nil
+	})
 
 	// A state that was lost is found again, by importing and by creating.
 	same, err := agent.GetService(t.Context(), id)

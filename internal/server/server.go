@@ -236,7 +236,7 @@ func (s *Server) connect(ctx context.Context) (err error) {
 	}
 	s.Patterns = &pattern.Service{DB: s.DB, Git: s.Git, Blobs: s.Blobs, Dir: at("patterns")}
 	s.Apps = &app.Service{DB: s.DB, Git: s.Git, Patterns: s.Patterns, BaseURL: s.Options.PublicURL}
-	builder := app.NewBuilder(app.Builder{DB: s.DB, Sandbox: s.Sandbox, Blobs: s.Blobs, Logs: logs, Dir: at("work"), Hosts: o.FetchHosts})
+	builder := app.NewBuilder(app.Builder{DB: s.DB, Sandbox: s.Sandbox, Blobs: s.Blobs, Logs: logs, Dir: at("work"), Hosts: o.FetchHosts, Bring: agent.PutArtifact})
 	s.Changes = &change.Service{DB: s.DB, Durable: s.durable, Git: s.Git, Patterns: s.Patterns, Builder: builder, Logs: logs, Log: s.log, BaseURL: s.Options.PublicURL}
 	runs := &deploy.Runs{
 		DB: s.DB, Engine: runner, Policies: policies, Patterns: s.Patterns, Secrets: secrets, Blobs: s.Blobs, Agent: agent, Logs: logs, Dir: at("run", "engine"),
@@ -263,6 +263,7 @@ func (s *Server) connect(ctx context.Context) (err error) {
 	}
 	s.Apps.Waived = s.Changes.Reconsider
 	s.Changes.Plan = runs.PlanChange
+	s.Changes.Built = s.built
 	s.Changes.Rollout = s.Deploy.Rollout
 	s.Changes.Certify = s.Certify.Begin
 	secrets.Team = func(tx *db.Tx, name, environment string) (string, error) {
@@ -295,6 +296,17 @@ func (s *Server) connect(ctx context.Context) (err error) {
 	s.secrets = secrets
 	s.register(s.API)
 	return nil
+}
+
+// built has the release of a new artifact prepared while its change merges.
+func (s *Server) built(name, artifact string) {
+	go func() {
+		ctx, cancel := context.WithTimeout(account.System(context.Background(), "deploy"), time.Minute)
+		defer cancel()
+		if err := s.Deploy.Prepare(ctx, name, artifact); err != nil {
+			s.log.Info("a release is not prepared and will take longer", "app", name, "error", err)
+		}
+	}()
 }
 
 // register registers every operation.

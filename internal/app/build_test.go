@@ -1,0 +1,60 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"gocloud.dev/blob/memblob"
+
+	"flywheel.dev/flywheel/internal/db/dbtest"
+	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/local"
+	"flywheel.dev/flywheel/internal/manifest"
+	"flywheel.dev/flywheel/internal/runlog"
+	"flywheel.dev/flywheel/internal/sandbox"
+)
+
+func TestAnArtifactIsBroughtWhileItsTestsRunAndHoldsOnlyWhatTheBuildLeft(t *testing.T) {
+	box, err := sandbox.New(sandbox.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	brought := filepath.Join(dir, "work", "cache", "shop", "brought")
+	b := NewBuilder(Builder{DB: dbtest.Open(t), Sandbox: box, Blobs: memblob.OpenBucket(nil), Logs: &runlog.Store{Dir: filepath.Join(dir, "logs")}, Dir: filepath.Join(dir, "work")})
+	unpacked := filepath.Join(dir, "unpacked")
+	b.Bring = func(_ context.Context, _ string, archive io.Reader) error {
+		err := errors.Join(os.MkdirAll(unpacked, 0o700), local.UnpackDir(unpacked, archive))
+		return errors.Join(err, os.WriteFile(brought, nil, 0o600)) // what the tests wait for
+	}
+	request := BuildRequest{
+		App: "shop", Source: "sha256:one", Log: "build",
+		Build:  manifest.Build{Command: "mkdir dist && echo app > dist/app", Artifact: "dist/"},
+		Test:   manifest.Test{Command: "echo tests > dist/tests; until test -e $XDG_CACHE_HOME/brought; do :; done"},
+		Export: func(_ context.Context, dir string) error { return os.MkdirAll(dir, 0o755) },
+	}
+	result, err := b.Build(t.Context(), request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored, err := OpenArtifact(t.Context(), b.Blobs, result.Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored.Close()
+	if left, err := os.ReadDir(unpacked); err != nil || len(left) != 1 || left[0].Name() != "app" {
+		t.Errorf("the artifact holds %v, %v", left, err)
+	}
+
+	request.Source, request.Test.Command = "sha256:two", "exit 1"
+	if _, err := b.Build(t.Context(), request); !fault.Is(err, "build.test_failed") {
+		t.Errorf("the failing tests end the build with %v", err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "work", "artifact-*")); len(left) > 0 {
+		t.Errorf("the builds left %v", left)
+	}
+}
