@@ -38,6 +38,8 @@ type Service struct {
 	Built func(app, artifact string)
 	// Rollout hands a merged change's targets to package deploy, in the merging transaction.
 	Rollout func(tx *db.Tx, c Change, targets []Target) error
+	// Mended lets a change that was declared to mend another one pass where it waits.
+	Mended func(tx *db.Tx, c Change) error
 	// Certify starts the certification of a pattern change's revision.
 	Certify func(c Change) error
 
@@ -659,7 +661,10 @@ func (s *Service) DeclareFix(ctx context.Context, id, fixes string) (c Change, e
 		if err := account.Audit(tx, account.Entry{Action: "change.fix_forward", Subject: c.ID, Decision: "allowed", Reason: fixes}); err != nil {
 			return err
 		}
-		return Save(tx, c)
+		if err := Save(tx, c); err != nil {
+			return err
+		}
+		return s.Mended(tx, c)
 	})
 	return c, err
 }
@@ -676,7 +681,7 @@ func MarkDeployed(tx *db.Tx, c Change) error {
 	if err != nil || c.State != Merged {
 		return err
 	}
-	c.State, c.Why = Deployed, ""
+	c.State, c.Why, c.Remedy = Deployed, "", ""
 	return Save(tx, c)
 }
 
@@ -693,7 +698,7 @@ func MarkRolledBack(tx *db.Tx, id, why string) error {
 // MarkStuck says why a merged change does not reach its last environment.
 func MarkStuck(tx *db.Tx, id, why string) error {
 	c, err := Take(tx, id)
-	if err != nil {
+	if err != nil || c.State != Merged {
 		return err
 	}
 	c.Why, c.Remedy = why, "`flywheel deployment redeploy` tries again once the cause is gone."

@@ -49,7 +49,8 @@ type Deployment struct {
 	shown    *change.Shown // to the operator who released it, or its change
 	releases int           // of its own held plans
 	cancel   bool
-	attempt  int // of the infrastructure run; more than 0 after its engine was killed
+	was      app.InstanceState // of the instance, before it began
+	attempt  int               // of the infrastructure run; more than 0 after its engine was killed
 }
 
 // Kind of run.

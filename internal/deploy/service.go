@@ -124,6 +124,9 @@ func (s *Service) Rollout(tx *db.Tx, c change.Change, targets []change.Target) e
 
 // advance admits the next environment of a change, or marks the change deployed after the last.
 func (s *Service) advance(tx *db.Tx, c change.Change) error {
+	if c.State == change.RolledBack {
+		return nil // what was taken back goes no further
+	}
 	all, err := legs(tx, c.ID)
 	if err != nil {
 		return err
@@ -222,12 +225,14 @@ func recarry(tx *db.Tx, from, to string) error {
 	return err
 }
 
-// arrive says of every change that a verified deployment carried that it is here as well, and lets it go
-// on to where only it goes.
+// arrive says of every change that a verified deployment brought here as well that it is here, and lets it
+// go on to where only it goes: those it carried, and those whose own deployment here came before and ended
+// without bringing them, because main is one line.
 func (s *Service) arrive(tx *db.Tx, d Deployment) error {
 	ids, err := db.Collect(tx, func(r db.Row) (id string, err error) { return id, r.Scan(&id) },
-		`update rollout set state = 'succeeded' where state = 'carried' and deployment = $1 and app = $2 and environment = $3 returning change`,
-		d.Change, d.App, d.Environment)
+		`select change from rollout where app = $1 and environment = $2 and (state = 'carried' and deployment = $3
+			or state = 'failed' and deployment in (select id from deployment where instance = $4 and number < $5)) order by deployment, change`,
+		d.App, d.Environment, d.Change, d.Instance, d.Number)
 	if err != nil {
 		return err
 	}
@@ -236,7 +241,75 @@ func (s *Service) arrive(tx *db.Tx, d Deployment) error {
 		if err != nil {
 			return err
 		}
+		if c.State == change.RolledBack {
+			continue // its revert says how it goes on
+		}
+		if _, err := tx.Exec(`update rollout set state = 'succeeded' where change = $1 and environment = $2`, id, d.Environment); err != nil {
+			return err
+		}
+		// Where the newer change goes on to as well, the older one comes with it: on its own it would come after.
+		if _, err := tx.Exec(`update rollout set state = 'carried', deployment = $2 where change = $1 and state = 'waiting'
+			and environment in (select environment from rollout where change = $2 and change <> $1)`, id, d.Change); err != nil {
+			return err
+		}
 		if err := s.advance(tx, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stuck says of the change of a deployment that ended without bringing it, and of those it carried, that
+// they do not get here. Nothing is dropped silently.
+func (s *Service) stuck(tx *db.Tx, d Deployment, how string) error {
+	if d.Change == "" || d.Trigger != ByChange {
+		return nil
+	}
+	ids, err := db.Collect(tx, func(r db.Row) (id string, err error) { return id, r.Scan(&id) },
+		`update rollout set state = 'failed', deployment = $1 where state = 'carried' and deployment = $2 and app = $3 and environment = $4 returning change`,
+		d.ID, d.Change, d.App, d.Environment)
+	if err != nil {
+		return err
+	}
+	for _, id := range append(ids, d.Change) {
+		whose := "Its deployment"
+		if id != d.Change {
+			whose = "It came with the change " + d.Change + ", whose deployment"
+		}
+		if err := change.MarkStuck(tx, id, fmt.Sprintf("%s %s in %s %s", whose, d.ID, d.Environment, how)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mends reports whether a deployment may pass an instance that is pinned where the broken change was rolled
+// back: its change mends it, or one that it carries does, or nothing is left to be mended.
+func (s *Service) mends(tx *db.Tx, d Deployment, broken string) (bool, error) {
+	ids, err := db.Collect(tx, func(r db.Row) (id string, err error) { return id, r.Scan(&id) },
+		`select change from rollout where state = 'carried' and deployment = $1 and app = $2 and environment = $3`, d.Change, d.App, d.Environment)
+	if err != nil || d.Desired.IsZero() {
+		return d.Desired.IsZero(), err
+	}
+	for _, id := range append(ids, d.Change) {
+		if mends, err := change.Mends(tx, id, broken); mends || err != nil {
+			return mends, err
+		}
+	}
+	return false, nil
+}
+
+// Mended lets a change that was declared to mend another one pass where it waits.
+func (s *Service) Mended(tx *db.Tx, c change.Change) error {
+	instances, err := app.Instances(tx, c.Subject)
+	if err != nil {
+		return err
+	}
+	for _, i := range instances {
+		if i.PinnedBy != c.Fix {
+			continue
+		}
+		if err := s.next(tx, i); err != nil {
 			return err
 		}
 	}
@@ -271,7 +344,7 @@ func (s *Service) next(tx *db.Tx, instance app.Instance) error {
 			return err
 		}
 		if instance.PinnedBy != "" && d.Trigger == ByChange {
-			mends, err := change.Mends(tx, d.Change, instance.PinnedBy)
+			mends, err := s.mends(tx, d, instance.PinnedBy)
 			if err != nil {
 				return err
 			}
@@ -330,6 +403,7 @@ func frozen(tx *db.Tx, d Deployment) (bool, error) {
 // begin gives an instance to a deployment and starts its workflow after the commit.
 func (s *Service) begin(tx *db.Tx, instance app.Instance, d Deployment) error {
 	now := tx.Now()
+	d.was = instance.State
 	instance.Running, instance.Fence, instance.State = d.ID, instance.Fence+1, app.Deploying
 	d.State, d.Reason, d.fence, d.StartedAt = Running, "", instance.Fence, &now
 	d.Previous, d.Kind = instance.Deployed, d.kind(instance.Deployed)
@@ -467,10 +541,8 @@ func (s *Service) Cancel(ctx context.Context, id string) (d Deployment, err erro
 			if err := s.endLeg(tx, d, "failed"); err != nil {
 				return err
 			}
-			if d.Change != "" && d.Trigger == ByChange {
-				if err := change.MarkStuck(tx, d.Change, fmt.Sprintf("Its deployment %s in %s was %s.", d.ID, d.Environment, d.Reason)); err != nil {
-					return err
-				}
+			if err := s.stuck(tx, d, "was "+d.Reason+"."); err != nil {
+				return err
 			}
 		case Running:
 			d.cancel, d.Reason = true, "cancelling, as "+account.From(ctx).Name+" asked"
@@ -501,12 +573,19 @@ func (s *Service) dropHeld(ctx context.Context, tx *db.Tx, d *Deployment) error 
 	if err := account.Audit(tx, account.Entry{Action: "deployment.cancel", Subject: d.ID, Decision: "allowed", Reason: d.Reason}); err != nil {
 		return err
 	}
+	if err := s.stuck(tx, *d, "was "+d.Reason+"."); err != nil {
+		return err
+	}
 	instance, err := app.FindInstance(tx, d.App, d.Environment)
 	if err != nil {
 		return err
 	}
-	if instance.State = app.Healthy; instance.Deployed.IsZero() {
-		instance.State = app.New
+	touched, err := effects(tx, *d) // by a run before, which its plan was to end
+	if err != nil {
+		return err
+	}
+	if instance.State, instance.Reason = d.was, ""; touched || d.was == app.Degraded {
+		instance.State, instance.Reason = app.Degraded, d.ID+" was "+d.Reason
 	}
 	return s.release(tx, instance)
 }
@@ -584,6 +663,9 @@ func (s *Service) earlier(tx *db.Tx, instance app.Instance, to string) (target D
 		if i == 0 {
 			blamed = d.Change
 			continue
+		}
+		if d.Desired.IsZero() {
+			continue // it was removed then: that is no state to go back to
 		}
 		if to == d.ID || (to == "" && d.Desired.Hash() != instance.Deployed.Hash()) {
 			return d, blamed, nil

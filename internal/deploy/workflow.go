@@ -238,168 +238,107 @@ func closeRunning(tx *db.Tx, d Deployment, state, detail string) error {
 	return err
 }
 
-// record writes that the instance is in its desired state, admits the next deployment of the instance,
-// and lets the change go on to its next environment. All in one transaction.
+// record writes that the instance is in its desired state.
 func (s *Service) record(flow durable.Flow, d Deployment, out outcome) error {
-	_, err := durable.Transaction(s.Durable, flow, "record", func(tx *db.Tx) (string, error) {
-		now, err := Find(tx, d.ID)
+	_, err := durable.Transaction(s.Durable, flow, "record", func(tx *db.Tx) (string, error) { return "", s.succeed(tx, d, out) })
+	return lost(err)
+}
+
+// succeed writes that the instance is in its desired state, admits the next deployment of the instance,
+// and lets the change go on to its next environment. All in one transaction.
+func (s *Service) succeed(tx *db.Tx, d Deployment, out outcome) error {
+	now, err := Find(tx, d.ID)
+	if err != nil {
+		return err
+	}
+	instance, err := app.FindInstance(tx, d.App, d.Environment)
+	if err != nil {
+		return err
+	}
+	if instance.Fence != now.fence || now.State != Running {
+		return errLost
+	}
+	if err := closeRunning(tx, d, "succeeded", out.Detail); err != nil {
+		return err
+	}
+	at := tx.Now()
+	now.State, now.Reason, now.FinishedAt = Succeeded, "", &at
+	if now.Evidence = out.Probes; now.Evidence == nil {
+		now.Evidence = []Probe{}
+	}
+	instance.State, instance.Reason, instance.Deployed, instance.URL = app.Healthy, "", d.Desired, out.URL
+	if d.Kind == Destroy {
+		instance.State, instance.Deployed, instance.URL = app.Gone, app.Desired{}, ""
+	}
+	if d.Trigger == ByRollback {
+		instance.Reason = "rolled back by " + d.ID
+	}
+	if d.Trigger == ByChange && instance.PinnedBy != "" {
+		// One that was running when somebody rolled back does not lift the pin; what mends it does.
+		mends, err := s.mends(tx, d, instance.PinnedBy)
 		if err != nil {
-			return "", err
+			return err
 		}
-		instance, err := app.FindInstance(tx, d.App, d.Environment)
-		if err != nil {
-			return "", err
+		if mends {
+			instance.PinnedBy = ""
 		}
-		if instance.Fence != now.fence || now.State != Running {
-			return "", errLost
-		}
-		if err := closeRunning(tx, d, "succeeded", out.Detail); err != nil {
-			return "", err
-		}
-		at := tx.Now()
-		now.State, now.Reason, now.FinishedAt = Succeeded, "", &at
-		if now.Evidence = out.Probes; now.Evidence == nil {
-			now.Evidence = []Probe{}
-		}
-		instance.State, instance.Reason, instance.Deployed, instance.URL = app.Healthy, "", d.Desired, out.URL
-		if d.Kind == Destroy {
-			instance.State, instance.Deployed, instance.URL = app.Gone, app.Desired{}, ""
-		}
-		if d.Trigger == ByRollback {
-			instance.Reason = "rolled back by " + d.ID
-		}
-		if d.Trigger == ByChange && instance.PinnedBy != "" {
-			// One that was running when somebody rolled back does not lift the pin; what mends it does.
-			mends, err := change.Mends(tx, d.Change, instance.PinnedBy)
-			if err != nil {
-				return "", err
-			}
-			if mends {
-				instance.PinnedBy = ""
-			}
-		}
-		if err := save(tx, now); err != nil {
-			return "", err
-		}
-		if err := s.release(tx, instance); err != nil {
-			return "", err
-		}
-		if d.Trigger != ByChange {
-			return "", nil
-		}
+	}
+	if err := save(tx, now); err != nil {
+		return err
+	}
+	if err := s.release(tx, instance); err != nil {
+		return err
+	}
+	if d.Trigger == ByRollback {
+		return nil
+	}
+	if d.Trigger == ByChange {
 		if err := s.endLeg(tx, d, "succeeded"); err != nil {
-			return "", err
+			return err
 		}
 		c, err := change.Find(tx, d.Change)
 		if err != nil {
-			return "", err
+			return err
 		}
 		if err := s.advance(tx, c); err != nil {
-			return "", err
+			return err
 		}
-		return "", s.arrive(tx, d)
-	})
-	return lost(err)
+	}
+	return s.arrive(tx, d)
 }
 
 // hold leaves the deployment as a row that waits for an operator. The instance stays its own.
 func (s *Service) hold(flow durable.Flow, d Deployment) error {
-	_, err := durable.Transaction(s.Durable, flow, "hold", func(tx *db.Tx) (string, error) {
-		now, err := Find(tx, d.ID)
-		if err != nil {
-			return "", err
-		}
-		if err := closeRunning(tx, d, "held", now.Reason); err != nil {
-			return "", err
-		}
-		now.State = Held
-		if err := save(tx, now); err != nil {
-			return "", err
-		}
-		instance, err := app.FindInstance(tx, d.App, d.Environment)
-		if err != nil {
-			return "", err
-		}
-		if d.Trigger == ByRollback {
-			instance.State = app.Degraded
-		}
-		instance.Reason = d.ID + " is held for an operator: " + now.Reason
-		return "", app.SaveInstance(tx, instance)
-	})
+	_, err := durable.Transaction(s.Durable, flow, "hold", func(tx *db.Tx) (string, error) { return "", s.holds(tx, d) })
 	return lost(err)
 }
 
-// fail records a failed deployment and, where there is something to go back to, admits the rollback
-// (rule of change 8). The change that caused it is marked and its revert is opened.
+func (s *Service) holds(tx *db.Tx, d Deployment) error {
+	now, err := Find(tx, d.ID)
+	if err != nil {
+		return err
+	}
+	if err := closeRunning(tx, d, "held", now.Reason); err != nil {
+		return err
+	}
+	now.State = Held
+	if err := save(tx, now); err != nil {
+		return err
+	}
+	instance, err := app.FindInstance(tx, d.App, d.Environment)
+	if err != nil {
+		return err
+	}
+	if now.was == app.Degraded { // the way back of what has failed
+		instance.State = app.Degraded
+	}
+	instance.Reason = d.ID + " is held for an operator: " + now.Reason
+	return app.SaveInstance(tx, instance)
+}
+
+// fail records a failed deployment and opens the revert of a change that was rolled back.
 func (s *Service) fail(flow durable.Flow, d Deployment, out outcome) error {
-	back, err := durable.Transaction(s.Durable, flow, "fail", func(tx *db.Tx) (bool, error) {
-		now, err := Find(tx, d.ID)
-		if err != nil {
-			return false, err
-		}
-		instance, err := app.FindInstance(tx, d.App, d.Environment)
-		if err != nil {
-			return false, err
-		}
-		if instance.Fence != now.fence || now.State != Running {
-			return false, errLost
-		}
-		if err := closeRunning(tx, d, "failed", out.Failed); err != nil {
-			return false, err
-		}
-		at := tx.Now()
-		now.State, now.Reason, now.FinishedAt = Failed, out.Failed, &at
-		if out.Probes != nil {
-			now.Evidence = out.Probes
-		}
-		if out.Code == "deployment.cancelled" || out.Code == "engine.cancelled" {
-			now.State = Cancelled
-		}
-		if out.Interrupted {
-			now.State = Interrupted
-		}
-		if err := save(tx, now); err != nil {
-			return false, err
-		}
-		if err := s.endLeg(tx, d, "failed"); err != nil {
-			return false, err
-		}
-		touched, err := effects(tx, d)
-		if err != nil {
-			return false, err
-		}
-		instance.State, instance.Reason = app.Degraded, d.ID+": "+out.Failed
-		if !touched && !instance.Deployed.IsZero() {
-			instance.State = app.Healthy // what ran before still runs, and nothing was done to it
-		}
-		if !touched || d.Trigger == ByRollback || d.Previous.IsZero() || out.Interrupted || d.Kind == Destroy || now.State == Cancelled {
-			// Nothing to go back from or to, or going back is what failed: a person decides.
-			if d.Change != "" && d.Trigger == ByChange {
-				if err := change.MarkStuck(tx, d.Change, fmt.Sprintf("Its deployment %s in %s ended: %s", d.ID, d.Environment, out.Failed)); err != nil {
-					return false, err
-				}
-			}
-			return false, s.release(tx, instance)
-		}
-		if d.Trigger == ByChange {
-			instance.PinnedBy = d.Change
-			if err := change.MarkRolledBack(tx, d.Change, fmt.Sprintf("%s went back by itself, because %s failed: %s", d.Environment, d.ID, out.Failed)); err != nil {
-				return false, err
-			}
-		}
-		if err := app.SaveInstance(tx, instance); err != nil {
-			return false, err
-		}
-		if _, err := s.admit(tx, Deployment{App: d.App, Environment: d.Environment, Change: d.Change, Trigger: ByRollback, Kind: d.Kind, Desired: d.Previous, CreatedBy: "flywheel"}); err != nil {
-			return false, err
-		}
-		instance.Running = ""
-		fresh, err := app.FindInstance(tx, d.App, d.Environment)
-		if err != nil {
-			return false, err
-		}
-		return d.Trigger == ByChange, s.release(tx, fresh)
-	})
+	back, err := durable.Transaction(s.Durable, flow, "fail", func(tx *db.Tx) (bool, error) { return s.giveUp(tx, d, out) })
 	if err != nil || !back {
 		return lost(err)
 	}
@@ -407,6 +346,74 @@ func (s *Service) fail(flow durable.Flow, d Deployment, out outcome) error {
 		return "", s.Changes.OpenRevert(account.System(context.WithoutCancel(ctx), "deploy"), d.Change)
 	})
 	return err
+}
+
+// giveUp records a failed deployment and, where there is something to go back to, admits the rollback
+// (rule of change 8). It reports whether the change that caused it was marked and needs its revert.
+func (s *Service) giveUp(tx *db.Tx, d Deployment, out outcome) (back bool, err error) {
+	now, err := Find(tx, d.ID)
+	if err != nil {
+		return false, err
+	}
+	instance, err := app.FindInstance(tx, d.App, d.Environment)
+	if err != nil {
+		return false, err
+	}
+	if instance.Fence != now.fence || now.State != Running {
+		return false, errLost
+	}
+	if err := closeRunning(tx, d, "failed", out.Failed); err != nil {
+		return false, err
+	}
+	at := tx.Now()
+	now.State, now.Reason, now.FinishedAt = Failed, out.Failed, &at
+	if out.Probes != nil {
+		now.Evidence = out.Probes
+	}
+	if out.Code == "deployment.cancelled" || out.Code == "engine.cancelled" {
+		now.State = Cancelled
+	}
+	if out.Interrupted {
+		now.State = Interrupted
+	}
+	if err := save(tx, now); err != nil {
+		return false, err
+	}
+	if err := s.endLeg(tx, d, "failed"); err != nil {
+		return false, err
+	}
+	touched, err := effects(tx, d)
+	if err != nil {
+		return false, err
+	}
+	instance.State, instance.Reason = app.Degraded, d.ID+": "+out.Failed
+	if !touched && !instance.Deployed.IsZero() {
+		instance.State = now.was // what ran before still runs, and nothing was done to it
+	}
+	if !touched || d.Trigger == ByRollback || d.Previous.IsZero() || out.Interrupted || d.Kind == Destroy || now.State == Cancelled {
+		// Nothing to go back from or to, or going back is what failed: a person decides.
+		if err := s.stuck(tx, d, "ended: "+out.Failed); err != nil {
+			return false, err
+		}
+		return false, s.release(tx, instance)
+	}
+	if d.Trigger == ByChange {
+		instance.PinnedBy = d.Change
+		if err := change.MarkRolledBack(tx, d.Change, fmt.Sprintf("%s went back by itself, because %s failed: %s", d.Environment, d.ID, out.Failed)); err != nil {
+			return false, err
+		}
+	}
+	if err := app.SaveInstance(tx, instance); err != nil {
+		return false, err
+	}
+	if _, err := s.admit(tx, Deployment{App: d.App, Environment: d.Environment, Change: d.Change, Trigger: ByRollback, Kind: d.Kind, Desired: d.Previous, CreatedBy: "flywheel"}); err != nil {
+		return false, err
+	}
+	fresh, err := app.FindInstance(tx, d.App, d.Environment)
+	if err != nil {
+		return false, err
+	}
+	return d.Trigger == ByChange, s.release(tx, fresh)
 }
 
 // effects reports whether the deployment began to change the world.

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -25,6 +26,7 @@ func TestRulesOfChange(t *testing.T) {
 		"a variable that would replace a volume is held":                      heldReplacement,
 		"a plan that destroys more than was released is held again":           heldForMore,
 		"a sick release goes back and stops later changes until it is mended": automaticRollback,
+		"a way back that would replace a volume is held, and nothing is lost": heldRollback,
 		"a person rolls back, and a running deployment does not lift the pin": manualRollback,
 		"releases and infrastructure agree":                                   releasesAgree,
 	} {
@@ -62,6 +64,9 @@ func queueAndCancel(t *testing.T, p *platform) {
 		t.Errorf("the reason of waiting is %q", waiting[0].Reason)
 	}
 	p.dana.must("POST", "/deployments/"+waiting[0].ID+"/cancel", nil, nil)
+	if c := p.change(second).Change; c.State != change.Merged || !strings.Contains(c.Why, "cancelled by dana") {
+		t.Errorf("the change of the cancelled deployment is %s: %s", c.State, c.Why)
+	}
 	p.settle(p.dana, slow, change.Deployed)
 	p.settle(p.dana, third, change.Deployed)
 	if got := s.page("staging"); got != "version=third color=red" {
@@ -77,9 +82,7 @@ func queueAndCancel(t *testing.T, p *platform) {
 			t.Errorf("deployment %d has the number %d", i+1, d.Number)
 		}
 	}
-	if c := p.change(second).Change; c.State != change.Merged || !strings.Contains(c.Why, "cancelled by dana") {
-		t.Errorf("the change of the cancelled deployment is %s: %s", c.State, c.Why)
-	}
+	p.settle(p.dana, second, change.Deployed) // main is one line: it came with the third
 	if n := s.starts("staging", "second"); n != 0 {
 		t.Errorf("the cancelled version was started %d times", n)
 	}
@@ -295,6 +298,54 @@ func automaticRollback(t *testing.T, p *platform) {
 	}
 	if i := s.instance("staging"); i.PinnedBy != "" || i.State != app.Healthy {
 		t.Errorf("in the end staging is %s, pinned by %q", i.State, i.PinnedBy)
+	}
+}
+
+func heldRollback(t *testing.T, p *platform) {
+	s := p.newShop(t, "back", "staging")
+	p.settle(p.dana, s.mode("good", "version=good"), change.Deployed)
+	before := s.starts("staging", "good")
+	// Broken code and another volume in one change: the volume is replaced, and then the new version does not start.
+	s.by.git(s.clone, "fetch", "-q", "origin", "main")
+	s.by.git(s.clone, "checkout", "-q", "--detach", "origin/main")
+	manifest := filepath.Join(s.clone, "flywheel.yaml")
+	text, err := os.ReadFile(manifest)
+	must(t, err)
+	changed := strings.Replace(string(text), "staging: {}", "staging: {variables: {volume: other}}", 1)
+	if changed == string(text) {
+		t.Fatalf("the manifest is\n%s", text)
+	}
+	must(t, os.WriteFile(manifest, []byte(changed), 0o644))
+	must(t, os.WriteFile(filepath.Join(s.clone, "mode"), []byte("version=sick\ncrash=yes\n"), 0o644))
+	sick := s.by.push(s.clone, "sick", "sick")
+	now := p.settle(p.dana, sick, change.Held)
+	p.dana.must("POST", "/changes/"+sick+"/release", map[string]any{"digest": now.HeldDigest}, nil)
+	p.settle(p.dana, sick, change.RolledBack)
+	var back deploy.Deployment
+	p.eventually("the way back is held", func() bool {
+		list := s.deployments("staging")
+		back = list[len(list)-1]
+		return back.Trigger == deploy.ByRollback && back.State == deploy.Held
+	})
+	i := s.instance("staging")
+	if i.State != app.Degraded || !strings.Contains(i.Reason, back.ID) || !strings.Contains(back.Reason, "flywheel_volume.data") {
+		t.Errorf("the instance is %s: %s; the way back says %q", i.State, i.Reason, back.Reason)
+	}
+	if got := s.page("staging"); got != "version=good color=red" {
+		t.Errorf("meanwhile it runs %q", got)
+	}
+	p.dana.must("POST", "/deployments/"+back.ID+"/release", map[string]any{"planDigest": back.PlanDigest}, nil)
+	if d := p.over(back.ID); d.State != deploy.Succeeded {
+		t.Fatalf("the way back ended %s: %s", d.State, d.Reason)
+	}
+	if i := s.instance("staging"); i.State != app.Healthy || i.PinnedBy != sick {
+		t.Errorf("the instance is %s, pinned by %q", i.State, i.PinnedBy)
+	}
+	if got := s.page("staging"); got != "version=good color=red" {
+		t.Errorf("in the end it runs %q", got)
+	}
+	if n := s.starts("staging", "good"); n < before {
+		t.Errorf("the volume remembers %d starts, and held %d before", n, before)
 	}
 }
 

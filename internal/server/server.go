@@ -265,6 +265,7 @@ func (s *Server) connect(ctx context.Context) (err error) {
 	s.Changes.Plan = runs.PlanChange
 	s.Changes.Built = s.built
 	s.Changes.Rollout = s.Deploy.Rollout
+	s.Changes.Mended = s.Deploy.Mended
 	s.Changes.Certify = s.Certify.Begin
 	secrets.Team = func(tx *db.Tx, name, environment string) (string, error) {
 		if _, err := app.FindEnvironment(tx, environment); environment != "" && err != nil {

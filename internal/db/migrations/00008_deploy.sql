@@ -18,6 +18,7 @@ create table deployment (
   destroys         text      not null,
   shown            text      not null,
   releases         bigint    not null,
+  was              text      not null,
   cancel_requested boolean   not null,
   evidence         text      not null,
   created_by       text      not null,

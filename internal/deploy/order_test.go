@@ -1,0 +1,436 @@
+package deploy
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"flywheel.dev/flywheel/internal/account"
+	"flywheel.dev/flywheel/internal/app"
+	"flywheel.dev/flywheel/internal/change"
+	"flywheel.dev/flywheel/internal/db"
+	"flywheel.dev/flywheel/internal/db/dbtest"
+	"flywheel.dev/flywheel/internal/durable"
+	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/runlog"
+	"flywheel.dev/flywheel/internal/tofu"
+)
+
+// order is the order of deployments without their effects: workflows are admitted and never run, and the
+// test says how each one ends.
+type order struct {
+	t *testing.T
+	*Service
+}
+
+func newOrder(t *testing.T) *order {
+	t.Helper()
+	d := dbtest.Open(t)
+	log := slog.New(slog.DiscardHandler)
+	engine, err := durable.New(t.Context(), d, "test", log) // never launched
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	s := &Service{DB: d, Durable: engine, Changes: &change.Service{DB: d}, Log: log, Logs: &runlog.Store{Dir: filepath.Join(dir, "logs")},
+		Runs: &Runs{DB: d, Dir: filepath.Join(dir, "run"), Engine: &tofu.Service{}}}
+	s.Changes.Mended = s.Mended
+	s.Register()
+	o := &order{t, s}
+	apps := &app.Service{DB: d}
+	for _, e := range []app.Environment{{Name: "staging", Class: "staging"}, {Name: "prod", Class: "production", After: "staging"},
+		{Name: "lab", Class: "development", OnNewer: app.ReplacePending}} {
+		if _, err := apps.SaveEnvironment(o.as(), e, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o.write(func(tx *db.Tx) error {
+		_, err := tx.Exec(`insert into app (id, name, title, team, state, pin, description, created_by, created_at) values ('app_1','shop','','shop','active','{}','{}','',$1)`, tx.Now())
+		return err
+	})
+	return o
+}
+
+func (o *order) as() context.Context {
+	return account.With(context.Background(), account.Actor{ID: "usr_1", Name: "dana", Admin: true})
+}
+
+func (o *order) write(fn func(tx *db.Tx) error) {
+	o.t.Helper()
+	if err := o.DB.Write(o.as(), fn); err != nil {
+		o.t.Fatal(err)
+	}
+}
+
+// state is a desired state with an artifact; "" is none.
+func state(artifact string) app.Desired {
+	if artifact == "" {
+		return app.Desired{}
+	}
+	return app.Desired{Pattern: "web", Digest: "sha256:web", Artifact: artifact, Variables: map[string]any{}}
+}
+
+// merged makes a merged change that brings an artifact to environments. mends is the change it reverts.
+func (o *order) merged(id, mends, artifact string, environments ...string) {
+	o.t.Helper()
+	o.write(func(tx *db.Tx) error {
+		_, err := tx.Exec(`insert into change (id, kind, subject, team, branch, title, body, state, why, remedy, lane, reasons, effects, revision, head, main,
+			merged, story, needs, reverts, revert, fix, opener, authors, merge_requested, released, proposal, opened_at, updated_at)
+			values ($1,'app','shop','shop',$1,'','','merged','','','software','[]','[]',1,'','','abc','','',$2,'','','usr_1','[]',false,'','null',$3,$3)`, id, mends, tx.Now())
+		if err != nil {
+			return err
+		}
+		c, err := change.Find(tx, id)
+		if err != nil {
+			return err
+		}
+		targets := []change.Target{}
+		for _, e := range environments {
+			targets = append(targets, change.Target{Environment: e, Desired: state(artifact)})
+		}
+		return o.Rollout(tx, c, targets)
+	})
+}
+
+// of returns the newest deployment of a change, or of the instance if change is "".
+func (o *order) of(id, environment string) (d Deployment) {
+	o.t.Helper()
+	o.write(func(tx *db.Tx) error {
+		found, err := list(tx, Filter{App: "shop", Environment: environment, Change: id, Limit: 100})
+		if err == nil && len(found) > 0 {
+			d = slices.MaxFunc(found, func(a, b Deployment) int { return int(a.Number - b.Number) })
+			d, err = Find(tx, d.ID)
+		}
+		return err
+	})
+	return d
+}
+
+func (o *order) instance(environment string) (i app.Instance) {
+	o.t.Helper()
+	o.write(func(tx *db.Tx) (err error) { i, err = app.FindInstance(tx, "shop", environment); return err })
+	return i
+}
+
+func (o *order) change(id string) (c change.Change) {
+	o.t.Helper()
+	o.write(func(tx *db.Tx) (err error) { c, err = change.Find(tx, id); return err })
+	return c
+}
+
+// succeeds ends the deployment of a change well, fails after it did something, or refused before.
+func (o *order) succeeds(id, environment string) { o.end(id, environment, "release", outcome{}) }
+func (o *order) fails(id, environment string) {
+	o.end(id, environment, "release", outcome{Failed: "it broke"})
+}
+func (o *order) refused(id, environment string) {
+	o.end(id, environment, "plan", outcome{Failed: "it may not"})
+}
+
+func (o *order) end(id, environment, step string, out outcome) {
+	o.t.Helper()
+	d := o.of(id, environment)
+	if d.State != Running {
+		o.t.Fatalf("the deployment of %s in %s is %s (%s), not running", id, environment, d.State, d.Reason)
+	}
+	o.write(func(tx *db.Tx) error {
+		if _, err := beginStep(tx, d, 0, step); err != nil {
+			return err
+		}
+		if out.ok() {
+			return o.succeed(tx, d, out)
+		}
+		_, err := o.giveUp(tx, d, out)
+		return err
+	})
+}
+
+func (o *order) want(id, environment string, wanted State, reason string) {
+	o.t.Helper()
+	if d := o.of(id, environment); d.State != wanted || !strings.Contains(d.Reason, reason) {
+		o.t.Errorf("the deployment of %s in %s is %q (%s), want %s (%s)", id, environment, d.State, d.Reason, wanted, reason)
+	}
+}
+
+func (o *order) wantChange(id string, wanted change.State, why string) {
+	o.t.Helper()
+	if c := o.change(id); c.State != wanted || !strings.Contains(c.Why, why) {
+		o.t.Errorf("the change %s is %s (%s), want %s (%s)", id, c.State, c.Why, wanted, why)
+	}
+}
+
+func TestAnEnvironmentComesAfterTheOneBefore(t *testing.T) {
+	o := newOrder(t)
+	o.merged("chg_a", "", "a", "staging", "prod")
+	o.want("chg_a", "prod", "", "")
+	o.succeeds("chg_a", "staging")
+	o.wantChange("chg_a", change.Merged, "")
+	o.want("chg_a", "prod", Running, "")
+	o.succeeds("chg_a", "prod")
+	o.wantChange("chg_a", change.Deployed, "")
+	if i := o.instance("prod"); i.State != app.Healthy || i.Deployed.Artifact != "a" || i.Fence != 1 {
+		t.Errorf("%+v", i)
+	}
+}
+
+func TestWhatComesWithACancelledDeploymentIsToldAndArrivesWithTheNext(t *testing.T) {
+	o := newOrder(t)
+	o.merged("chg_a", "", "a", "lab")
+	o.merged("chg_b", "", "b", "lab")
+	o.merged("chg_c", "", "c", "lab")
+	o.want("chg_b", "lab", Superseded, "replaced by "+o.of("chg_c", "lab").ID)
+	if _, err := o.Cancel(o.as(), o.of("chg_c", "lab").ID); err != nil {
+		t.Fatal(err)
+	}
+	o.wantChange("chg_c", change.Merged, "cancelled by dana")
+	o.wantChange("chg_b", change.Merged, "It came with the change chg_c, whose deployment "+o.of("chg_c", "lab").ID+" in lab was cancelled by dana")
+	o.succeeds("chg_a", "lab")
+	o.merged("chg_d", "", "d", "lab")
+	o.succeeds("chg_d", "lab")
+	for _, id := range []string{"chg_a", "chg_b", "chg_c", "chg_d"} {
+		o.wantChange(id, change.Deployed, "")
+	}
+}
+
+func TestARedeploymentBringsWhatWasStuckAndItGoesOn(t *testing.T) {
+	o := newOrder(t)
+	o.merged("chg_a", "", "a", "staging", "prod")
+	o.fails("chg_a", "staging") // the first one has nothing to go back to
+	o.wantChange("chg_a", change.Merged, "it broke")
+	if c := o.change("chg_a"); !strings.Contains(c.Remedy, "flywheel deployment redeploy") {
+		t.Errorf("the way out is %q", c.Remedy)
+	}
+	o.want("", "prod", "", "")
+	o.write(func(tx *db.Tx) error {
+		if _, err := tx.Exec(`insert into artifact (source, app, digest, size, built_at) values ('src', 'shop', 'a', 1, $1)`, tx.Now()); err != nil {
+			return err
+		}
+		return app.SetDescription(tx, "shop", app.Description{Pin: app.Pin{Pattern: "web", Digest: "sha256:web"}, Source: "src",
+			Environments: map[string]map[string]any{"staging": {}, "prod": {}}})
+	})
+	if _, err := o.Redeploy(o.as(), "shop", "staging"); err != nil {
+		t.Fatal(err)
+	}
+	o.succeeds("", "staging")
+	o.wantChange("chg_a", change.Merged, "")
+	o.succeeds("chg_a", "prod")
+	o.wantChange("chg_a", change.Deployed, "")
+}
+
+func TestWhatArrivesWithANewerChangeDoesNotTakeItBackLater(t *testing.T) {
+	o := newOrder(t)
+	o.merged("chg_0", "", "0", "staging", "prod")
+	o.succeeds("chg_0", "staging")
+	o.succeeds("chg_0", "prod")
+	o.merged("chg_a", "", "a", "staging", "prod")
+	o.refused("chg_a", "staging")
+	o.wantChange("chg_a", change.Merged, "it may not")
+	o.merged("chg_b", "", "b", "staging", "prod")
+	o.succeeds("chg_b", "staging")
+	o.want("chg_a", "prod", "", "") // it comes with chg_b
+	o.succeeds("chg_b", "prod")
+	o.wantChange("chg_a", change.Deployed, "")
+	o.wantChange("chg_b", change.Deployed, "")
+	if i := o.instance("prod"); i.Deployed.Artifact != "b" || i.Running != "" {
+		t.Errorf("prod has %+v", i)
+	}
+}
+
+func TestAFailedDeploymentGoesBackAndLaterOnesWaitForWhatMendsIt(t *testing.T) {
+	o := newOrder(t)
+	o.merged("chg_a", "", "a", "staging", "prod")
+	o.succeeds("chg_a", "staging")
+	o.succeeds("chg_a", "prod")
+	o.merged("chg_b", "", "b", "staging", "prod")
+	o.fails("chg_b", "staging")
+	back := o.of("chg_b", "staging")
+	if back.Trigger != ByRollback || back.State != Running || back.Desired.Artifact != "a" {
+		t.Fatalf("it goes back with %+v", back)
+	}
+	o.wantChange("chg_b", change.RolledBack, "staging went back by itself")
+	o.end("chg_b", "staging", "release", outcome{})
+	if i := o.instance("staging"); i.State != app.Healthy || i.PinnedBy != "chg_b" || i.Deployed.Artifact != "a" {
+		t.Errorf("%+v", i)
+	}
+	o.merged("chg_c", "", "c", "staging", "prod")
+	o.want("chg_c", "staging", Waiting, "chg_b was rolled back here")
+	// The fix is declared while it waits: it goes on at once, and lifts the pin.
+	if _, err := o.Changes.DeclareFix(o.as(), "chg_c", "chg_b"); err != nil {
+		t.Fatal(err)
+	}
+	o.succeeds("chg_c", "staging")
+	o.succeeds("chg_c", "prod")
+	if i := o.instance("staging"); i.PinnedBy != "" {
+		t.Errorf("it is still pinned by %s", i.PinnedBy)
+	}
+	o.wantChange("chg_b", change.RolledBack, "")
+	o.wantChange("chg_c", change.Deployed, "")
+}
+
+func TestARevertThatANewerChangeReplacesMendsNonetheless(t *testing.T) {
+	o := newOrder(t)
+	o.merged("chg_a", "", "a", "lab")
+	o.succeeds("chg_a", "lab")
+	o.merged("chg_b", "", "b", "lab")
+	o.fails("chg_b", "lab") // and goes back, which takes a while
+	o.merged("chg_r", "chg_b", "a", "lab")
+	o.merged("chg_c", "", "c", "lab")
+	o.want("chg_r", "lab", Superseded, "replaced by")
+	o.succeeds("chg_b", "lab")
+	o.succeeds("chg_c", "lab") // it contains the revert
+	o.wantChange("chg_r", change.Deployed, "")
+	o.wantChange("chg_c", change.Deployed, "")
+	if i := o.instance("lab"); i.PinnedBy != "" {
+		t.Errorf("it is still pinned by %s", i.PinnedBy)
+	}
+}
+
+func TestARemovalPassesWhereAChangeWasRolledBack(t *testing.T) {
+	o := newOrder(t)
+	o.merged("chg_a", "", "a", "staging")
+	o.succeeds("chg_a", "staging")
+	o.merged("chg_b", "", "b", "staging")
+	o.fails("chg_b", "staging")
+	o.succeeds("chg_b", "staging")
+	o.merged("chg_c", "", "c", "staging")
+	o.want("chg_c", "staging", Waiting, "chg_b was rolled back here")
+	o.merged("chg_d", "", "", "staging")
+	o.want("chg_c", "staging", Superseded, o.of("chg_d", "staging").ID)
+	o.end("chg_d", "staging", "destroy", outcome{})
+	if i := o.instance("staging"); i.State != app.Gone || i.PinnedBy != "" || i.Running != "" {
+		t.Errorf("%+v", i)
+	}
+	// What was removed is no state to go back to.
+	o.merged("chg_e", "", "e", "staging")
+	o.succeeds("chg_e", "staging")
+	back, err := o.RollBack(o.as(), "shop", "staging", "")
+	if err != nil || back.Desired.Artifact != "a" {
+		t.Errorf("it goes back to %+v, %v", back.Desired, err)
+	}
+}
+
+func TestWhatWasTakenBackGoesNoFurther(t *testing.T) {
+	o := newOrder(t)
+	o.merged("chg_a", "", "a", "staging", "prod")
+	o.succeeds("chg_a", "staging")
+	o.succeeds("chg_a", "prod")
+	o.merged("chg_b", "", "b", "staging", "lab")
+	o.succeeds("chg_b", "staging")
+	if _, err := o.RollBack(o.as(), "shop", "staging", ""); err != nil {
+		t.Fatal(err)
+	}
+	o.wantChange("chg_b", change.RolledBack, "dana rolled staging back")
+	o.succeeds("chg_b", "lab") // it ran already
+	o.wantChange("chg_b", change.RolledBack, "dana rolled staging back")
+}
+
+func TestAnInstanceIsDegradedUntilSomethingMendsIt(t *testing.T) {
+	o := newOrder(t)
+	o.merged("chg_a", "", "a", "staging")
+	o.succeeds("chg_a", "staging")
+	o.merged("chg_b", "", "b", "staging")
+	o.fails("chg_b", "staging")
+	hold := func(id string) Deployment {
+		t.Helper()
+		d := o.of(id, "staging")
+		o.write(func(tx *db.Tx) error { return o.holds(tx, d) })
+		return o.of(id, "staging")
+	}
+	held := hold("chg_b")
+	if i := o.instance("staging"); held.Trigger != ByRollback || held.State != Held || i.State != app.Degraded || !strings.Contains(i.Reason, "held for an operator") {
+		t.Errorf("%+v of %+v", held, i)
+	}
+	// An operator who drops the way back leaves it as it is.
+	if _, err := o.Cancel(o.as(), held.ID); err != nil {
+		t.Fatal(err)
+	}
+	if i := o.instance("staging"); i.State != app.Degraded || i.Running != "" {
+		t.Errorf("%+v", i)
+	}
+	// So does a fix that comes to nothing before it has done anything.
+	o.merged("chg_c", "chg_b", "a2", "staging")
+	o.refused("chg_c", "staging")
+	if i := o.instance("staging"); i.State != app.Degraded {
+		t.Errorf("%+v", i)
+	}
+	o.merged("chg_d", "chg_b", "a3", "staging")
+	o.succeeds("chg_d", "staging")
+	if i := o.instance("staging"); i.State != app.Healthy || i.PinnedBy != "" {
+		t.Errorf("%+v", i)
+	}
+	// A change that is held on a healthy instance, and dropped, leaves that healthy and says so.
+	o.merged("chg_e", "", "e", "staging")
+	held = hold("chg_e")
+	if _, err := o.Cancel(o.as(), held.ID); err != nil {
+		t.Fatal(err)
+	}
+	if i := o.instance("staging"); i.State != app.Healthy || i.Reason != "" {
+		t.Errorf("%+v", i)
+	}
+	o.wantChange("chg_e", change.Merged, "cancelled by dana while its plan was held")
+}
+
+func TestWhoWasOvertakenWritesNothing(t *testing.T) {
+	o := newOrder(t)
+	o.merged("chg_a", "", "a", "staging")
+	old := o.of("chg_a", "staging")
+	o.write(func(tx *db.Tx) error {
+		_, err := tx.Exec(`update instance set fence = fence + 1`)
+		return err
+	})
+	for name, write := range map[string]func(tx *db.Tx) error{
+		"succeed": func(tx *db.Tx) error { return o.succeed(tx, old, outcome{}) },
+		"give up": func(tx *db.Tx) error { _, err := o.giveUp(tx, old, outcome{Failed: "late"}); return err },
+		"intend":  func(tx *db.Tx) error { _, err := intend(tx, old, 0, "release", outcome{}); return err },
+		"state":   func(tx *db.Tx) error { return Fenced(tx, old.Instance, old.fence) },
+	} {
+		if err := o.DB.Write(o.as(), write); !fault.Is(err, "deployment.fenced") {
+			t.Errorf("%s answers %v", name, err)
+		}
+	}
+	o.want("chg_a", "staging", Running, "")
+}
+
+func TestEachReleaseOfAHeldPlanIsARunOfItsOwn(t *testing.T) {
+	d, seen := Deployment{ID: "dpl_1"}, map[string]bool{}
+	for d.releases = range 3 {
+		for d.attempt = range 3 {
+			seen[d.engineRun()] = true
+		}
+		if id, _, _ := strings.Cut(d.workflow(), "."); id != d.ID {
+			t.Errorf("the run %s is not one of %s", d.workflow(), d.ID)
+		}
+	}
+	if len(seen) != 9 {
+		t.Errorf("nine runs share the ids %v", seen)
+	}
+}
+
+func TestAReleaseCoversWhatWasShownAndNoMore(t *testing.T) {
+	shown := change.Shown{Desired: state("a").Hash(), Destroys: []string{"volume.x", "volume.y"}}
+	for _, c := range []struct {
+		name     string
+		shown    change.Shown
+		desired  app.Desired
+		destroys []string
+		missing  string
+	}{
+		{"the same", shown, state("a"), []string{"volume.y", "volume.x"}, ""},
+		{"less, because the rest is gone", shown, state("a"), []string{"volume.x"}, ""},
+		{"more", shown, state("a"), []string{"volume.x", "volume.z"}, "its release knew of volume.x, volume.y only"},
+		{"another state", shown, state("b"), []string{"volume.x"}, "another desired state was released"},
+		{"nothing was destroyed", change.Shown{Desired: state("a").Hash()}, state("a"), []string{"volume.x"}, "its release knew of none of them"},
+	} {
+		if got := c.shown.Missing(c.desired, c.destroys); got != c.missing {
+			t.Errorf("%s: %q, want %q", c.name, got, c.missing)
+		}
+	}
+	var stored change.Shown // as the rollout keeps it
+	if err := json.Unmarshal([]byte(db.JSON(shown)), &stored); err != nil || stored.Missing(state("a"), shown.Destroys) != "" {
+		t.Errorf("%+v, %v", stored, err)
+	}
+}
