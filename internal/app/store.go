@@ -147,7 +147,7 @@ func EnsureInstance(tx *db.Tx, app, environment string) (Instance, error) {
 // Instances returns an app's instances in the order of their environments.
 func Instances(tx *db.Tx, app string) ([]Instance, error) {
 	return db.Collect(tx, scanInstance, `select i.id, i.app, i.environment, i.state, i.reason, i.deployed, i.url, i.running, i.fence, i.pinned_by, i.updated_at
-		from instance i join environment e on e.name = i.environment where i.app = $1 and i.state <> 'removed' order by e.position`, app)
+		from instance i join environment e on e.name = i.environment where i.app = $1 and i.state <> 'removed' order by e.position, e.name`, app)
 }
 
 // InstancesOf returns every live instance whose app runs on the pattern.

@@ -38,7 +38,7 @@ func Find(tx *db.Tx, change string, revision int) (Certification, error) {
 		err = r.Scan(&a.Discipline, &a.Person, &a.Name, &a.Decision, &a.Reason, &a.Digest, &a.At)
 		a.Earlier = a.Digest != c.Digest && a.Decision == Approved
 		return a, err
-	}, `select discipline, person, name, decision, reason, digest, at from approval where change = $1 and revision = $2 order by at`, change, revision)
+	}, `select discipline, person, name, decision, reason, digest, at from approval where change = $1 and revision = $2 order by at, person`, change, revision)
 	return c, err
 }
 

@@ -208,7 +208,7 @@ func (s *Service) Opened(ctx context.Context, repo git.Repo, branch, head string
 	var id string
 	err := s.DB.Read(ctx, func(tx *db.Tx) error {
 		// It may be merged already, so it is found by its head and not among the open ones.
-		err := tx.QueryRow(`select id from change where subject = $1 and branch = $2 and head = $3 order by opened_at desc limit 1`, repo.Name, branch, head).Scan(&id)
+		err := tx.QueryRow(`select id from change where subject = $1 and branch = $2 and head = $3 order by id desc limit 1`, repo.Name, branch, head).Scan(&id)
 		return err
 	})
 	return id, err

@@ -3,6 +3,7 @@ package change
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 
 	"flywheel.dev/flywheel/internal/account"
@@ -61,7 +62,7 @@ func Take(tx *db.Tx, id string) (Change, error) {
 // is not open to its branch any more: what is pushed now is the next change.
 func OpenOn(tx *db.Tx, kind Kind, subject, branch string) (Change, bool, error) {
 	c, err := scan(tx.QueryRow(`select `+columns+` from change where kind = $1 and subject = $2 and branch = $3
-		and state not in ('merging','merged','deployed','rolled_back','closed','rejected') order by opened_at desc limit 1`, kind, subject, branch))
+		and `+open+` and state <> 'merging' order by id desc limit 1`, kind, subject, branch))
 	if errors.Is(err, db.ErrNoRows) {
 		return Change{}, false, nil
 	}
@@ -70,14 +71,16 @@ func OpenOn(tx *db.Tx, kind Kind, subject, branch string) (Change, bool, error) 
 
 // OpenOf returns all open changes of an app or a pattern, oldest first.
 func OpenOf(tx *db.Tx, kind Kind, subject string) ([]Change, error) {
-	return db.Collect(tx, scan, `select `+columns+` from change where kind = $1 and subject = $2
-		and state not in ('merged','deployed','rolled_back','closed','rejected') order by opened_at`, kind, subject)
+	return db.Collect(tx, scan, `select `+columns+` from change where kind = $1 and subject = $2 and `+open+` order by id`, kind, subject)
 }
+
+// open is the condition of an index, word for word.
+const open = `state not in ('merged', 'deployed', 'rolled_back', 'closed', 'rejected')`
 
 // MergingBeside returns another change of the same repository that is being merged, and false if there
 // is none. While there is one, main and what is recorded about it may differ.
 func MergingBeside(tx *db.Tx, c Change) (Change, bool, error) {
-	other, err := scan(tx.QueryRow(`select `+columns+` from change where kind = $1 and subject = $2 and state = 'merging' and id <> $3 limit 1`, c.Kind, c.Subject, c.ID))
+	other, err := scan(tx.QueryRow(`select `+columns+` from change where kind = $1 and subject = $2 and `+open+` and state = 'merging' and id <> $3 order by id limit 1`, c.Kind, c.Subject, c.ID))
 	if errors.Is(err, db.ErrNoRows) {
 		return Change{}, false, nil
 	}
@@ -86,7 +89,7 @@ func MergingBeside(tx *db.Tx, c Change) (Change, bool, error) {
 
 // InState returns the changes in one of the open states, oldest first.
 func InState(tx *db.Tx, s State) ([]Change, error) {
-	return db.Collect(tx, scan, `select `+columns+` from change where state = $1 order by opened_at`, s)
+	return db.Collect(tx, scan, `select `+columns+` from change where state = $1 order by id`, s)
 }
 
 // seen returns every branch and head, with a space between, that a change of the repository has.
@@ -111,9 +114,24 @@ type Filter struct {
 }
 
 func list(tx *db.Tx, f Filter) ([]Change, error) {
-	return db.Collect(tx, scan, `select `+columns+` from change where ($1 = '' or kind = $1) and ($2 = '' or subject = $2)
-		and ($3 = '' or state = $3) and ($4 = '' or story = $4) and ($5 = '' or id < $5) order by id desc limit $6`,
-		string(f.Kind), f.Subject, string(f.State), f.Story, f.Before, f.Limit)
+	query, args := f.query()
+	return db.Collect(tx, scan, query, args...)
+}
+
+// query names only the fields that are set: with a condition that may match everything, no index serves.
+func (f Filter) query() (string, []any) {
+	where, args := "true", []any{f.Limit}
+	for _, c := range []struct{ column, value string }{{"kind", string(f.Kind)}, {"subject", f.Subject}, {"state", string(f.State)}, {"story", f.Story}} {
+		if c.value != "" {
+			args = append(args, c.value)
+			where += fmt.Sprintf(" and %s = $%d", c.column, len(args))
+		}
+	}
+	if f.Before != "" {
+		args = append(args, f.Before)
+		where += fmt.Sprintf(" and id < $%d", len(args))
+	}
+	return `select ` + columns + ` from change where ` + where + ` order by id desc limit $1`, args
 }
 
 func insert(tx *db.Tx, c Change) error {

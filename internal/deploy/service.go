@@ -465,8 +465,7 @@ func (s *Service) OfChange(ctx context.Context, id string) (found []Deployment, 
 	if err != nil {
 		return nil, err
 	}
-	// Ids sort by the second they were made in, which is not enough after a restart.
-	slices.SortFunc(found, func(a, b Deployment) int { return a.CreatedAt.Compare(b.CreatedAt) })
+	slices.Reverse(found)
 	err = s.DB.Read(ctx, func(tx *db.Tx) error {
 		for i := range found {
 			if found[i].Steps, err = Steps(tx, found[i].ID); err != nil {
@@ -495,18 +494,23 @@ func Fenced(tx *db.Tx, instance string, token int64) error {
 // List returns the deployments that match, newest first, of apps the actor may see.
 func (s *Service) List(ctx context.Context, f Filter) (found []Deployment, err error) {
 	err = s.DB.Read(ctx, func(tx *db.Tx) error {
-		all, err := list(tx, f)
-		if err != nil {
-			return err
-		}
 		may, err := app.Visible(tx, account.From(ctx))
 		if err != nil {
 			return err
 		}
 		found = []Deployment{}
-		for _, d := range all {
-			if may(d.App) {
-				found = append(found, d)
+		for f := f; len(found) < f.Limit; { // pages of what is there, until one of what the actor sees is full
+			page, err := list(tx, f)
+			if err != nil {
+				return err
+			}
+			for _, d := range page {
+				if f.Before = d.ID; len(found) < f.Limit && may(d.App) {
+					found = append(found, d)
+				}
+			}
+			if len(page) < f.Limit {
+				break
 			}
 		}
 		return nil
@@ -655,7 +659,7 @@ func (s *Service) RollBack(ctx context.Context, name, environment, to string) (d
 
 // earlier finds the successful deployment to go back to, and the change that brought the current one.
 func (s *Service) earlier(tx *db.Tx, instance app.Instance, to string) (target Deployment, blamed string, err error) {
-	done, err := db.Collect(tx, scan, `select `+columns+` from deployment where instance = $1 and state = 'succeeded' order by number desc limit 50`, instance.ID)
+	done, err := db.Collect(tx, scan, selectSucceeded, instance.ID)
 	if err != nil {
 		return target, "", err
 	}

@@ -3,6 +3,7 @@ package deploy
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 
 	"flywheel.dev/flywheel/internal/account"
 	"flywheel.dev/flywheel/internal/app"
@@ -86,9 +87,13 @@ func announce(tx *db.Tx, d Deployment, step string) error {
 // waiting returns the deployments of an instance that wait for their turn, in order. A rollback comes
 // before what waits: after it, it would take back more than it was asked to.
 func waiting(tx *db.Tx, instance string, limit int) ([]Deployment, error) {
-	return db.Collect(tx, scan, `select `+columns+` from deployment where instance = $1 and state = 'waiting'
-		order by case when trigger_kind = 'rollback' then 0 else 1 end, number limit $2`, instance, limit)
+	return db.Collect(tx, scan, selectWaiting, instance, limit)
 }
+
+const selectWaiting = `select ` + columns + ` from deployment where instance = $1 and state = 'waiting'
+	order by (trigger_kind <> 'rollback'), number limit $2`
+
+const selectSucceeded = `select ` + columns + ` from deployment where instance = $1 and state = 'succeeded' order by number desc limit 50`
 
 // waitedFor returns the instances on which nothing runs although a deployment waits: for the end of a freeze.
 // A rollback that stops later changes is not a matter of time.
@@ -112,14 +117,31 @@ type Filter struct {
 }
 
 func list(tx *db.Tx, f Filter) ([]Deployment, error) {
-	return db.Collect(tx, scan, `select `+columns+` from deployment where ($1 = '' or app = $1) and ($2 = '' or environment = $2)
-		and ($3 = '' or change = $3) and ($4 = '' or state = $4) and ($5 = '' or id < $5) order by id desc limit $6`,
-		f.App, f.Environment, f.Change, string(f.State), f.Before, f.Limit)
+	query, args := f.query()
+	return db.Collect(tx, scan, query, args...)
+}
+
+// query names only the fields that are set: with a condition that may match everything, no index serves.
+func (f Filter) query() (string, []any) {
+	where, args := "true", []any{f.Limit}
+	for _, c := range []struct{ column, value string }{{"app", f.App}, {"environment", f.Environment}, {"change", f.Change}, {"state", string(f.State)}} {
+		if c.value != "" {
+			args = append(args, c.value)
+			where += fmt.Sprintf(" and %s = $%d", c.column, len(args))
+		}
+	}
+	if f.Before != "" {
+		args = append(args, f.Before)
+		where += fmt.Sprintf(" and id < $%d", len(args))
+	}
+	return `select ` + columns + ` from deployment where ` + where + ` order by id desc limit $1`, args
 }
 
 func inState(tx *db.Tx, s State) ([]Deployment, error) {
-	return db.Collect(tx, scan, `select `+columns+` from deployment where state = $1 order by created_at`, s)
+	return db.Collect(tx, scan, selectInState, s)
 }
+
+const selectInState = `select ` + columns + ` from deployment where state = $1 order by id`
 
 // beginStep writes that a step runs. It reports false for one that a dead process has begun already.
 func beginStep(tx *db.Tx, d Deployment, position int, name string) (bool, error) {

@@ -49,7 +49,7 @@ func scanVersion(r db.Row) (v Version, err error) {
 }
 
 func versions(tx *db.Tx, name string) ([]Version, error) {
-	return db.Collect(tx, scanVersion, `select `+versionColumns+` from pattern_version where pattern = $1 order by created_at`, name)
+	return db.Collect(tx, scanVersion, `select `+versionColumns+` from pattern_version where pattern = $1 order by id`, name)
 }
 
 func findVersion(tx *db.Tx, name, version string) (Version, error) {
@@ -61,7 +61,7 @@ func findVersion(tx *db.Tx, name, version string) (Version, error) {
 }
 
 func byDigest(tx *db.Tx, digest string) (Version, error) {
-	v, err := scanVersion(tx.QueryRow(`select `+versionColumns+` from pattern_version where digest = $1 order by created_at desc limit 1`, digest))
+	v, err := scanVersion(tx.QueryRow(`select `+versionColumns+` from pattern_version where digest = $1 order by id desc limit 1`, digest))
 	if errors.Is(err, db.ErrNoRows) {
 		return v, missingVersion(digest)
 	}
@@ -115,7 +115,7 @@ func findRequest(tx *db.Tx, id string) (Request, error) {
 }
 
 func requests(tx *db.Tx, state string) ([]Request, error) {
-	return db.Collect(tx, scanRequest, `select `+requestColumns+` from pattern_request where ($1 = '' or state = $1) order by created_at desc`, state)
+	return db.Collect(tx, scanRequest, `select `+requestColumns+` from pattern_request where ($1 = '' or state = $1) order by id desc`, state)
 }
 
 // requestsOf returns the requests that a change is to fulfil, or has fulfilled.
@@ -123,7 +123,7 @@ func requestsOf(tx *db.Tx, change string) ([]Request, error) {
 	if change == "" {
 		return []Request{}, nil
 	}
-	return db.Collect(tx, scanRequest, `select `+requestColumns+` from pattern_request where change = $1 order by created_at`, change)
+	return db.Collect(tx, scanRequest, `select `+requestColumns+` from pattern_request where change = $1 order by id`, change)
 }
 
 func saveRequest(tx *db.Tx, q Request) error {

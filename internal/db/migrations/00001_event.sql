@@ -1,7 +1,7 @@
 -- +goose Up
 create table event (
   seq     bigint    primary key,
-  id      text      not null unique,
+  id      text      not null,
   type    text      not null,
   subject text      not null,
   app     text      not null default '',

@@ -30,9 +30,10 @@ create table change (
   opened_at       timestamp not null,
   updated_at      timestamp not null
 );
-create index change_by_subject on change (kind, subject, state);
-create index change_by_state on change (state, updated_at);
-create index change_by_needs on change (needs);
+create index change_open on change (kind, subject) where state not in ('merged', 'deployed', 'rolled_back', 'closed', 'rejected');
+create index change_by_subject on change (subject, id);
+create index change_by_state on change (state, id);
+create index change_by_story on change (story, id);
 
 create table change_check (
   id          text      primary key,

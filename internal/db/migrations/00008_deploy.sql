@@ -27,9 +27,10 @@ create table deployment (
   finished_at      timestamp,
   unique (instance, number)
 );
-create index deployment_waiting on deployment (instance, state, number);
-create index deployment_by_change on deployment (change, number);
-create index deployment_by_state on deployment (state, created_at);
+create index deployment_waiting on deployment (instance, (trigger_kind <> 'rollback'), number) where state = 'waiting';
+create index deployment_by_app on deployment (app, id);
+create index deployment_by_change on deployment (change, id);
+create index deployment_by_state on deployment (state, id);
 
 create table deployment_step (
   deployment  text      not null,
