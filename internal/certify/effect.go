@@ -165,6 +165,9 @@ func foresee(v pattern.Version, i app.Instance, e app.Environment, team string, 
 		if bad.Bound && slices.ContainsFunc(waivers, func(w app.Waiver) bool { return w.Accepts(i.App, i.Environment, bad.Variable, own[bad.Variable]) }) {
 			continue
 		}
+		if slices.ContainsFunc(waivers, func(w app.Waiver) bool { return w.Accepts(i.App, i.Environment, bad.Variable, own[bad.Variable]) }) {
+			continue
+		}
 		f.OutOfBounds = append(f.OutOfBounds, bad.Variable+": "+bad.Message)
 	}
 	for _, needed := range v.Interface.Variables {

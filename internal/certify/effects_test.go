@@ -439,3 +439,27 @@ func TestPlanningThatIsInterruptedGoesOnWithWhatIsLeft(t *testing.T) {
 		t.Errorf("%+v", found.Radius)
 	}
 }
+
+func TestAValueThatAWaiverAcceptsIsNotOutsideTheBounds(t *testing.T) {
+	t.Parallel()
+	p := certifying(t)
+	w, err := p.Apps.RequestWaiver(p.As("dora"), app.AskWaiver{App: "storefront", Environment: "prod", Variable: "db_version", Value: "14", Reason: "the old driver"})
+	if err == nil {
+		until := time.Now().Add(24 * time.Hour)
+		w, err = p.Apps.GrantWaiver(p.As("sam"), w.ID, &until, "for a day")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Runs("storefront", "prod", map[string]any{"db_version": "14"})
+	c := addSearch(p, "search")
+	if r := certification(p, c.ID).Radius; r.Breaking != 0 || r.Planned != 2 {
+		t.Errorf("%+v", r)
+	}
+	if _, err := p.Apps.RevokeWaiver(p.As("sam"), w.ID, "the driver is new"); err != nil {
+		t.Fatal(err)
+	}
+	if r := plannedAgain(p, c.ID, 1).Radius; r.Outcomes[certify.OutOfBounds] != 1 {
+		t.Errorf("%+v", r)
+	}
+}

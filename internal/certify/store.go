@@ -131,9 +131,10 @@ func findEffect(tx *db.Tx, change string, revision int, name, environment string
 	return f, err
 }
 
-// changed tells which live instances of a pattern an effect is not up to date with: the instance, or its
-// environment, was changed after the effect was found.
-const changed = `(f.outcome = 'unplanned' or f.seen_at <> i.updated_at or n.updated_at > f.looked_at)`
+// changed tells which live instances of a pattern an effect is not up to date with: the instance, its
+// environment, or a waiver of it was changed after the effect was found.
+const changed = `(f.outcome = 'unplanned' or f.seen_at <> i.updated_at or n.updated_at > f.looked_at
+	or exists (select 1 from waiver w where w.app = f.app and w.environment = f.environment and w.updated_at > f.looked_at))`
 
 // due returns the effects that are to be planned and that were not looked at since then, in their order.
 func due(tx *db.Tx, c Certification, since time.Time, limit int) ([]Effect, error) {
