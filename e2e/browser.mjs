@@ -21,8 +21,8 @@ export function launch() {
 }
 
 /** A window of its own, as another person has it. What the page complains about is collected. */
-export async function open(browser, base, { width = 1280, height = 900, scheme = "light", state } = {}) {
-  const context = await browser.newContext({ baseURL: base, viewport: { width, height }, colorScheme: scheme, storageState: state, locale: "en-GB", reducedMotion: "reduce" });
+export async function open(browser, base, { width = 1280, height = 900, scheme = "light", scale = 1, state } = {}) {
+  const context = await browser.newContext({ baseURL: base, viewport: { width, height }, deviceScaleFactor: scale, colorScheme: scheme, storageState: state, locale: "en-GB", reducedMotion: "reduce" });
   const page = await context.newPage();
   page.setDefaultTimeout(Number(process.env.PATIENCE ?? 15_000));
   page.complaints = [];

@@ -84,8 +84,15 @@ test("keys go anywhere: the palette, the shortcuts, g and a letter", async () =>
   await look(page, "palette");
   await page.keyboard.press("Enter");
   await page.getByRole("heading", { name: "Deployments", level: 1 }).waitFor();
+  for (const [typed, title] of [["environ", "Environments"], ["audit", "Audit log"], ["people", "People"], ["teams", "Teams"], ["tokens", "Tokens"], ["requests", "Pattern requests"], ["create a pattern", "Create a pattern"], ["password", "Settings"]]) {
+    await page.keyboard.press("Control+k");
+    await field.fill(typed);
+    await page.keyboard.press("Enter");
+    await page.getByRole("heading", { name: title, level: 1 }).waitFor();
+  }
+  await page.locator("main").focus();
   await page.keyboard.press("?");
-  await page.getByRole("dialog", { name: "Keyboard shortcuts" }).waitFor();
+  await page.getByRole("dialog", { name: "Keyboard shortcuts" }).getByText("Go to environments").waitFor();
   await check(page, "shortcuts");
   await look(page, "shortcuts");
   await page.keyboard.press("Escape");

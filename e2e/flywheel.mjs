@@ -1,7 +1,7 @@
 // A built Flywheel with a fresh database and its people, for browsers to use.
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative, resolve } from "node:path";
 
@@ -99,4 +99,30 @@ export async function addPattern(admin) {
 
 function walk(folder) {
   return readdirSync(folder).flatMap((name) => (statSync(join(folder, name)).isDirectory() ? walk(join(folder, name)) : [join(folder, name)]));
+}
+
+/** A clone of an app's or a pattern's repository, as one person has it. */
+export function clone(base, token, path) {
+  const folder = mkdtempSync(join(tmpdir(), "flywheel-e2e-clone-"));
+  const url = new URL(`/git/${path}.git`, base);
+  url.username = "git";
+  url.password = token;
+  const git = (...args) => {
+    const { status, stdout, stderr } = spawnSync("git", ["-c", "user.name=Dana", "-c", "user.email=dana@example.com", "-c", "credential.helper=", "-c", "commit.gpgsign=false", ...args], { cwd: folder, encoding: "utf8", timeout: 60_000 });
+    assert.equal(status, 0, `git ${args.join(" ")}: ${stderr}`);
+    return stdout + stderr;
+  };
+  git("clone", "-q", url.href, ".");
+  return {
+    /** Edits main's files on a new branch and pushes it. Returns the id of the change it became. */
+    push(branch, message, edits) {
+      git("fetch", "-q", "origin");
+      git("switch", "-q", "-C", branch, "origin/main");
+      for (const [name, edit] of Object.entries(edits)) writeFileSync(join(folder, name), edit(existsSync(join(folder, name)) ? readFileSync(join(folder, name), "utf8") : ""));
+      git("add", "-A");
+      git("commit", "-q", "-m", message);
+      return /chg_[a-z0-9]+/.exec(git("push", "--force", "origin", `HEAD:${branch}`))[0];
+    },
+    remove: () => rmSync(folder, { recursive: true, force: true }),
+  };
 }

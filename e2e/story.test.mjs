@@ -1,12 +1,13 @@
-// A whole story by clicking, from a pattern nobody has certified to an app that is changed and rolled
-// back, with several people at their own browsers. The pages are then looked at with what it left.
+// A whole story by clicking, from a pattern nobody has certified to an app that is changed, rolled back,
+// mended and removed, with several people at their own browsers: what one decides shows at the others,
+// who touch nothing. The pages are looked at with what it left.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { check, launch, look, open, settled, signIn } from "./browser.mjs";
-import { addPattern, password, person, populate, start } from "./flywheel.mjs";
+import { addPattern, clone, password, person, populate, start } from "./flywheel.mjs";
 
 const slow = { timeout: 240_000 }; // the first build of an app on a busy machine
-let flywheel, browser, admin, pattern, dana, vera;
+let flywheel, browser, admin, pattern, dana, vera, shop, catalogue;
 
 before(async () => {
   flywheel = await start();
@@ -16,6 +17,8 @@ before(async () => {
   pattern = await addPattern(admin);
 });
 after(async () => {
+  shop?.remove();
+  catalogue?.remove();
   await browser?.close();
   await flywheel?.stop();
 });
@@ -24,6 +27,35 @@ async function at(name) {
   const page = await open(browser, flywheel.url);
   await signIn(page, name, password);
   return page;
+}
+
+async function until(condition) {
+  for (const deadline = Date.now() + 120_000; Date.now() < deadline; await new Promise((resolve) => setTimeout(resolve, 200))) {
+    const found = await condition();
+    if (found) return found;
+  }
+  throw new Error(`Waited two minutes for ${condition}`);
+}
+
+/** Presses a button of the page, and the one of the dialog that asks. */
+async function press(page, label, { go = label, fill = {} } = {}) {
+  await page.locator("main").getByRole("button", { name: label, exact: true }).first().click();
+  const dialog = page.getByRole("dialog");
+  for (const [field, text] of Object.entries(fill)) await dialog.getByLabel(field).fill(text);
+  await dialog.getByRole("button", { name: go, exact: true }).click();
+}
+
+const manual = { "flywheel.yaml": (text) => text.replace("merge: auto", "merge: manual").replace(/command: "go test [^"]*"/, `command: "for i in 1 2 3 4 5 6; do echo line $i; sleep 0.5; done; go test ./..."`) };
+const comment = (text) => ({ "main.go": (code) => `${code}\n// ${text}\n` });
+
+/** Takes what README.md shows: a copy of shots/readme.png lies in docs/images. */
+async function picture(from) {
+  const page = await open(browser, flywheel.url, { width: 1360, height: 1000, scale: 2, state: await from.context().storageState() });
+  await page.goto(from.url());
+  await settled(page);
+  await page.getByText("passed").first().waitFor();
+  await page.screenshot({ path: new URL("shots/readme.png", import.meta.url).pathname });
+  await page.context().close();
 }
 
 /** Waits until the head of a page shows a state; a change that ends otherwise fails with its reason. */
@@ -124,6 +156,108 @@ test("a roll back pins the environment, and the other browser sees it", async ()
   await vera.getByRole("region", { name: "prod" }).getByText(/Pinned/).waitFor(slow);
 });
 
+test("dana clones what she works on", async () => {
+  const token = (await (await person(flywheel.url, "dana")).post("/tokens", { name: "git", scopes: ["read", "write", "admin"] })).secret;
+  shop = clone(flywheel.url, token, "apps/storefront");
+  catalogue = clone(flywheel.url, token, "patterns/web-service");
+});
+
+test("the log of a check streams while it runs, and a declared fix is merged by a person and passes the roll back", async () => {
+  const broken = (await admin.get("/changes?subject=storefront&state=rolled_back")).items[0].id;
+  const id = shop.push("careful", "Merge by hand", { ...manual, ...comment("careful") });
+  for (const page of [dana, vera]) await page.goto(`/changes/${id}`);
+  await dana.waitForFunction(() => [...document.querySelectorAll('[role="log"][aria-busy="true"]')].some((log) => log.textContent.includes("line 2")), undefined, slow);
+  await reach(dana, "Ready");
+  await dana.goto("/");
+  const mine = dana.getByRole("list", { name: "Waiting for you" });
+  await mine.getByRole("link", { name: /Merge by hand/ }).getByText("Merge", { exact: true }).waitFor();
+  await mine.getByRole("link", { name: /Merge by hand/ }).click();
+  await press(dana, "Declare a fix", { go: "Declare", fill: { "The change it fixes": broken } });
+  await dana.locator(".facts").getByText(broken).first().waitFor();
+  await reach(dana, "Ready");
+  await check(dana, "ready");
+  await look(dana, "ready");
+  assert.equal(await vera.locator("main").getByRole("button", { name: "Merge" }).count(), 0, "a viewer merges nothing");
+  await press(dana, "Merge");
+  for (const page of [dana, vera]) await reach(page, "Deployed");
+  const timeline = vera.getByRole("list", { name: "Timeline" });
+  for (const moment of ["dana opened", "tests passed", "Merged", "Deployed in staging", "Deployed in prod"]) await timeline.getByText(moment, { exact: true }).first().waitFor();
+  await vera.goto("/apps/storefront");
+  await vera.getByRole("region", { name: "prod" }).getByText("Healthy").waitFor();
+  assert.equal(await vera.getByText(/Pinned/).count(), 0);
+});
+
+test("a change is closed with a reason, at both browsers", async () => {
+  const id = shop.push("idle", "Do nothing much", comment("idle"));
+  for (const page of [dana, vera]) await page.goto(`/changes/${id}`);
+  await reach(dana, "Ready");
+  await press(dana, "Close", { go: "Close the change", fill: { Reason: "Not needed after all." } });
+  for (const page of [dana, vera]) await reach(page, "Closed");
+  await vera.getByText("Not needed after all.").first().waitFor();
+});
+
+test("a pattern change is sent back, corrected and rejected, and what was typed outlives the session", async () => {
+  const id = catalogue.push("more", "Allow twenty instances", { "pattern.yaml": (text) => text.replace("maximum: 10", "maximum: 20") });
+  const [sam, olga] = await Promise.all(["sam", "olga"].map(at));
+  await dana.goto(`/changes/${id}`);
+  for (const page of [sam, olga]) {
+    await page.getByRole("link", { name: /Allow twenty instances/ }).first().waitFor(slow);
+    await page.getByText("Approve for").first().waitFor(slow);
+    await page.goto(`/changes/${id}`);
+    await reach(page, "Review");
+  }
+  assert.ok(await sam.getByRole("button", { name: "Request changes" }).isDisabled(), "asking for changes needs a reason");
+  await sam.getByLabel("Decide for security").fill("Why twenty?");
+  await check(sam, "deciding");
+  await look(sam, "deciding-pattern");
+  await picture(sam);
+  await sam.getByRole("button", { name: "Request changes" }).click();
+  for (const page of [sam, dana]) await reach(page, "Changes requested");
+  await dana.getByText("Why twenty?").first().waitFor();
+  await dana.goto("/");
+  await dana.getByRole("list", { name: "Waiting for you" }).getByText("Correct", { exact: true }).waitFor();
+
+  catalogue.push("more", "Allow twelve instances", { "pattern.yaml": (text) => text.replace("maximum: 10", "maximum: 12") });
+  await dana.goto(`/changes/${id}`);
+  await reach(olga, "Review");
+  await olga.getByLabel("Decide for operations").fill("We have no room for twelve.");
+  await olga.context().clearCookies();
+  await olga.getByRole("button", { name: "Reject" }).click();
+  const overlay = olga.getByRole("dialog", { name: "Your session has ended" });
+  await overlay.getByLabel("Password", { exact: true }).fill(password);
+  await overlay.getByRole("button", { name: "Sign in" }).click();
+  // The rejection that was refused goes through by itself.
+  for (const page of [olga, dana]) await reach(page, "Rejected");
+  await dana.getByText("We have no room for twelve.").first().waitFor();
+  for (const page of [sam, olga]) await page.context().close();
+});
+
+test("a deployment that waits is cancelled, a sick release goes back by itself, and its revert is merged", async () => {
+  const id = shop.push("sick", "Answer nobody", { "main.go": (code) => code.replace('fmt.Fprintln(w, "ok")', 'if os.Getenv("DATA_DIR") != "" { time.Sleep(time.Minute) }; fmt.Fprintln(w, "ok")') });
+  await dana.goto(`/changes/${id}`);
+  await reach(dana, "Ready");
+  await press(dana, "Merge");
+  await until(async () => (await admin.get(`/deployments?change=${id}&state=running`)).items[0]);
+  await vera.goto("/apps/storefront");
+  await dana.goto("/apps/storefront");
+  await dana.getByRole("region", { name: "staging" }).getByRole("button", { name: "Redeploy" }).click();
+  await dana.getByRole("dialog").getByRole("button", { name: "Redeploy" }).click();
+  await dana.getByText("storefront is being deployed in staging.").waitFor();
+  // It waits for the one that runs; the other browser shows it too.
+  await vera.getByRole("region", { name: "staging" }).getByRole("link", { name: /redeploy/ }).first().click();
+  await dana.goto(vera.url());
+  await press(dana, "Cancel", { go: "Ask it to stop" });
+  for (const page of [dana, vera]) await reach(page, "Cancelled");
+  await check(dana, "cancelled");
+  await dana.goto(`/changes/${id}`);
+  await reach(dana, "Rolled back");
+  await dana.goto("/");
+  await dana.getByRole("list", { name: "Waiting for you" }).getByRole("link", { name: /Revert "Answer nobody"/ }).click();
+  await reach(dana, "Ready");
+  await press(dana, "Merge");
+  await reach(dana, "Deployed");
+});
+
 test("stories are written and found", async () => {
   await dana.goto("/stories");
   await dana.getByLabel("Title of a new story").fill("Shops near me");
@@ -183,4 +317,88 @@ test("every page at three widths, light and dark", async (t) => {
     });
   }
   await page.context().close();
+});
+
+test("an instance is deployed again", async () => {
+  await dana.goto("/apps/storefront");
+  await vera.goto("/apps/storefront");
+  const before = (await admin.get("/deployments?app=storefront&environment=staging")).items.length;
+  await dana.getByRole("region", { name: "staging" }).getByRole("button", { name: "Redeploy" }).click();
+  await dana.getByRole("dialog").getByRole("button", { name: "Redeploy" }).click();
+  const again = await until(async () => (await admin.get("/deployments?app=storefront&environment=staging&state=succeeded")).items.find(({ trigger }) => trigger === "redeploy"));
+  assert.ok((await admin.get("/deployments?app=storefront&environment=staging")).items.length > before);
+  await vera.getByRole("region", { name: "staging" }).getByRole("link", { name: new RegExp(`#${again.number} redeploy`) }).waitFor();
+});
+
+test("an environment and then the app are removed, each after an operator released what is held", async () => {
+  await dana.goto("/apps/storefront");
+  await dana.getByRole("button", { name: "More for prod" }).click();
+  await dana.getByRole("menuitem", { name: "Remove from prod" }).click();
+  const dialog = dana.getByRole("dialog");
+  assert.ok(await dialog.getByRole("button", { name: "Open the change" }).isDisabled(), "the name has to be typed");
+  await dialog.getByRole("textbox").fill("storefront");
+  await dialog.getByRole("button", { name: "Open the change" }).click();
+  await dana.getByRole("heading", { name: "Remove storefront from prod" }).waitFor();
+  await reach(dana, "Held");
+  await vera.goto(dana.url());
+  await reach(vera, "Held");
+  assert.equal(await vera.locator("main").getByRole("button", { name: "Release" }).count(), 0, "a viewer releases nothing");
+  await look(dana, "held");
+  await check(dana, "held");
+  await press(dana, "Release");
+  await dana.locator(".titles").getByText("Deployed", { exact: true }).or(dana.getByRole("link", { name: /^Deployment #/ })).first().waitFor(slow);
+  await release();
+  for (const page of [dana, vera]) await reach(page, "Deployed");
+
+  await dana.goto("/apps/storefront");
+  await dana.getByRole("region", { name: "prod" }).waitFor({ state: "detached" });
+  await dana.getByRole("button", { name: "More", exact: true }).click();
+  await dana.getByRole("menuitem", { name: "Remove the app" }).click();
+  await dana.getByRole("dialog").getByRole("textbox").fill("storefront");
+  await dana.getByRole("dialog").getByRole("button", { name: "Open the change" }).click();
+  await reach(dana, "Held");
+  await press(dana, "Release");
+  await release();
+  await reach(dana, "Deployed");
+  await dana.goto("/apps");
+  await dana.getByRole("link", { name: /^storefront/ }).waitFor({ state: "detached" });
+});
+
+/** Releases the deployment that is held for more than the change showed, if there is one. */
+async function release() {
+  const change = dana.url().split("/").at(-1);
+  await until(async () => {
+    const held = (await admin.get(`/deployments?change=${change}&state=held`)).items[0];
+    if (held) {
+      const page = await at("dana");
+      await page.goto(`/deployments/${held.id}`);
+      await press(page, "Release");
+      await page.context().close();
+    }
+    return held || (await admin.get(`/changes/${change}`)).change.state === "deployed";
+  });
+}
+
+test("a list of 10,000 rows scrolls to its end with a handful of them in the page", async () => {
+  const hands = await person(flywheel.url, "dana");
+  let next = 0;
+  const write = async () => {
+    while (next < 10_000) await hands.post("/stories", { title: `Story of the long list ${++next}`, team: "shop" });
+  };
+  await Promise.all(Array.from({ length: 16 }, write));
+  await dana.goto("/stories");
+  await settled(dana);
+  const most = await dana.evaluate(async () => {
+    let most = 0;
+    for (const deadline = Date.now() + 60_000; Date.now() < deadline; ) {
+      window.scrollTo(0, document.documentElement.scrollHeight);
+      await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+      const rows = document.querySelectorAll('[aria-label="Stories"] > li');
+      most = Math.max(most, rows.length);
+      if ([...rows].some((row) => row.getAttribute("aria-posinset") === row.getAttribute("aria-setsize"))) return most;
+    }
+    throw new Error("the end was not reached in a minute");
+  });
+  assert.ok(most > 5 && most < 120, `${most} rows stood in the page`);
+  await check(dana, "the end of a long list");
 });

@@ -5,6 +5,7 @@ import { useState, type FormEvent } from "react";
 import { Problem } from "../../api/client";
 import { useAct } from "../../ui/act";
 import { Ask, Empty, Id, Page, Time, Wrong } from "../../ui/parts";
+import { Rows } from "../../ui/Rows";
 import { teamsWhere, useMe } from "../account/queries";
 import { createStory, storiesQuery } from "./queries";
 
@@ -19,16 +20,16 @@ export default function Stories() {
         {(items) => (
           <section className="card">
             {items.length === 0 ? <Empty title="No story yet">A story says what somebody wants and why. A commit names it with the trailer <code className="word">Story: STY-12</code>, and its changes show here.</Empty> : (
-              <ul className="rows" aria-label="Stories">
-                {items.map((story) => (
-                  <li key={story.id} className="story">
+              <Rows items={items} more={query} label="Stories">
+                {(story) => (
+                  <div className="story">
                     <Link to="/changes" search={{ story: story.key }} className="strong story-title">{story.title}</Link>
                     <span className="dim small">{story.team}</span>
                     <Id id={story.key} />
                     <span className="dim small"><Time at={story.createdAt} /></span>
-                  </li>
-                ))}
-              </ul>
+                  </div>
+                )}
+              </Rows>
             )}
           </section>
         )}
