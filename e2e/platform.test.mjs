@@ -174,12 +174,20 @@ test("the Center of Excellence makes environments in their order and sets their 
   await sam.getByRole("button", { name: "Add a value" }).click();
   await sam.getByLabel("Name of value 2").locator("visible=true").first().fill("zones");
   await sam.getByLabel("Value 2", { exact: true }).fill("3");
+  await sam.getByRole("button", { name: "Add a freeze" }).click();
+  await sam.getByLabel("Freeze 1 from").fill("2030-11-28T00:00");
+  await sam.getByLabel("Freeze 1 until").fill("2030-11-27T00:00");
+  await sam.getByText("Ends before it begins.").waitFor();
+  await sam.getByLabel("Freeze 1 until").fill("2030-12-02T08:00");
+  await sam.getByLabel("Reason of freeze 1").fill("The sale");
   await check(sam, "making an environment");
   await look(sam, "making-environment");
   await sam.getByRole("button", { name: "Make the environment" }).click();
   await sam.getByRole("link", { name: /prod/ }).waitFor();
-  const made = (await (await person(flywheel.url, "dana")).get("/environments")).items.find(({ name }) => name === "prod");
-  assert.deepEqual({ class: made.class, after: made.after, onNewer: made.onNewer, values: made.values }, { class: "production", after: "staging", onNewer: "replace-pending", values: { vpc_id: "vpc-1", zones: 3 } });
+  const made = (await (await person(flywheel.url, "dana", secrets.dana)).get("/environments")).items.find(({ name }) => name === "prod");
+  assert.deepEqual({ class: made.class, after: made.after, onNewer: made.onNewer, values: made.values, freezes: made.freezes }, {
+    class: "production", after: "staging", onNewer: "replace-pending", values: { vpc_id: "vpc-1", zones: 3 }, freezes: [{ from: "2030-11-28T00:00:00Z", until: "2030-12-02T08:00:00Z", reason: "The sale" }],
+  });
   // A circle is refused with the sentence of the server.
   await sam.getByRole("link", { name: /staging/ }).first().click();
   await choose(sam, "Comes after", "prod");
@@ -189,6 +197,7 @@ test("the Center of Excellence makes environments in their order and sets their 
   const dana = await at("dana");
   await dana.goto("/environments/prod");
   await dana.getByText("vpc-1").waitFor();
+  await dana.getByText("from 2030-11-28 00:00 to 2030-12-02 08:00 UTC: The sale").waitFor();
   assert.equal(await dana.locator("main").getByRole("button").count(), 0);
   for (const page of [sam, dana]) await page.context().close();
 });
@@ -257,7 +266,7 @@ test("a pattern is created from a folder and leads to its certification, whose c
 });
 
 test("the audit log is filtered in its address, read on by cursor, and verified", async () => {
-  const hands = await person(flywheel.url, "dana");
+  const hands = await person(flywheel.url, "dana", secrets.dana);
   for (let i = 0; i < 130; i++) await hands.post("/tokens", { name: `t${i}`, scopes: ["read"] });
   await admin.goto("/audit");
   await admin.getByRole("button", { name: "Verify" }).click();

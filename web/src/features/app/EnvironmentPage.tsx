@@ -58,8 +58,39 @@ function Facts({ environment: { class: kind, after, target, onNewer, values, net
 
 /** A window of time, to the minute and in UTC, as the command line takes it. */
 function windowOf(from: string, until: string): string {
-  const [begin, end] = [from, until].map((at) => new Date(at).toISOString().slice(0, 16).replace("T", " "));
+  const [begin, end] = [from, until].map((at) => minute(at).replace("T", " "));
   return `from ${begin} to ${end} UTC`;
+}
+
+/** A time to the minute in UTC, as a field for times holds it. */
+function minute(at: string): string {
+  return new Date(at).toISOString().slice(0, 16);
+}
+
+interface Freeze {
+  from: string;
+  until: string;
+  reason: string;
+}
+
+function Freezes({ list, setList, wrong }: { list: Freeze[]; setList: (list: Freeze[]) => void; wrong?: string }) {
+  const put = (at: number, part: Partial<Freeze>) => setList(list.map((freeze, i) => (i === at ? { ...freeze, ...part } : freeze)));
+  return (
+    <Card title="Freezes" count={list.length}>
+      <div className="stack">
+        <p className="dim small">Windows in which deployments wait; only rollbacks are deployed. Times are UTC.</p>
+        {list.map((freeze, i) => (
+          <div key={i} className="freeze">
+            <TextInput type="datetime-local" aria-label={`Freeze ${i + 1} from`} value={freeze.from} onChange={(event) => put(i, { from: event.currentTarget.value })} error={freeze.from && freeze.until && freeze.from >= freeze.until ? "Ends before it begins." : wrong} />
+            <TextInput type="datetime-local" aria-label={`Freeze ${i + 1} until`} value={freeze.until} onChange={(event) => put(i, { until: event.currentTarget.value })} />
+            <TextInput aria-label={`Reason of freeze ${i + 1}`} placeholder="Why, for example the sale" maxLength={200} value={freeze.reason} onChange={(event) => put(i, { reason: event.currentTarget.value })} />
+            <ActionIcon variant="subtle" color="gray" size="lg" aria-label={`Delete freeze ${i + 1}`} onClick={() => setList(list.filter((_, at) => at !== i))}><IconTrash size={15} /></ActionIcon>
+          </div>
+        ))}
+        <div><Button variant="default" leftSection={<IconPlus size={14} />} onClick={() => setList([...list, { from: "", until: "", reason: "" }])}>Add a freeze</Button></div>
+      </div>
+    </Card>
+  );
 }
 
 interface Value {
@@ -86,8 +117,9 @@ function Form({ all, known }: { all: Environment[]; known?: Environment }) {
   const { values, set } = useForm({
     name: "", class: known?.class ?? ("staging" as Environment["class"]), after: known ? (known.after ?? "") : (last(all)?.name ?? ""), target: known?.target ?? "local", onNewer: known?.onNewer ?? ("queue" as Environment["onNewer"]), network: known?.network ?? false,
   });
+  const [freezes, setFreezes] = useState<Freeze[]>(() => (known?.freezes ?? []).map(({ from, until, reason = "" }) => ({ from: minute(from), until: minute(until), reason })));
   const [list, setList] = useState<Value[]>(() => Object.entries(known?.values ?? {}).sort(([a], [b]) => a.localeCompare(b)).map(([name, value]) => ({ name, text: written(value) })));
-  const body: EnvironmentBody = { ...values, freezes: known?.freezes, after: values.after || undefined, values: Object.fromEntries(list.filter(({ name }) => name).map(({ name, text }) => [name, meant(text)])) };
+  const body: EnvironmentBody = { ...values, freezes: freezes.filter(({ from, until }) => from && until).map(({ from, until, reason }) => ({ from: `${from}:00Z`, until: `${until}:00Z`, reason: reason || undefined })), after: values.after || undefined, values: Object.fromEntries(list.filter(({ name }) => name).map(({ name, text }) => [name, meant(text)])) };
   const save = useAct(() => (known ? updateEnvironment(known.name, { ...body, name: undefined }) : createEnvironment(body)), () => void navigate({ to: "/environments" }));
   const problem = save.error instanceof Problem ? save.error : undefined;
   const submit = (event: FormEvent) => {
@@ -104,9 +136,9 @@ function Form({ all, known }: { all: Environment[]; known?: Environment }) {
           <TextInput label="Target" description="Where it runs: local, or the name of an outer target" value={values.target} onChange={(event) => set({ target: event.currentTarget.value })} error={problem?.field("target")} spellCheck={false} />
           <Select label="When a newer deployment comes" description="What happens to the ones that wait" data={[{ value: "queue", label: "One after the other" }, { value: "replace-pending", label: "The newest replaces what waits" }]} value={values.onNewer} allowDeselect={false} onChange={(next) => next && set({ onNewer: next as Environment["onNewer"] })} error={problem?.field("onNewer")} />
           <Checkbox label="Rollout commands may reach the network" description="For patterns whose release driver is command" checked={values.network} onChange={(event) => set({ network: event.currentTarget.checked })} />
-          {known && known.freezes.length > 0 && <p className="dim small">Frozen {known.freezes.map(({ from, until }) => windowOf(from, until)).join(" and ")}: only rollbacks are deployed then.</p>}
         </div>
       </Card>
+      <Freezes list={freezes} setList={setFreezes} wrong={problem?.field("freezes")} />
       <Values list={list} setList={setList} />
       <Wrong error={save.error} />
       <div className="line"><Button type="submit" size="sm" disabled={!known && !values.name} loading={save.isPending}>{known ? "Save" : "Make the environment"}</Button><Button variant="subtle" color="gray" size="sm" component={Link} to="/environments">Cancel</Button></div>

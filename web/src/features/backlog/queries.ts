@@ -3,7 +3,7 @@ import { api, data } from "../../api/client";
 
 export const storiesQuery = infiniteQueryOptions({
   queryKey: ["stories"],
-  queryFn: ({ pageParam }) => data(api.GET("/api/v1/stories", { params: { query: { limit: 100, cursor: pageParam } } })),
+  queryFn: ({ pageParam }) => data(api.GET("/api/v1/stories", { params: { query: { limit: 200, cursor: pageParam } } })),
   initialPageParam: undefined as string | undefined,
   getNextPageParam: (page) => page.next || undefined,
   select: ({ pages }) => pages.flatMap((page) => page.items),
