@@ -434,3 +434,31 @@ func TestAReleaseCoversWhatWasShownAndNoMore(t *testing.T) {
 		t.Errorf("%+v, %v", stored, err)
 	}
 }
+
+func TestAPageIsFullOfWhatTheActorMaySee(t *testing.T) {
+	o := newOrder(t)
+	for _, id := range []string{"chg_a", "chg_b", "chg_c"} {
+		o.merged(id, "", id, "staging")
+		o.succeeds(id, "staging")
+	}
+	o.write(func(tx *db.Tx) error {
+		if _, err := tx.Exec(`insert into app (id, name, title, team, state, pin, description, created_by, created_at) values ('app_2','other','','other','active','{}','{}','',$1)`, tx.Now()); err != nil {
+			return err
+		}
+		for range 3 {
+			if _, err := o.admit(tx, Deployment{App: "other", Environment: "prod", Trigger: ByRedeploy, Desired: state("x")}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	viewer := account.With(t.Context(), account.Actor{ID: "usr_2", Name: "vera", Teams: map[string]account.Role{"shop": account.Viewer}})
+	found, err := o.List(viewer, Filter{Limit: 2})
+	if err != nil || len(found) != 2 {
+		t.Fatalf("the first page has %d, %v", len(found), err)
+	}
+	rest, err := o.List(viewer, Filter{Limit: 2, Before: found[1].ID})
+	if err != nil || len(rest) != 1 || rest[0].App != "shop" {
+		t.Errorf("the second page has %+v, %v", rest, err)
+	}
+}

@@ -484,6 +484,3 @@ func failed(err error) outcome {
 	}
 	return outcome{Failed: strings.TrimSpace(f.Message + " " + f.Remedy), Code: f.Code}
 }
-
-// patience bounds an effect that has no bound of its own.
-const patience = 30 * time.Minute
