@@ -198,6 +198,34 @@ func TestSessions(t *testing.T) {
 		p.refused(nobody, "POST", "/session", map[string]any{"name": "victim", "password": "guess"}, 429, "session.too_many")
 		p.signIn("admin", p.password)
 	})
+	t.Run("a failed attempt is audited with its name and address, without the password, and a flood is not", func(t *testing.T) {
+		p := start(t)
+		admin := p.signIn("admin", p.password)
+		p.must(admin, "POST", "/users", map[string]any{"name": "gone", "title": "Gone", "password": "correct horse battery"})
+		p.must(admin, "PATCH", "/users/gone", map[string]any{"active": false})
+		now := time.Now()
+		p.db.Now = func() time.Time { return now }
+		try := func(name, password string) {
+			p.call(nobody, "POST", "/session", map[string]any{"name": name, "password": password})
+		}
+		try("admin", "planted-guess-1")
+		try("ghost\n\x1b[31m", "planted-guess-2")
+		try("gone", "correct horse battery")
+		for i := range 60 {
+			try(fmt.Sprintf("name-%d", i/6), "planted-guess-3")
+		}
+		now = now.Add(2 * time.Minute)
+		try("late", "planted-guess-4")
+		text := fmt.Sprint(p.must(admin, "GET", "/audit?action=session.refused&limit=100", nil))
+		for _, want := range []string{"admin", "wrong password, from 127.0.0.1", "ghost??[31m", "no such person", "deactivated", "53 more since the entry before were not written"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("the audit log does not say %q: %s", want, text)
+			}
+		}
+		if n := strings.Count(text, "session.refused"); n != 11 || strings.Contains(text, "planted") || strings.Contains(text, "correct horse") {
+			t.Errorf("%d entries, or a password: %s", n, text)
+		}
+	})
 	t.Run("it ends after twelve hours without use, and goes on with use", func(t *testing.T) {
 		p := start(t)
 		now := time.Now()

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"golang.org/x/time/rate"
 
@@ -31,6 +32,7 @@ const (
 type Service struct {
 	db       *db.DB
 	attempts attempts
+	failures failures
 	hashing  hashing
 
 	// TeamInUse says what still belongs to a team, for example "the app storefront", or "" if nothing
@@ -132,6 +134,9 @@ func (s *Service) bySession(ctx context.Context, secret string) (actor Actor, er
 func (s *Service) SignIn(ctx context.Context, name, password, address string) (Actor, string, error) {
 	name = strings.ToLower(strings.TrimSpace(name))
 	if wait := s.attempts.take(name+"\n"+address, s.db.Now()); wait > 0 {
+		if err := s.refused(ctx, name, address, "too many attempts"); err != nil {
+			return Actor{}, "", err
+		}
 		return Actor{}, "", fault.New(web.TooMany, "session.too_many", "Too many attempts to sign in.").
 			Do("Wait %d seconds and try again.", int(wait.Seconds())+1)
 	}
@@ -156,6 +161,16 @@ func (s *Service) SignIn(ctx context.Context, name, password, address string) (A
 	}
 	release()
 	if !fits || !active {
+		why := "wrong password"
+		switch {
+		case hash == "":
+			why = "no such person"
+		case fits:
+			why = "deactivated"
+		}
+		if err := s.refused(ctx, name, address, why); err != nil {
+			return Actor{}, "", err
+		}
 		return Actor{}, "", fault.New(fault.Unauthenticated, "session.refused", "Name and password do not fit.").
 			Do("Try again, or ask an admin for a new password.")
 	}
@@ -173,6 +188,63 @@ func (s *Service) SignIn(ctx context.Context, name, password, address string) (A
 	}
 	s.attempts.forget(name + "\n" + address)
 	return actor, secret, nil
+}
+
+// refused writes a failed attempt to sign in into the audit log: the name that was tried and from where,
+// never the password. A flood must fill neither the disk nor the log: of one address the first few are
+// written, then one a minute, and of all addresses together no more than one a second; an entry says how many
+// were left out before it.
+func (s *Service) refused(ctx context.Context, name, address, why string) error {
+	missed, written := s.failures.take(address, s.db.Now())
+	if !written {
+		return nil
+	}
+	if runes := []rune(strings.ToValidUTF8(name, "?")); len(runes) > 80 {
+		name = string(runes[:80]) + "…"
+	}
+	name = strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, name)
+	reason := why + ", from " + address
+	if missed > 0 {
+		reason += fmt.Sprintf("; %d more since the entry before were not written", missed)
+	}
+	return s.db.Write(ctx, func(tx *db.Tx) error {
+		return Audit(tx, Entry{Action: "session.refused", Subject: name, Decision: "refused", Reason: reason})
+	})
+}
+
+// failures bounds how many failed attempts are written.
+type failures struct {
+	mu        sync.Mutex
+	all       *rate.Limiter
+	addresses map[string]*rate.Limiter
+	missed    int
+}
+
+// take reports whether the next failed attempt from address is written, and how many were not since the
+// last one that was.
+func (f *failures) take(address string, now time.Time) (missed int, written bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.all == nil {
+		f.all = rate.NewLimiter(1, 30)
+	}
+	if f.addresses == nil || len(f.addresses) >= attemptsKept {
+		f.addresses = map[string]*rate.Limiter{} // the limit of all holds meanwhile
+	}
+	if f.addresses[address] == nil {
+		f.addresses[address] = rate.NewLimiter(rate.Every(time.Minute), 10)
+	}
+	if !f.addresses[address].AllowN(now, 1) || !f.all.AllowN(now, 1) {
+		f.missed++
+		return 0, false
+	}
+	missed, f.missed = f.missed, 0
+	return missed, true
 }
 
 // SignOut ends the session of the context's actor.

@@ -270,6 +270,8 @@ func changeEnd(v changePage, keep bool) (error, bool) {
 		case d.State == "held" && !keep:
 			return &waitingError{fmt.Sprintf("Deployment %s of %s/%s is held: %s", d.ID, d.App, d.Environment, d.Reason),
 				fmt.Sprintf("An operator releases it: flywheel deployment release %s --digest %s", d.ID, d.PlanDigest)}, true
+		case d.State == "waiting" && !keep && strings.Contains(d.Reason, " is frozen until "):
+			return &waitingError{fmt.Sprintf("Deployment %s of %s/%s waits: %s.", d.ID, d.App, d.Environment, d.Reason), "It goes on by itself then, or when the Center of Excellence lifts the freeze."}, true
 		case !d.over():
 			return nil, false
 		case d.State == "failed" || d.State == "cancelled" || d.State == "interrupted":
