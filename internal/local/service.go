@@ -11,6 +11,9 @@
 // stopped and nothing has changed. The record on disk is always what runs, never what was wished: after
 // a crash of the agent the same services come back on the same addresses.
 //
+// Prepare makes the sandboxes of an imminent release beforehand (standby.go). They hold no secret and run
+// nothing of the app, and a release does without them.
+//
 // Everything is idempotent by (instance, address), where the address is the service's or volume's name
 // inside its app's instance: ids are computed from the two, so that a run that was interrupted finds what
 // it made.
