@@ -12,7 +12,7 @@ import { prose } from "../../ui/text";
 import { Live } from "../deploy/Live";
 import { Actions, Approvals } from "./Decide";
 import { Checks } from "./Checks";
-import { changeQuery, diffQuery, effectQuery, eventsQuery } from "./queries";
+import { changeQuery, diffQuery, effectQuery, effectsQuery, eventsQuery } from "./queries";
 import { moments } from "./timeline";
 
 const Diff = lazy(() => import("../../ui/Diff").then(({ Diff }) => ({ default: Diff })));
@@ -108,8 +108,13 @@ function Files({ change }: { change: Change }) {
 
 /** What a new pattern version would do to every live instance. */
 function Effects({ detail }: { detail: ChangeDetail }) {
-  const { bump, version, reasons, instances, radius } = detail.certification!;
+  const { bump, version, reasons, instances: first, radius, digest } = detail.certification!;
   const [opened, setOpened] = useState<string>();
+  const [all, setAll] = useState(false);
+  const query = useInfiniteQuery({ ...effectsQuery(detail.change.id, digest), enabled: all });
+  const instances = query.data ?? first;
+  // A reader who does not see every team has fewer than there are.
+  const more = all ? query.hasNextPage : first.length >= 50 && first.length < radius.instances;
   return (
     <Card title={<>Version {version}</>} aside={<span className={`tag ${bump === "major" ? "tone-bad" : bump === "minor" ? "tone-busy" : "tone-quiet"}`}>{bump}</span>} flush>
       <div className="pad"><ul className="reasons">{reasons.map((reason) => <li key={reason}><Sentence text={reason} /></li>)}</ul></div>
@@ -117,6 +122,7 @@ function Effects({ detail }: { detail: ChangeDetail }) {
         <>
           <h3 className="pad line">Effect on {radius.instances === 1 ? "the live instance" : `${radius.instances} live instances`} {radius.breaking > 0 ? <span className="ink-bad">{radius.breaking} breaking</span> : <span className="ink-good">none breaking</span>} {radius.planned < radius.instances && <span className="dim small">planned {radius.planned} of {radius.instances}</span>}</h3>
           <p className="pad dim small line">{Object.entries(radius.outcomes).map(([outcome, n]) => <span key={outcome}>{n} {outcome.replaceAll("_", " ")}</span>)}</p>
+          {radius.breaking > 0 && <p className="pad dim small line">Breaking: {[...radius.classes, ...radius.teams].filter((one) => one.breaking > 0).map((one) => <span key={one.name}>{one.breaking} of {one.instances} in {one.name}</span>)}</p>}
           <div className="scroll-x">
             <table className="table effects">
               <thead><tr><th scope="col">Instance</th><th scope="col">Now on</th><th scope="col">What it would do</th><th scope="col"><span className="hidden">Plan</span></th></tr></thead>
@@ -140,6 +146,7 @@ function Effects({ detail }: { detail: ChangeDetail }) {
               </tbody>
             </table>
           </div>
+          {more && <p className="pad"><Button variant="subtle" size="compact-xs" loading={query.isFetching} onClick={() => { if (all) void query.fetchNextPage(); else setAll(true); }}>More instances</Button></p>}
         </>
       )}
     </Card>

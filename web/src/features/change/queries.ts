@@ -28,6 +28,14 @@ export const diffQuery = (id: string, head: string) =>
     staleTime: Infinity,
   });
 
+export const effectsQuery = (id: string, digest: string) =>
+  infiniteQueryOptions({
+    queryKey: ["effects", id, digest],
+    queryFn: ({ pageParam }) => data(api.GET("/api/v1/changes/{change}/effects", { params: { path: { change: id }, query: { limit: 200, cursor: pageParam } } })),
+    initialPageParam: undefined as string | undefined,
+    getNextPageParam: (page) => page.next || undefined,
+    select: ({ pages }) => pages.flatMap((page) => page.items),
+  });
 export const effectQuery = (id: string, app: string, environment: string, digest: string) =>
   queryOptions({
     queryKey: ["effect", id, app, environment, digest],
