@@ -94,7 +94,7 @@ var rules = map[Permission]rule{
 	ApproveSecurity:    {disciplines: []string{Security}, person: true, scope: ScopeAdmin},
 	ApproveOperations:  {disciplines: []string{Operations}, person: true, scope: ScopeAdmin},
 	ApproveDevelopment: {disciplines: []string{Development}, person: true, scope: ScopeAdmin},
-	GrantWaiver:        {disciplines: anyDiscipline, person: true, scope: ScopeAdmin},
+	GrantWaiver:        {disciplines: anyDiscipline, admin: true, person: true, scope: ScopeAdmin},
 
 	ManageEnvironments: {disciplines: anyDiscipline, admin: true, scope: ScopeAdmin},
 	ViewAudit:          {disciplines: anyDiscipline, admin: true, scope: ScopeRead},

@@ -198,6 +198,7 @@ type Instance struct {
 	Running     string        `json:"runningDeployment,omitempty"`
 	Fence       int64         `json:"-"` // grows with each deployment; an older one may no longer write
 	PinnedBy    string        `json:"pinnedBy,omitempty" doc:"The change whose rollback stops later ones here"`
+	Outside     []Outside     `json:"outside,omitempty" doc:"Values that run outside their bounds because a waiver has ended; told of one app, not in lists"`
 	UpdatedAt   time.Time     `json:"updatedAt"`
 }
 

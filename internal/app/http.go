@@ -76,8 +76,8 @@ func (s *Service) waiverHTTP(ctx context.Context, in *waiverInput) (*waiverOutpu
 }
 
 type waiverGrantInput struct {
-	waiverInput
-	Body struct {
+	Waiver string `path:"waiver"`
+	Body   struct {
 		Until  *time.Time `json:"until,omitempty" doc:"When it ends, at most a year ahead; what was asked for if left out"`
 		Reason string     `json:"reason,omitempty" maxLength:"2000"`
 	}
@@ -89,8 +89,8 @@ func (s *Service) grantWaiverHTTP(ctx context.Context, in *waiverGrantInput) (*w
 }
 
 type waiverDecisionInput struct {
-	waiverInput
-	Body struct {
+	Waiver string `path:"waiver"`
+	Body   struct {
 		Reason string `json:"reason" maxLength:"2000"`
 	}
 }

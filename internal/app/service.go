@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing/fstest"
@@ -11,6 +12,7 @@ import (
 
 	"flywheel.dev/flywheel/internal/account"
 	"flywheel.dev/flywheel/internal/db"
+	"flywheel.dev/flywheel/internal/durable"
 	"flywheel.dev/flywheel/internal/event"
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/git"
@@ -30,6 +32,8 @@ type Service struct {
 	Opened func(ctx context.Context, app, branch, head string) (change string, err error)
 	// Waived looks again at the changes that were refused before a waiver of this app was granted.
 	Waived func(tx *db.Tx, app string) error
+
+	sweeper durable.Sweeper
 }
 
 // Create is what a person says about a new app.
@@ -217,12 +221,15 @@ func (s *Service) Get(ctx context.Context, name string) (d Detail, err error) {
 		if err != nil {
 			return err
 		}
-		d.Environments = slices.DeleteFunc(all, func(e Environment) bool {
+		d.Environments = slices.DeleteFunc(slices.Clone(all), func(e Environment) bool {
 			_, selected := d.Description.Environments[e.Name]
 			return !selected
 		})
 		waivers, err := Waivers(tx, name)
 		if err != nil {
+			return err
+		}
+		if err := s.setOutside(tx, d.Instances, all, waivers); err != nil {
 			return err
 		}
 		d.Waivers = slices.DeleteFunc(waivers, func(w Waiver) bool { return !w.matters(d.Instances) })
@@ -424,7 +431,80 @@ func (s *Service) outside(tx *db.Tx, a App, in AskWaiver) (string, error) {
 		return "", fault.New(fault.Invalid, "waiver.impossible", "%s.%s: %s", in.Environment, in.Variable, bad[0].Message).
 			Do("No waiver can accept that; ask for a change of the pattern: flywheel pattern request create.")
 	}
+	at := slices.IndexFunc(v.Interface.Variables, func(known pattern.Variable) bool { return known.Name == in.Variable })
+	if at >= 0 && !typed(v.Interface.Variables[at].Type, in.Value) {
+		return "", fault.New(fault.Invalid, "waiver.impossible", "%s.%s: the module takes a %s.", in.Environment, in.Variable, v.Interface.Variables[at].Type).
+			Do("No waiver can accept another type; use a value of that type.").At("value", "of another type")
+	}
 	return bad[0].Message, nil
+}
+
+// typed reports whether a value is of one of the module's simple types; what is in others the engine says.
+func typed(kind string, value any) bool {
+	switch kind {
+	case "string":
+		_, ok := value.(string)
+		return ok
+	case "bool":
+		_, ok := value.(bool)
+		return ok
+	case "number":
+		switch value.(type) {
+		case float64, int, int64, uint64:
+			return true
+		}
+		return false
+	}
+	return true
+}
+
+// setOutside sets what each instance runs with outside its bounds since a waiver ended.
+func (s *Service) setOutside(tx *db.Tx, instances []Instance, environments []Environment, waivers []Waiver) error {
+	for n, i := range instances {
+		at := slices.IndexFunc(environments, func(e Environment) bool { return e.Name == i.Environment })
+		ended := slices.ContainsFunc(waivers, func(w Waiver) bool { return w.Environment == i.Environment && w.EndedAt != nil })
+		if at < 0 || !ended || i.Deployed.IsZero() {
+			continue
+		}
+		v, err := s.Patterns.ByDigest(tx, i.Deployed.Digest)
+		if err != nil {
+			return err
+		}
+		instances[n].Outside = outsideSince(v.Manifest, environments[at], i, waivers)
+	}
+	return nil
+}
+
+// Start begins to tell of waivers whose end has come.
+func (s *Service) Start(log *slog.Logger) {
+	s.sweeper.Start(account.System(context.Background(), "waiver"), 30*time.Second, log, "waivers", s.EndWaivers)
+}
+
+// Stop ends that.
+func (s *Service) Stop() { s.sweeper.Stop() }
+
+// EndWaivers tells, once of each, that the end of a waiver has come. What runs is left alone.
+func (s *Service) EndWaivers(ctx context.Context) error {
+	var due []Waiver
+	err := s.DB.Read(ctx, func(tx *db.Tx) (err error) { due, err = dueWaivers(tx); return err })
+	if err != nil || len(due) == 0 {
+		return err
+	}
+	return s.DB.Write(ctx, func(tx *db.Tx) error {
+		for _, w := range due {
+			news, err := noteEnd(tx, w)
+			if err != nil {
+				return err
+			}
+			if !news { // another replica was first
+				continue
+			}
+			if err := tell(tx, w, "ended", "its end date has come"); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // checkEnd refuses an end that has passed or is too far away.
@@ -459,7 +539,7 @@ func (s *Service) RevokeWaiver(ctx context.Context, id, reason string) (Waiver, 
 func (s *Service) decideWaiver(ctx context.Context, id string, to WaiverState, until *time.Time, reason string) (w Waiver, err error) {
 	actor := account.From(ctx)
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
-		if w, err = s.visibleWaiver(ctx, tx, id); err != nil {
+		if w, err = s.visibleWaiver(ctx, tx, id, takeWaiver); err != nil {
 			return err
 		}
 		if err := actor.Require(account.GrantWaiver, ""); err != nil {
@@ -487,6 +567,9 @@ func (s *Service) decideWaiver(ctx context.Context, id string, to WaiverState, u
 			w.Until = until
 		}
 		w.State, w.DecidedBy, w.Decision, w.UpdatedAt = to, actor.Name, reason, tx.Now()
+		if to == Revoked && w.EndedAt == nil { // one that came to its end date ended then
+			w.EndedAt = &w.UpdatedAt
+		}
 		w.InForce = w.inForce(tx.Now())
 		if err := s.decided(tx, w, string(to), reason); err != nil || to != Granted || s.Waived == nil {
 			return err
@@ -500,6 +583,10 @@ func (s *Service) decided(tx *db.Tx, w Waiver, what, reason string) error {
 	if err := saveWaiver(tx, w); err != nil {
 		return err
 	}
+	return tell(tx, w, what, reason)
+}
+
+func tell(tx *db.Tx, w Waiver, what, reason string) error {
 	if err := event.Append(tx, event.Event{Type: event.Own("waiver", what), Subject: w.ID, App: w.App, Data: w}); err != nil {
 		return err
 	}
@@ -508,12 +595,12 @@ func (s *Service) decided(tx *db.Tx, w Waiver, what, reason string) error {
 
 // Waiver returns one waiver.
 func (s *Service) Waiver(ctx context.Context, id string) (w Waiver, err error) {
-	err = s.DB.Read(ctx, func(tx *db.Tx) error { w, err = s.visibleWaiver(ctx, tx, id); return err })
+	err = s.DB.Read(ctx, func(tx *db.Tx) error { w, err = s.visibleWaiver(ctx, tx, id, findWaiver); return err })
 	return w, err
 }
 
-func (s *Service) visibleWaiver(ctx context.Context, tx *db.Tx, id string) (Waiver, error) {
-	w, err := findWaiver(tx, id)
+func (s *Service) visibleWaiver(ctx context.Context, tx *db.Tx, id string, load func(*db.Tx, string) (Waiver, error)) (Waiver, error) {
+	w, err := load(tx, id)
 	if err != nil {
 		return w, err
 	}

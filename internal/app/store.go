@@ -215,14 +215,16 @@ func saveArtifact(tx *db.Tx, source, app, digest string, size int64) error {
 	return err
 }
 
-const waiverColumns = `id, app, environment, variable, value, bound, reason, state, until, asked_by, asked_name, decided_by, decision, created_at, updated_at`
+const waiverColumns = `id, app, environment, variable, value, bound, reason, state, until, ended_at, asked_by, asked_name, decided_by, decision, created_at, updated_at`
 
 // scanWaiver reads a waiver as it is at a time.
 func scanWaiver(at time.Time) func(db.Row) (Waiver, error) {
 	return func(r db.Row) (w Waiver, err error) {
-		err = r.Scan(&w.ID, &w.App, &w.Environment, &w.Variable, db.Into(&w.Value), &w.Bound, &w.Reason, &w.State, &w.Until, &w.askedBy, &w.AskedBy,
+		err = r.Scan(&w.ID, &w.App, &w.Environment, &w.Variable, db.Into(&w.Value), &w.Bound, &w.Reason, &w.State, &w.Until, &w.EndedAt, &w.askedBy, &w.AskedBy,
 			&w.DecidedBy, &w.Decision, &w.CreatedAt, &w.UpdatedAt)
-		w.InForce = w.inForce(at)
+		if w.InForce = w.inForce(at); w.State == Granted && !w.InForce && w.EndedAt == nil {
+			w.EndedAt = w.Until // also before that is noted
+		}
 		return w, err
 	}
 }
@@ -236,9 +238,9 @@ func findWaiver(tx *db.Tx, id string) (Waiver, error) {
 }
 
 func saveWaiver(tx *db.Tx, w Waiver) error {
-	_, err := tx.Exec(`insert into waiver (`+waiverColumns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15)
-		on conflict (id) do update set state = excluded.state, until = excluded.until, decided_by = excluded.decided_by, decision = excluded.decision, updated_at = excluded.updated_at`,
-		w.ID, w.App, w.Environment, w.Variable, db.JSON(w.Value), w.Bound, w.Reason, w.State, w.Until, w.askedBy, w.AskedBy, w.DecidedBy, w.Decision, w.CreatedAt, w.UpdatedAt)
+	_, err := tx.Exec(`insert into waiver (`+waiverColumns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16)
+		on conflict (id) do update set state = excluded.state, until = excluded.until, ended_at = excluded.ended_at, decided_by = excluded.decided_by, decision = excluded.decision, updated_at = excluded.updated_at`,
+		w.ID, w.App, w.Environment, w.Variable, db.JSON(w.Value), w.Bound, w.Reason, w.State, w.Until, w.EndedAt, w.askedBy, w.AskedBy, w.DecidedBy, w.Decision, w.CreatedAt, w.UpdatedAt)
 	return err
 }
 
@@ -255,6 +257,27 @@ func WaiversInForce(tx *db.Tx) (map[string][]Waiver, error) {
 		byApp[w.App] = append(byApp[w.App], w)
 	}
 	return byApp, err
+}
+
+// takeWaiver returns a waiver that nobody else decides about until the transaction has ended.
+func takeWaiver(tx *db.Tx, id string) (Waiver, error) {
+	if tx.Postgres() { // SQLite has one writer
+		if _, err := tx.Exec(`select 1 from waiver where id = $1 for update`, id); err != nil {
+			return Waiver{}, err
+		}
+	}
+	return findWaiver(tx, id)
+}
+
+// dueWaivers returns the granted waivers whose end has come and was not told yet.
+func dueWaivers(tx *db.Tx) ([]Waiver, error) {
+	return db.Collect(tx, scanWaiver(tx.Now()), `select `+waiverColumns+` from waiver where state = 'granted' and ended_at is null and until <= $1 order by until`, tx.Now())
+}
+
+// noteEnd records the end of a waiver and reports whether that was news.
+func noteEnd(tx *db.Tx, w Waiver) (bool, error) {
+	n, err := tx.Exec(`update waiver set ended_at = until, updated_at = $2 where id = $1 and state = 'granted' and ended_at is null and until <= $2`, w.ID, tx.Now())
+	return n == 1, err
 }
 
 // allWaivers returns the waivers of an app and in a state, or of all where these are empty, newest first, from

@@ -3,6 +3,8 @@ package app
 import (
 	"slices"
 	"time"
+
+	"flywheel.dev/flywheel/internal/manifest"
 )
 
 // Waiver accepts one value of a variable outside its bounds, in one instance and until a date (rule of
@@ -19,6 +21,7 @@ type Waiver struct {
 	State       WaiverState `json:"state" enum:"requested,granted,declined,revoked"`
 	InForce     bool        `json:"inForce" doc:"Granted, and its end has not come"`
 	Until       *time.Time  `json:"until,omitempty" doc:"When it ends; asked for by the team, and set by who grants it"`
+	EndedAt     *time.Time  `json:"endedAt,omitempty" doc:"When a granted one ended: at its end date, or when it was revoked"`
 	AskedBy     string      `json:"askedBy"`
 	DecidedBy   string      `json:"decidedBy,omitempty"`
 	Decision    string      `json:"decision,omitempty" doc:"What who decided said"`
@@ -61,4 +64,41 @@ func (w Waiver) matters(instances []Instance) bool {
 		value, set := i.Deployed.Variables[w.Variable]
 		return i.Environment == w.Environment && set && SameValue(value, w.Value)
 	})
+}
+
+// Outside is a value that an instance runs with although the waiver that accepted it has ended.
+type Outside struct {
+	Variable string    `json:"variable"`
+	Value    any       `json:"value"`
+	Since    time.Time `json:"since"`
+	Waiver   string    `json:"waiver" doc:"The waiver that accepted it"`
+}
+
+// outsideSince returns the values of an instance that are outside the bounds of the pattern it runs on
+// because the last waiver that accepted them has ended.
+func outsideSince(p *manifest.Pattern, e Environment, i Instance, waivers []Waiver) []Outside {
+	own := map[string]any{}
+	for name, value := range i.Deployed.Variables {
+		if _, coe := e.Values[name]; !coe {
+			own[name] = value
+		}
+	}
+	var found []Outside
+	for _, v := range manifest.CheckBounds(p, e.Class, own) {
+		last := Outside{Variable: v.Variable, Value: own[v.Variable]}
+		for _, w := range waivers {
+			about := w.Environment == i.Environment && w.Variable == v.Variable && SameValue(w.Value, last.Value)
+			if about && w.InForce {
+				last.Waiver = ""
+				break
+			}
+			if about && w.EndedAt != nil && w.EndedAt.After(last.Since) {
+				last.Since, last.Waiver = *w.EndedAt, w.ID
+			}
+		}
+		if last.Waiver != "" {
+			found = append(found, last)
+		}
+	}
+	return found
 }

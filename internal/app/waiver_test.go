@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/manifest"
 )
 
 func TestAWaiverAcceptsOneValueInOneInstanceUntilItsEnd(t *testing.T) {
@@ -53,6 +54,41 @@ func TestAWaiverEndsWithinAYear(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			if err := checkEnd(tt.until, now); tt.code == "" && err != nil || tt.code != "" && !fault.Is(err, tt.code) {
 				t.Errorf("got %v, want %q", err, tt.code)
+			}
+		})
+	}
+}
+
+func TestAnInstanceIsOutsideItsBoundsSinceItsLastWaiverEnded(t *testing.T) {
+	p := &manifest.Pattern{}
+	p.Metadata.Name = "web"
+	p.Spec.Variables = map[string]manifest.Variable{"instances": {Control: "team", Bounds: map[string]any{"maximum": 10.0}}, "region": {Control: "coe"}}
+	early, late := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)
+	ended := func(id, environment string, value any, at *time.Time) Waiver {
+		return Waiver{ID: id, Environment: environment, Variable: "instances", Value: value, State: Granted, EndedAt: at, InForce: at == nil}
+	}
+	for name, tt := range map[string]struct {
+		value   any
+		waivers []Waiver
+		want    string
+		since   time.Time
+	}{
+		"the last one ended":            {40, []Waiver{ended("one", "prod", 40.0, &early), ended("two", "prod", 40.0, &late)}, "two", late},
+		"another one is in force":       {40, []Waiver{ended("one", "prod", 40.0, &early), ended("two", "prod", 40.0, nil)}, "", time.Time{}},
+		"it runs another value":         {41, []Waiver{ended("one", "prod", 40.0, &early)}, "", time.Time{}},
+		"it is inside again":            {4, []Waiver{ended("one", "prod", 4.0, &early)}, "", time.Time{}},
+		"it was for another place":      {40, []Waiver{ended("one", "staging", 40.0, &early)}, "", time.Time{}},
+		"nothing was accepted for it":   {40, nil, "", time.Time{}},
+		"only asked for and not ending": {40, []Waiver{{ID: "one", Environment: "prod", Variable: "instances", Value: 40.0, State: Requested}}, "", time.Time{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			i := Instance{Environment: "prod", Deployed: Desired{Variables: map[string]any{"instances": tt.value, "region": "here"}}}
+			got := outsideSince(p, Environment{Name: "prod", Class: "production", Values: map[string]any{"region": "here"}}, i, tt.waivers)
+			switch {
+			case tt.want == "" && len(got) != 0, tt.want != "" && len(got) != 1:
+				t.Errorf("got %+v", got)
+			case tt.want != "" && (got[0].Waiver != tt.want || !got[0].Since.Equal(tt.since) || got[0].Variable != "instances"):
+				t.Errorf("got %+v", got[0])
 			}
 		})
 	}

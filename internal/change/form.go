@@ -40,6 +40,8 @@ type Fields struct {
 	Class  string         `json:"class"`
 	Schema map[string]any `json:"schema"`
 	Values map[string]any `json:"values"`
+
+	Waivers []app.Waiver `json:"waivers" doc:"Those in force"`
 }
 
 // Create makes a change from a form.
@@ -89,9 +91,12 @@ func (s *Service) Preview(ctx context.Context, name string, in Form) (p Preview,
 		return refusal(err)
 	}
 	d := app.Description{Pin: app.Pin{Pattern: m.Pattern.Name, Range: m.Pattern.Version, Version: version.Version, Digest: version.Digest}, Source: a.Description.Source, Environments: variablesOf(m)}
-	waived, err := checkBounds(version.Manifest, environments, d, a.Name, waivers)
+	waived, outside, err := checkBounds(version.Manifest, environments, d, a.Name, waivers)
 	if err != nil {
-		return refusal(err)
+		if p, err = refusal(err); err == nil {
+			p.Reasons = outside
+		}
+		return p, err
 	}
 	p.Verdict = Classify(a.Description, d, environments, func(e, v string) string { return version.Manifest.Explain(classOf(environments, e), v) })
 	p.Reasons = append(p.Reasons, waived...)
@@ -232,13 +237,18 @@ func (s *Service) Form(ctx context.Context, name string) (fields []Fields, err e
 		if err != nil {
 			return err
 		}
+		waivers, err := app.Waivers(tx, name)
+		if err != nil {
+			return err
+		}
 		fields = []Fields{}
 		for _, e := range environments {
 			values, selected := a.Description.Environments[e.Name]
 			if !selected {
 				continue
 			}
-			fields = append(fields, Fields{Name: e.Name, Class: e.Class, Schema: schemaOf(v, e.Class), Values: values})
+			here := slices.DeleteFunc(slices.Clone(waivers), func(w app.Waiver) bool { return !w.InForce || w.Environment != e.Name })
+			fields = append(fields, Fields{Name: e.Name, Class: e.Class, Schema: schemaOf(v, e.Class), Values: values, Waivers: here})
 		}
 		return nil
 	})

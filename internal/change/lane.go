@@ -24,6 +24,7 @@ type Reason struct {
 	Environment string `json:"environment,omitempty"`
 	Variable    string `json:"variable,omitempty"`
 	Text        string `json:"text"`
+	Value       any    `json:"value,omitempty" doc:"Of what is refused: the value outside its bounds, which a waiver could accept"`
 }
 
 // Effect is what a change does to one environment.
@@ -52,7 +53,7 @@ func Classify(main, merged app.Description, environments []app.Environment, expl
 		if lane == Variable {
 			v.Lane = Variable
 		}
-		v.Reasons = append(v.Reasons, Reason{environment, variable, fmt.Sprintf(format, args...)})
+		v.Reasons = append(v.Reasons, Reason{Environment: environment, Variable: variable, Text: fmt.Sprintf(format, args...)})
 	}
 	first := main.Pin.Pattern == ""
 	moved := !first && main.Pin.Pattern != merged.Pin.Pattern

@@ -2,13 +2,17 @@ package change_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"flywheel.dev/flywheel/internal/account"
 	"flywheel.dev/flywheel/internal/app"
 	"flywheel.dev/flywheel/internal/certify/certifytest"
 	"flywheel.dev/flywheel/internal/change"
+	"flywheel.dev/flywheel/internal/db"
+	"flywheel.dev/flywheel/internal/event"
 )
 
 func TestAWaiverLetsARefusedValuePassUntilItEnds(t *testing.T) {
@@ -78,6 +82,9 @@ func TestAWaiverLetsARefusedValuePassUntilItEnds(t *testing.T) {
 	if err != nil || len(d.Waivers) != 1 || d.Waivers[0].InForce || d.Waivers[0].State != app.Revoked {
 		t.Errorf("%+v, %v", d.Waivers, err)
 	}
+	if prod := d.Instances[len(d.Instances)-1]; len(prod.Outside) != 1 || prod.Outside[0].Waiver != w.ID || prod.Outside[0].Variable != "instances" {
+		t.Errorf("the instance does not say that it is outside its bounds: %+v", prod)
+	}
 	if n := p.Audited("waiver.granted", "allowed") + p.Audited("waiver.requested", "allowed") + p.Audited("waiver.revoked", "allowed"); n != 3 {
 		t.Errorf("%d of 3 decisions are in the audit log", n)
 	}
@@ -86,4 +93,85 @@ func TestAWaiverLetsARefusedValuePassUntilItEnds(t *testing.T) {
 	}
 	_, err = p.Apps.Waiver(context.Background(), w.ID)
 	refused(t, err, "session.missing")
+}
+
+func TestThatTheEndOfAWaiverHasComeIsToldOnce(t *testing.T) {
+	t.Parallel()
+	p := shopped(t)
+	forty := manifest("~1.0", strings.ReplaceAll(certifytest.Environments, "instances: 2", "instances: 40"))
+	c, _ := p.Shop("forty", "Run forty", map[string]string{"flywheel.yaml": forty})
+	c = p.Reaches(c.ID, change.Refused)
+	if len(c.Reasons) != 1 || c.Reasons[0].Environment != "prod" || c.Reasons[0].Variable != "instances" || fmt.Sprint(c.Reasons[0].Value) != "40" {
+		t.Errorf("what could be asked for is not told: %+v", c.Reasons)
+	}
+	end := p.DB.Now().Add(48 * time.Hour)
+	w, err := p.Apps.RequestWaiver(p.As("dora"), app.AskWaiver{App: "storefront", Environment: "prod", Variable: "instances", Value: 40, Reason: "Black Friday", Until: &end})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Apps.GrantWaiver(p.As("sam"), w.ID, nil, ""); err != nil {
+		t.Fatal(err)
+	}
+	p.Reaches(c.ID, change.Merged)
+	told := func() (n int) {
+		t.Helper()
+		if err := p.Apps.EndWaivers(account.System(t.Context(), "waiver")); err != nil {
+			t.Fatal(err)
+		}
+		err := p.DB.Read(t.Context(), func(tx *db.Tx) error {
+			return tx.QueryRow(`select count(*) from event where subject = $1 and type = $2`, w.ID, event.Own("waiver", "ended")).Scan(&n)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if told() != 0 {
+		t.Error("the end of a waiver in force is told")
+	}
+	past := p.DB.Now().Add(-time.Hour).UTC().Truncate(time.Second)
+	err = p.DB.Write(t.Context(), func(tx *db.Tx) error {
+		_, err := tx.Exec(`update waiver set until = $2 where id = $1`, w.ID, past)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first, second := told(), told(); first != 1 || second != 1 {
+		t.Errorf("it is told %d times and then %d times", first, second)
+	}
+	d, err := p.Apps.Get(p.As("dora"), "storefront")
+	if err != nil {
+		t.Fatal(err)
+	}
+	outside := d.Instances[len(d.Instances)-1].Outside
+	if len(outside) != 1 || !outside[0].Since.Equal(past) {
+		t.Errorf("%+v is not since %s", outside, past)
+	}
+	code, _ := p.Shop("code", "Greet", map[string]string{"src/main.txt": "hello again\n"})
+	has(t, p.Reaches(code.ID, change.Refused).Why, "prod.instances: 40 is outside its bounds")
+}
+
+func TestAWaiverNeverLiftsATypeAndAnAdminMayGrantOne(t *testing.T) {
+	t.Parallel()
+	p := shopped(t)
+	end := p.DB.Now().Add(48 * time.Hour)
+	_, err := p.Apps.RequestWaiver(p.As("dora"), app.AskWaiver{App: "storefront", Environment: "prod", Variable: "instances", Value: "many", Reason: "x"})
+	refused(t, err, "waiver.impossible")
+	c, said := p.Shop("many", "Run many", map[string]string{"flywheel.yaml": manifest("~1.0", strings.ReplaceAll(certifytest.Environments, "instances: 2", "instances: many"))})
+	p.Reaches(c.ID, change.Refused)
+	if strings.Contains(said, "waiver request") {
+		t.Errorf("a waiver is offered for a wrong type: %s", said)
+	}
+	w, err := p.Apps.RequestWaiver(p.As("dora"), app.AskWaiver{App: "storefront", Environment: "prod", Variable: "instances", Value: 12, Reason: "x", Until: &end})
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := account.With(t.Context(), account.Actor{ID: "usr_root", Name: "root", Admin: true})
+	if _, err := p.Apps.GrantWaiver(account.With(t.Context(), account.Actor{ID: "usr_root", Name: "root", Admin: true, Service: true}), w.ID, nil, ""); err == nil {
+		t.Error("a machine granted a waiver")
+	}
+	if w, err = p.Apps.GrantWaiver(root, w.ID, nil, ""); err != nil || !w.InForce {
+		t.Errorf("%+v, %v", w, err)
+	}
 }

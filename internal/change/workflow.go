@@ -181,6 +181,8 @@ func (s *Service) findLane(ctx context.Context, id string, revision int) (f foun
 		}
 		if f.Verdict.Lane != "" {
 			c.Lane, c.Reasons, c.Effects = f.Verdict.Lane, f.Verdict.Reasons, f.Verdict.Effects
+		} else if f.State == Refused && len(f.Verdict.Reasons) > 0 {
+			c.Lane, c.Reasons, c.Effects = "", f.Verdict.Reasons, []Effect{}
 		}
 		check := Check{Name: "lane", State: CheckPassed, Summary: string(c.Lane), Detail: c.Reasons}
 		switch {
@@ -249,8 +251,9 @@ func (s *Service) look(ctx context.Context, c Change, main string, a app.App, en
 		Source:       source,
 		Environments: variablesOf(m),
 	}
-	waived, err := checkBounds(version.Manifest, environments, f.Proposal.Description, c.Subject, waivers)
+	waived, outside, err := checkBounds(version.Manifest, environments, f.Proposal.Description, c.Subject, waivers)
 	if err != nil {
+		f.Verdict.Reasons = outside
 		return f, err
 	}
 	f.Verdict = Classify(a.Description, f.Proposal.Description, environments, func(environment, variable string) string {
@@ -380,11 +383,10 @@ func classOf(environments []app.Environment, name string) string {
 }
 
 // checkBounds refuses a variable outside its bounds with the bound and the way out (rule of change 3). What
-// a waiver in force accepts passes, and the reasons returned name the waiver.
-func checkBounds(m *manifest.Pattern, environments []app.Environment, d app.Description, name string, waivers []app.Waiver) ([]Reason, error) {
+// a waiver in force accepts passes, and the reasons in waived name the waiver; outside has those of the refusal.
+func checkBounds(m *manifest.Pattern, environments []app.Environment, d app.Description, name string, waivers []app.Waiver) (waived, outside []Reason, err error) {
 	refused := fault.New(fault.Invalid, "variable.out_of_bounds", "")
-	messages, waived := []string{}, []Reason{}
-	ask := ""
+	messages, ask := []string{}, []string{}
 	for _, e := range app.InOrder(environments) {
 		own, selected := d.Environments[e.Name]
 		if !selected {
@@ -394,24 +396,35 @@ func checkBounds(m *manifest.Pattern, environments []app.Environment, d app.Desc
 			at := slices.IndexFunc(waivers, func(w app.Waiver) bool { return w.Accepts(name, e.Name, v.Variable, own[v.Variable]) })
 			if v.Bound && at >= 0 {
 				w := waivers[at]
-				waived = append(waived, Reason{e.Name, v.Variable, fmt.Sprintf("%s.%s: %s Accepted by %s until %s with the waiver %s.",
+				waived = append(waived, Reason{Environment: e.Name, Variable: v.Variable, Text: fmt.Sprintf("%s.%s: %s Accepted by %s until %s with the waiver %s.",
 					e.Name, v.Variable, v.Message, w.DecidedBy, w.Until.Format(time.DateOnly), w.ID)})
 				continue
 			}
 			messages = append(messages, fmt.Sprintf("%s.%s: %s", e.Name, v.Variable, v.Message))
-			if v.Bound && ask == "" {
-				ask = fmt.Sprintf("flywheel waiver request %s --set %s.%s=%s --reason …", name, e.Name, v.Variable, show(own, v.Variable))
+			reason := Reason{Environment: e.Name, Variable: v.Variable, Text: fmt.Sprintf("%s.%s: %s", e.Name, v.Variable, v.Message)}
+			if v.Bound {
+				reason.Value = own[v.Variable]
+				ask = append(ask, fmt.Sprintf("flywheel waiver request %s --set %s --reason …", name, quoted(e.Name+"."+v.Variable+"="+show(own, v.Variable))))
 			}
+			outside = append(outside, reason)
 		}
 	}
 	if len(messages) == 0 {
-		return waived, nil
+		return waived, nil, nil
 	}
 	refused.Message = strings.Join(messages, " ")
-	if ask == "" {
-		return nil, refused.Do("Push another value, or ask for a change of the pattern: flywheel pattern request create.")
+	if len(ask) == 0 {
+		return nil, outside, refused.Do("Push another value, or ask for a change of the pattern: flywheel pattern request create.")
 	}
-	return nil, refused.Do("Push another value, or ask the Center of Excellence for a waiver with an end date: %s", ask)
+	return nil, outside, refused.Do("Push another value, or ask the Center of Excellence for a waiver with an end date: %s", strings.Join(ask, "; "))
+}
+
+// quoted returns a word as a shell takes it.
+func quoted(word string) string {
+	if strings.Trim(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.,:=/@%+-") == "" {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 // test builds and tests the merge result once for its source. It returns the artifact's digest, or ""

@@ -32,6 +32,12 @@ type instance struct {
 	PinnedBy, RunningDeployment     string
 	Deployed                        desired
 	UpdatedAt                       time.Time
+
+	Outside []struct {
+		Variable, Waiver string
+		Value            any
+		Since            time.Time
+	}
 }
 
 type desired struct {
@@ -165,6 +171,11 @@ func (s *shell) appShow() *cobra.Command {
 						rows = append(rows, []string{i.Environment, p.state(i.State), strings.TrimSpace(i.Deployed.Pattern + " " + i.Deployed.Version), short(i.Deployed.Artifact), i.URL, p.ago(i.UpdatedAt), i.Reason})
 					}
 					p.table([]string{"ENVIRONMENT", "STATE", "RUNS ON", "ARTIFACT", "URL", "SINCE", ""}, rows)
+					for _, i := range a.Instances {
+						for _, o := range i.Outside {
+							p.line("%s.%s=%s is outside its bounds since %s, when the waiver %s ended", i.Environment, o.Variable, asText(o.Value), o.Since.Local().Format(time.DateOnly), o.Waiver)
+						}
+					}
 					for n, w := range a.Waivers {
 						if n == 0 {
 							p.heading("Waivers")

@@ -22,7 +22,7 @@ var boundsKeys = []string{"control", "description", "classes", "enum", "const", 
 type Violation struct {
 	Variable string
 	Message  string // states the bound
-	Bound    bool   // the value is outside a bound, which a waiver can accept; anything else is no matter of values
+	Bound    bool   // the value has the right type and is outside a bound, which a waiver can accept; nothing else can be accepted
 }
 
 // BoundsFor returns the bounds of a variable in a class of environments: the class's keywords over the
@@ -57,7 +57,7 @@ func CheckBounds(p *Pattern, class string, variables map[string]any) []Violation
 		if allowed, err := p.allows(name, class, variables[name]); err != nil {
 			violations = append(violations, Violation{Variable: name, Message: fmt.Sprintf("its bounds in the pattern cannot be used: %v.", err)})
 		} else if !allowed {
-			violations = append(violations, Violation{name, fmt.Sprintf("%s is outside its bounds: %s.", show(variables[name]), describe(v.BoundsFor(class), class, v)), true})
+			violations = append(violations, Violation{name, fmt.Sprintf("%s is outside its bounds: %s.", show(variables[name]), describe(v.BoundsFor(class), class, v)), hasType(v.BoundsFor(class), variables[name])})
 		}
 	}
 	return violations
@@ -145,6 +145,36 @@ func withTypes(bounds map[string]any) map[string]any {
 		}
 	}
 	return out
+}
+
+// hasType reports whether a value is of the type that its bounds mean, whatever else they say of it.
+func hasType(bounds map[string]any, value any) bool {
+	wanted := withTypes(bounds)["type"]
+	if choices, ok := bounds["enum"].([]any); ok && wanted == nil {
+		return slices.ContainsFunc(choices, func(c any) bool { return typeOf(c) == typeOf(value) })
+	}
+	return wanted == nil || wanted == typeOf(value)
+}
+
+// typeOf returns the name that JSON Schema has for the type of a value.
+func typeOf(value any) string {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return ""
+	}
+	switch text[0] {
+	case '"':
+		return "string"
+	case '[':
+		return "array"
+	case '{':
+		return "object"
+	case 't', 'f':
+		return "boolean"
+	case 'n':
+		return "null"
+	}
+	return "number"
 }
 
 // describe says bounds in words.

@@ -352,6 +352,8 @@ func (s *Server) Start(ctx context.Context) error {
 	s.defer_(s.Changes.Stop)
 	s.Certify.Start()
 	s.defer_(s.Certify.Stop)
+	s.Apps.Start(s.log)
+	s.defer_(s.Apps.Stop)
 	s.Deploy.Start()
 	s.defer_(s.Deploy.Stop)
 	events := &durable.Sweeper{} // of those that nobody follows

@@ -25,6 +25,7 @@ const routes = [
   createRoute({ getParentRoute: parent, path: "/patterns/$pattern/$version", component: lazyRouteComponent(() => import("./features/pattern/VersionPage")) }),
   createRoute({ getParentRoute: parent, path: "/patterns/new", component: lazyRouteComponent(() => import("./features/pattern/NewPattern")) }),
   createRoute({ getParentRoute: parent, path: "/pattern-requests", validateSearch: filters("state", "request"), component: lazyRouteComponent(() => import("./features/pattern/Requests")) }),
+  createRoute({ getParentRoute: parent, path: "/waivers", validateSearch: filters("state", "app"), component: lazyRouteComponent(() => import("./features/app/Waivers")) }),
   createRoute({ getParentRoute: parent, path: "/environments", component: lazyRouteComponent(() => import("./features/app/Environments")) }),
   createRoute({ getParentRoute: parent, path: "/environments/new", component: lazyRouteComponent(() => import("./features/app/EnvironmentPage")) }),
   createRoute({ getParentRoute: parent, path: "/environments/$environment", component: lazyRouteComponent(() => import("./features/app/EnvironmentPage")) }),

@@ -55,6 +55,7 @@ create table waiver (
   reason      text      not null,
   state       text      not null,
   until       timestamp,
+  ended_at    timestamp,
   asked_by    text      not null,
   asked_name  text      not null,
   decided_by  text      not null default '',

@@ -28,6 +28,8 @@ export function affects(event: LiveEvent, key: QueryKey): boolean {
       return /deploy|pipeline|taskrun|service/.test(event.type) || subject.startsWith("dpl_");
     case "patterns":
       return /pattern|certif|change/.test(event.type);
+    case "waivers":
+      return event.type.includes("flywheel-waiver");
     case "environments":
       return event.type.includes("environment");
     case "me": // what I may do follows from them

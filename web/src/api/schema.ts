@@ -1355,6 +1355,8 @@ export interface components {
             deployed: components["schemas"]["AppDesired"];
             environment: string;
             id: string;
+            /** @description Values that run outside their bounds because a waiver has ended; told of one app, not in lists */
+            outside?: components["schemas"]["AppOutside"][];
             /** @description The change whose rollback stops later ones here */
             pinnedBy?: string;
             reason?: string;
@@ -1363,6 +1365,14 @@ export interface components {
             /** Format: date-time */
             updatedAt: string;
             url?: string;
+        };
+        AppOutside: {
+            /** Format: date-time */
+            since: string;
+            value: unknown;
+            variable: string;
+            /** @description The waiver that accepted it */
+            waiver: string;
         };
         AppPin: {
             digest?: string;
@@ -1380,6 +1390,11 @@ export interface components {
             decidedBy?: string;
             /** @description What who decided said */
             decision?: string;
+            /**
+             * Format: date-time
+             * @description When a granted one ended: at its end date, or when it was revoked
+             */
+            endedAt?: string;
             environment: string;
             id: string;
             /** @description Granted, and its end has not come */
@@ -1598,6 +1613,8 @@ export interface components {
             values: {
                 [key: string]: unknown;
             };
+            /** @description Those in force */
+            waivers: components["schemas"]["AppWaiver"][];
         };
         ChangeFixInputBody: {
             /** @description The change that was rolled back */
@@ -1636,6 +1653,8 @@ export interface components {
         ChangeReason: {
             environment?: string;
             text: string;
+            /** @description Of what is refused: the value outside its bounds, which a waiver could accept */
+            value?: unknown;
             variable?: string;
         };
         ChangeReleaseInputBody: {
@@ -4854,7 +4873,9 @@ export interface operations {
                 /** @description Any text that is unique to this request. A repetition within a day gets the first answer and does nothing. */
                 "Idempotency-Key"?: string;
             };
-            path?: never;
+            path: {
+                waiver: string;
+            };
             cookie?: never;
         };
         requestBody: {
@@ -4890,7 +4911,9 @@ export interface operations {
                 /** @description Any text that is unique to this request. A repetition within a day gets the first answer and does nothing. */
                 "Idempotency-Key"?: string;
             };
-            path?: never;
+            path: {
+                waiver: string;
+            };
             cookie?: never;
         };
         requestBody: {
@@ -4926,7 +4949,9 @@ export interface operations {
                 /** @description Any text that is unique to this request. A repetition within a day gets the first answer and does nothing. */
                 "Idempotency-Key"?: string;
             };
-            path?: never;
+            path: {
+                waiver: string;
+            };
             cookie?: never;
         };
         requestBody: {

@@ -16,6 +16,8 @@ export type Environment = Schemas["AppEnvironment"];
 export type EnvironmentBody = Schemas["AppEnvironmentBody"];
 export type Instance = Schemas["AppInstance"];
 export type NewApp = Schemas["AppCreate"];
+export type Waiver = Schemas["AppWaiver"];
+export type NewWaiver = Schemas["AppAskWaiver"];
 export type Secret = Schemas["Secret"];
 
 export type Change = Schemas["Change"];
@@ -93,4 +95,6 @@ export interface Schema {
   properties?: Record<string, Schema>;
   required?: string[];
   readOnly?: boolean;
+  /** Values outside the bounds that a waiver in force accepts, with its end date. */
+  waived?: { value: unknown; until: string }[];
 }

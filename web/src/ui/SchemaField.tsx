@@ -1,6 +1,7 @@
 import { NumberInput, Select, Textarea, TextInput } from "@mantine/core";
 import type { Schema } from "../api/types";
-import { bounds, kind, parse } from "./schema";
+import { Time } from "./parts";
+import { bounds, kind, parse, typed } from "./schema";
 import { show } from "./text";
 
 /** One variable as a field: its description and bounds under its name, and what is wrong with what was
@@ -16,6 +17,7 @@ export function SchemaField({ name, schema, text, changed, was, error, onChange 
       <>
         {schema.description && <span>{schema.description}{limits && " · "}</span>}
         {limits && <span className="bound">{limits}</span>}
+        {schema.waived?.map(({ value, until }) => <span key={typed(value)}> · waiver for <code>{show(value)}</code>, ends <Time at={until} /></span>)}
       </>
     ),
     placeholder: schema.default !== undefined && schema.default !== null ? `default: ${show(schema.default)}` : "default",
@@ -24,7 +26,7 @@ export function SchemaField({ name, schema, text, changed, was, error, onChange 
   };
   switch (kind(schema)) {
     case "enum":
-      return <Select {...common} data={schema.enum!.map(show)} value={text || null} clearable onChange={(value) => onChange(value ?? "")} />;
+      return <Select {...common} data={[...schema.enum!, ...(schema.waived ?? []).map(({ value }) => value)].map(show)} value={text || null} clearable onChange={(value) => onChange(value ?? "")} />;
     case "boolean":
       return <Select {...common} data={["true", "false"]} value={text || null} clearable onChange={(value) => onChange(value ?? "")} />;
     case "number":

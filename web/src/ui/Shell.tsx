@@ -2,7 +2,7 @@
 import { ActionIcon, Drawer, Menu, Modal, useMantineColorScheme } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
 import {
-  IconApps, IconChevronDown, IconKey, IconListCheck, IconMessageQuestion, IconSettings, IconStack2, IconUser, IconUsersGroup, IconDeviceDesktop, IconGitPullRequest, IconHome, IconLogout, IconMenu2, IconMoon, IconRocket, IconSearch, IconSun, IconBlocks, IconBook2, IconKeyboard,
+  IconApps, IconCalendarCheck, IconChevronDown, IconKey, IconListCheck, IconMessageQuestion, IconSettings, IconStack2, IconUser, IconUsersGroup, IconDeviceDesktop, IconGitPullRequest, IconHome, IconLogout, IconMenu2, IconMoon, IconRocket, IconSearch, IconSun, IconBlocks, IconBook2, IconKeyboard,
 } from "@tabler/icons-react";
 import { useQueryClient } from "@tanstack/react-query";
 import { Link, Outlet, useNavigate, useRouterState } from "@tanstack/react-router";
@@ -34,6 +34,7 @@ export const places: Place[] = [
   { to: "/stories", label: "Stories", key: "s", icon: IconBook2, group: "" },
   { to: "/patterns", label: "Patterns", key: "p", icon: IconBlocks, group: "Platform" },
   { to: "/pattern-requests", label: "Requests", key: "r", icon: IconMessageQuestion, group: "Platform" },
+  { to: "/waivers", label: "Waivers", key: "w", icon: IconCalendarCheck, group: "Platform" },
   { to: "/environments", label: "Environments", key: "e", icon: IconStack2, group: "Platform" },
   { to: "/teams", label: "Teams", key: "t", icon: IconUsersGroup, group: "Platform" },
   { to: "/users", label: "People", key: "u", icon: IconUser, group: "Platform" },

@@ -26,6 +26,8 @@ const looks: Record<string, [Tone, typeof IconCheck]> = {
   // instances
   new: ["quiet", IconCircleDashed], deploying: ["busy", IconLoader2], healthy: ["good", IconCircleCheck], degraded: ["bad", IconAlertTriangle],
   removed: ["quiet", IconCircleMinus], removing: ["hold", IconLoader2], active: ["good", IconCircleCheck],
+  // waivers
+  requested: ["hold", IconHandStop], granted: ["good", IconCircleCheck], revoked: ["quiet", IconCircleMinus], ended: ["quiet", IconClock],
   // versions, decisions, requests
   draft: ["quiet", IconCircleDashed], in_review: ["hold", IconHandStop], certified: ["good", IconCircleCheck], deprecated: ["hold", IconAlertTriangle],
   open: ["hold", IconCircleDashed], accepted: ["busy", IconCheck], developing: ["busy", IconBlocks], done: ["good", IconCircleCheck], declined: ["bad", IconCircleX],

@@ -15,7 +15,9 @@ describe("bounds", () => {
 describe("parse", () => {
   it.each([
     [{ type: "integer", minimum: 1, maximum: 10 }, "3", { value: 3 }],
-    [{ type: "integer", minimum: 1, maximum: 10 }, "11", { error: "Allowed: 1 to 10." }],
+    [{ type: "integer", minimum: 1, maximum: 10 }, "11", { error: "Allowed: 1 to 10.", outside: 11 }],
+    [{ type: "integer", maximum: 10, waived: [{ value: 40, until: "2026-12-01T00:00:00Z" }] }, "40", { value: 40 }],
+    [{ type: "integer", maximum: 10, waived: [{ value: 40, until: "2026-12-01T00:00:00Z" }] }, "41", { error: "Allowed: at most 10.", outside: 41 }],
     [{ type: "integer" }, "1.5", { error: "Must be a whole number." }],
     [{ type: "number", multipleOf: 0.1 }, "0.3", { value: 0.3 }],
     [{ type: "number" }, "x", { error: "Must be a number." }],
@@ -24,7 +26,7 @@ describe("parse", () => {
     [{ type: "boolean" }, "true", { value: true }],
     [{ type: "array" }, '["a"]', { value: ["a"] }],
     [{ type: "object" }, "{", { error: 'Must be JSON, for example ["a", "b"].' }],
-    [{ type: "string", pattern: "^[a-z]+$" }, "a1", { error: "Allowed: matches ^[a-z]+$." }],
+    [{ type: "string", pattern: "^[a-z]+$" }, "a1", { error: "Allowed: matches ^[a-z]+$.", outside: "a1" }],
     [{ type: "string", minLength: 3 }, "", {}],
   ])("%j takes %s as %j", (schema, text, want) => expect(parse(schema, text)).toEqual(want));
   it("gives back what it shows", () => expect([3, "x", true, ["a"], undefined].map(typed)).toEqual(["3", "x", "true", '["a"]', ""]));

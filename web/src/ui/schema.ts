@@ -35,10 +35,13 @@ function span(low: number | undefined, high: number | undefined, unit: string): 
   return "";
 }
 
-/** What was typed as a value, or what is wrong with it. Nothing typed is no value: the default counts. */
-export function parse(schema: Schema, text: string): { value?: unknown; error?: string } {
+/** What was typed as a value, or what is wrong with it. Nothing typed is no value: the default counts. What
+ *  is only outside its bounds comes as well, because a waiver could accept it. */
+export function parse(schema: Schema, text: string): { value?: unknown; error?: string; outside?: unknown } {
   if (text === "") return {};
-  const say = (ok: boolean, value: unknown) => (ok ? { value } : { error: `Allowed: ${bounds(schema)}.` });
+  const accepted = schema.waived?.find(({ value }) => typed(value) === text);
+  if (accepted) return { value: accepted.value };
+  const say = (ok: boolean, value: unknown) => (ok ? { value } : { error: `Allowed: ${bounds(schema)}.`, outside: value });
   switch (kind(schema)) {
     case "enum": {
       const found = schema.enum!.find((one) => show(one) === text);

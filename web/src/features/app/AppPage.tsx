@@ -15,6 +15,7 @@ import { kindWords } from "../deploy/parts";
 import { deploymentsQuery } from "../deploy/queries";
 import { appQuery, redeploy, removeApp, removeEnvironment } from "./queries";
 import { Secrets } from "./Secrets";
+import { day, WaiversOf } from "./Waivers";
 import { Remove, RollBack } from "./Dialogs";
 
 const route = getRouteApi("/apps/$app");
@@ -100,6 +101,9 @@ function Place({ app, name, environment, instance, can }: { app: App; name: stri
             <p>Pinned: it was rolled back from <Link className="link mono" to="/changes/$change" params={{ change: instance.pinnedBy }}>{instance.pinnedBy}</Link>, and later changes stop here until that is reverted or fixed.</p>
           </Note>
         )}
+        {instance?.outside?.map(({ variable, value, since }) => (
+          <Note key={variable} tone="hold"><p><code>{variable}</code> = <code>{show(value)}</code> is outside its bounds since {day(since)}, when its waiver ended. The next change has to bring it back, or ask for another waiver.</p></Note>
+        ))}
         <dl className="facts">
           <dt>Version</dt>
           <dd>{deployed ? <Link className="link tabular" to="/patterns/$pattern/$version" params={{ pattern: deployed.pattern, version: deployed.version }}>{deployed.version}</Link> : <span className="dim">not deployed yet</span>}
@@ -118,6 +122,7 @@ function Place({ app, name, environment, instance, can }: { app: App; name: stri
             </dl>
           )}
         </div>
+        <WaiversOf waivers={app.waivers.filter((one) => one.environment === name)} />
         <History app={app.name} environment={name} />
       </div>
       {(can("deploy") || can("manage_secrets")) && (

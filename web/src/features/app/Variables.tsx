@@ -11,6 +11,7 @@ import { parse, typed } from "../../ui/schema";
 import { SchemaField } from "../../ui/SchemaField";
 import { appQuery, formQuery, preview, propose } from "./queries";
 import { plural } from "../../ui/text";
+import { AskForWaiver } from "./Waivers";
 
 const route = getRouteApi("/apps/$app/variables");
 
@@ -19,27 +20,45 @@ export default function Variables() {
   const query = useQuery(formQuery(app));
   return (
     <Page title={`Change variables of ${app}`} width="wide" crumbs={<><Link to="/apps">Apps</Link> / <Link to="/apps/$app" params={{ app }}>{app}</Link></>}>
-      <Ask query={query}>{(environments) => <Form app={app} environments={environments} />}</Ask>
+      <Ask query={query}>{(environments) => <Form app={app} environments={environments.map(withWaivers)} />}</Ask>
     </Page>
   );
 }
 
+/** A form whose fields know what waivers in force accept. */
+export function withWaivers(form: EnvironmentForm): EnvironmentForm {
+  const properties = Object.fromEntries(Object.entries(form.schema.properties ?? {}).map(([name, one]) => {
+    const waived = form.waivers.flatMap(({ variable, value, until }) => (variable === name && until ? [{ value, until }] : []));
+    return [name, waived.length > 0 ? { ...one, waived } : one];
+  }));
+  return { ...form, schema: { ...form.schema, properties } };
+}
+
+interface Outside {
+  environment: string;
+  variable: string;
+  value: unknown;
+  bound?: string;
+}
+
 /** What differs from what is set, as the API takes it: null goes back to the default. */
-export function differences(environments: EnvironmentForm[], texts: Record<string, string>): { changed: Record<string, Values>; count: number; wrong: boolean } {
+export function differences(environments: EnvironmentForm[], texts: Record<string, string>): { changed: Record<string, Values>; count: number; wrong: boolean; outside: Outside[] } {
   const changed: Record<string, Values> = {};
+  const outside: Outside[] = [];
   let count = 0;
   let wrong = false;
   for (const { name, schema, values } of environments) {
     for (const [variable, one] of Object.entries(schema.properties ?? {})) {
       const text = texts[`${name}.${variable}`];
       if (text === undefined || text === typed(values?.[variable])) continue;
-      const { value, error } = parse(one, text);
+      const { value, error, outside: refused } = parse(one, text);
       if (error) wrong = true;
+      if (refused !== undefined) outside.push({ environment: name, variable, value: refused, bound: error });
       count++;
       (changed[name] ??= {})[variable] = value ?? null;
     }
   }
-  return { changed, count, wrong };
+  return { changed, count, wrong, outside };
 }
 
 function Form({ app, environments }: { app: string; environments: EnvironmentForm[] }) {
@@ -49,7 +68,7 @@ function Form({ app, environments }: { app: string; environments: EnvironmentFor
   const [texts, setTexts] = useState<Record<string, string>>({});
   const [title, setTitle] = useState("");
   const [version, setVersion] = useState(search.version ?? "");
-  const { changed, count, wrong } = differences(environments, texts);
+  const { changed, count, wrong, outside } = differences(environments, texts);
   const range = version && version !== detail.data?.pattern.range ? version : "";
   const proposal: Proposal = { title, environments: changed, ...(range ? { version: range } : {}) };
   const dirty = count > 0 || range !== "";
@@ -95,7 +114,7 @@ function Form({ app, environments }: { app: string; environments: EnvironmentFor
             <TextInput label="Title" placeholder={summary(changed, range) || "What it is for"} value={title} maxLength={200} onChange={(event) => setTitle(event.currentTarget.value)} />
             <TextInput label="Pattern version" description={detail.data ? `Now ${detail.data.pattern.version}, from the range ${detail.data.pattern.range ?? "—"}` : undefined} placeholder={detail.data?.pattern.range} value={version} onChange={(event) => setVersion(event.currentTarget.value)} spellCheck={false} />
             <div aria-live="polite" className="stack">
-              {!dirty ? <p className="dim">Change a value to see which lane it takes.</p> : wrong ? <p className="ink-bad">A value is outside its bounds.</p> : <Verdict preview={verdict.data} error={verdict.error} />}
+              {!dirty ? <p className="dim">Change a value to see which lane it takes.</p> : wrong ? <Refused app={app} outside={outside} /> : <Verdict app={app} preview={verdict.data} error={verdict.error} />}
             </div>
             <Wrong error={send.error} />
             <div className="line">
@@ -109,11 +128,20 @@ function Form({ app, environments }: { app: string; environments: EnvironmentFor
   );
 }
 
-function Verdict({ preview, error }: { preview?: Preview; error: unknown }) {
+function Refused({ app, outside }: { app: string; outside: Outside[] }) {
+  return (
+    <>
+      <p className="ink-bad">{outside.length > 0 ? "A value is outside its bounds." : "A value cannot be read."}</p>
+      {outside.map((one) => <div key={`${one.environment}.${one.variable}`} className="line"><code>{one.environment}.{one.variable}</code><AskForWaiver app={app} {...one} /></div>)}
+    </>
+  );
+}
+
+function Verdict({ app, preview, error }: { app: string; preview?: Preview; error: unknown }) {
   if (error) return <Wrong error={error} />;
   if (!preview) return <p className="dim">Finding its lane…</p>;
   if (preview.refused) {
-    return <Note tone="bad" title="It would be refused"><p><Sentence text={preview.refused} /></p>{preview.remedy && <p><Sentence text={preview.remedy} /></p>}</Note>;
+    return <Note tone="bad" title="It would be refused"><p><Sentence text={preview.refused} /></p>{preview.remedy && <p><Sentence text={preview.remedy} /></p>}{preview.reasons.map(({ environment, variable, value, text }) => environment && variable && value !== undefined && <AskForWaiver key={text} app={app} environment={environment} variable={variable} value={value} bound={text} />)}</Note>;
   }
   return (
     <>

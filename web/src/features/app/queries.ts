@@ -1,6 +1,6 @@
 import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
 import { api, data } from "../../api/client";
-import type { EnvironmentBody, EnvironmentForm, Form, NewApp } from "../../api/types";
+import type { EnvironmentBody, EnvironmentForm, Form, NewApp, NewWaiver, Waiver } from "../../api/types";
 
 export const appsQuery = infiniteQueryOptions({
   queryKey: ["apps"],
@@ -43,3 +43,17 @@ export const removeSecret = (app: string, environment: string, name: string) =>
 
 export const createEnvironment = (body: EnvironmentBody) => data(api.POST("/api/v1/environments", { body }));
 export const updateEnvironment = (environment: string, body: EnvironmentBody) => data(api.PUT("/api/v1/environments/{environment}", { params: { path: { environment } }, body }));
+
+export const waiversQuery = (filter: { app?: string; state?: string }) =>
+  infiniteQueryOptions({
+    queryKey: ["waivers", filter],
+    queryFn: ({ pageParam }) => data(api.GET("/api/v1/waivers", { params: { query: { app: filter.app, state: filter.state as Waiver["state"] | undefined, limit: 50, cursor: pageParam } } })),
+    initialPageParam: undefined as string | undefined,
+    getNextPageParam: (page) => page.next || undefined,
+    select: ({ pages }) => pages.flatMap((page) => page.items),
+  });
+export const askWaiver = (body: NewWaiver) => data(api.POST("/api/v1/waivers", { body }));
+const waiver = (id: string) => ({ path: { waiver: id } });
+export const grantWaiver = (id: string, until: string, reason: string) => data(api.POST("/api/v1/waivers/{waiver}/grant", { params: waiver(id), body: { until, reason: reason || undefined } }));
+export const declineWaiver = (id: string, reason: string) => data(api.POST("/api/v1/waivers/{waiver}/decline", { params: waiver(id), body: { reason } }));
+export const revokeWaiver = (id: string, reason: string) => data(api.POST("/api/v1/waivers/{waiver}/revoke", { params: waiver(id), body: { reason } }));

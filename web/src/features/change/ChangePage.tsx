@@ -9,6 +9,8 @@ import { Ask, Card, Id, LaneTag, laneMeaning, Note, Page, Sentence, State, State
 import { asPlan } from "../../ui/plan";
 import { PlanSummary, PlanTree } from "../../ui/PlanTree";
 import { prose } from "../../ui/text";
+import { may, useMe } from "../account/queries";
+import { AskForWaiver } from "../app/Waivers";
 import { Live } from "../deploy/Live";
 import { Actions, Approvals } from "./Decide";
 import { Checks } from "./Checks";
@@ -47,6 +49,9 @@ function Decide({ detail }: { detail: ChangeDetail }) {
   const checks = detail.checks;
   const deployments = detail.deployments;
   const reasons = change.reasons;
+  const me = useMe();
+  const outside = change.state === "refused" ? reasons.filter(({ environment, variable, value }) => environment && variable && value !== undefined) : [];
+  const mayAsk = outside.length > 0 && may(me, "change_variables", change.team ?? "");
   const plans = checks.filter(({ detail }) => asPlan(detail));
   return (
     <>
@@ -54,11 +59,12 @@ function Decide({ detail }: { detail: ChangeDetail }) {
         <Note tone={toneOf(stateOf(change))} icon={<StateIcon state={stateOf(change)} size={16} />}>
           {change.why && <p><Sentence text={change.why} /></p>}
           {change.remedy && <p className="dim"><Sentence text={change.remedy} /></p>}
+          {mayAsk && <div className="line">{outside.map(({ environment, variable, value, text }) => <AskForWaiver key={text} app={change.subject} environment={environment!} variable={variable!} value={value} bound={text} />)}</div>}
         </Note>
       )}
       <div className="two">
         <div className="stack loose">
-          <Card title={change.lane ? "Why this lane" : "What it does"} aside={change.lane ? <span className="dim small wide-only">{laneMeaning(change.lane)}</span> : undefined}>
+          <Card title={change.lane ? "Why this lane" : change.state === "refused" ? "Why it is refused" : "What it does"} aside={change.lane ? <span className="dim small wide-only">{laneMeaning(change.lane)}</span> : undefined}>
             {reasons.length === 0 ? <p className="dim">{change.kind === "pattern" ? "The source of a pattern differs, so the Center of Excellence decides." : "Its lane is being found."}</p> : (
               <ul className="reasons">{reasons.map((reason, i) => <li key={i}><Sentence text={reason.text} /></li>)}</ul>
             )}
