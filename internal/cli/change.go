@@ -279,8 +279,8 @@ func (s *shell) changeList() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return many(s, c, raw, "No change matches.", []string{"CHANGE", "OF", "LANE", "STATE", "TITLE", "UPDATED"}, func(p *page, v change) []string {
-					return []string{v.ID, v.Subject, v.Lane, p.state(v.State), clip(v.Title, 60), p.ago(v.UpdatedAt)}
+				return many(s, c, raw, "No change matches.", []string{"CHANGE", "OF", "LANE", "STATE", "TITLE", "UPDATED", "WHY"}, func(p *page, v change) []string {
+					return []string{v.ID, v.Subject, v.Lane, p.state(v.State), clip(v.Title, 60), p.ago(v.UpdatedAt), clip(v.Why, 70)}
 				})
 			})
 		},

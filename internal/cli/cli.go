@@ -129,7 +129,16 @@ func Main(ctx context.Context, root *cobra.Command, args []string, in io.Reader,
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(err)
-	return report(err, root.ExecuteContext(ctx))
+	command, failed := root.ExecuteContextC(ctx)
+	var wrong *usageError
+	if errors.As(failed, &wrong) && wrong.command == "" {
+		wrong.command = command.CommandPath()
+	}
+	// Cobra has no type for these two.
+	if failed != nil && (strings.HasPrefix(failed.Error(), "required flag") || strings.HasPrefix(failed.Error(), "if any flags")) {
+		failed = &usageError{capital(failed.Error()), command.CommandPath()}
+	}
+	return report(err, failed)
 }
 
 // usageError is wrong use of a command.
@@ -182,10 +191,6 @@ func report(w io.Writer, err error) int {
 	}
 	var f *fault.Fault
 	if !errors.As(err, &f) { // an error of this machine: files, terminal, the command tree
-		// Cobra has no type for these two.
-		if strings.HasPrefix(err.Error(), "required flag") || strings.HasPrefix(err.Error(), "if any flags") {
-			return report(w, &usageError{message: capital(err.Error())})
-		}
 		f = fault.New(fault.Invalid, "", "%s", capital(err.Error())).Do("Correct that and try again.")
 		var path *os.PathError
 		if errors.As(err, &path) {

@@ -184,7 +184,7 @@ func problem(response *http.Response) error {
 	case kind == fault.Forbidden:
 		f.Do("Ask somebody who may: flywheel whoami shows what you may do.")
 	case kind == fault.NotFound:
-		f.Do("Check the name; `flywheel %s list` shows what there is.", strings.TrimSuffix(p.Code, ".not_found"))
+		f.Do("Check the name; `flywheel %s` shows what there is.", listing(strings.TrimSuffix(p.Code, ".not_found")))
 	case kind == fault.Stale:
 		f.Do("Read it again and repeat the change.")
 	case kind == fault.Internal || kind == fault.Unavailable:
@@ -196,6 +196,19 @@ func problem(response *http.Response) error {
 		f.Do("This program and the server may be of versions that do not fit: flywheel version.")
 	}
 	return f
+}
+
+// listing returns the command that lists what a name of this noun may be.
+func listing(noun string) string {
+	switch noun {
+	case "instance":
+		return "app show APP"
+	case "check":
+		return "change show CHANGE"
+	case "pattern_version":
+		return "pattern versions PATTERN"
+	}
+	return noun + " list"
 }
 
 func kindOf(status int) fault.Kind {

@@ -87,7 +87,11 @@ func findEnvironment(ctx context.Context, api *client, name string) (json.RawMes
 }
 
 func environmentDetail(p *page, e environment) {
-	p.fields("environment", e.Name, "class", e.Class, "after", e.After, "target", e.Target, "on newer", e.OnNewer, "values", value(e.Values))
+	values := ""
+	if len(e.Values) > 0 {
+		values = value(e.Values)
+	}
+	p.fields("environment", e.Name, "class", e.Class, "after", e.After, "target", e.Target, "on newer", e.OnNewer, "values", values)
 	if e.Network {
 		p.fields("network", "rollout commands may reach it")
 	}

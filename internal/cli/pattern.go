@@ -83,6 +83,10 @@ func (s *shell) patternShow() *cobra.Command {
 				}
 				return one(s, c, raw, func(p *page, v pattern) {
 					p.fields("pattern", v.Name, "title", v.Title, "owner", v.Owner, "recommended", v.Recommended, "repository", v.Repository)
+					if len(v.Versions) == 0 {
+						p.line("\nNo version is published yet. What is under way: flywheel change list --pattern %s", v.Name)
+						return
+					}
 					p.line("")
 					p.table(versionHeaders, versionRows(p, v.Versions))
 				})

@@ -250,6 +250,12 @@ func (s *Service) Create(ctx context.Context, name, title string, files map[stri
 		return "", err
 	}
 	if title == "" {
+		// What is wrong with the file is said by the checks of the change that brings it.
+		if p, err := manifest.ParsePattern("pattern.yaml", files["pattern.yaml"]); err == nil {
+			title = p.Metadata.Title
+		}
+	}
+	if title == "" {
 		title = name
 	}
 	actor := account.From(ctx)

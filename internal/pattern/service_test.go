@@ -162,7 +162,7 @@ func TestAPatternIsCreatedWithItsRepositoryAndItsFirstChange(t *testing.T) {
 	for name, text := range files() {
 		content[name] = []byte(text)
 	}
-	change, err := c.Create(as(t, olga), "web-service", "Web service", content)
+	change, err := c.Create(as(t, olga), "web-service", "", content) // the title is in pattern.yaml
 	if err != nil || change != "chg_1" || !slices.Equal(c.opened, []string{"web-service create"}) {
 		t.Fatalf("%q %v %v", change, c.opened, err)
 	}
