@@ -230,7 +230,7 @@ func recarry(tx *db.Tx, from, to string) error {
 // without bringing them, because main is one line.
 func (s *Service) arrive(tx *db.Tx, d Deployment) error {
 	ids, err := db.Collect(tx, func(r db.Row) (id string, err error) { return id, r.Scan(&id) },
-		`select change from rollout where app = $1 and environment = $2 and (state = 'carried' and deployment = $3
+		`select change from rollout where app = $1 and environment = $2 and state in ('carried', 'failed') and (state = 'carried' and deployment = $3
 			or state = 'failed' and deployment in (select id from deployment where instance = $4 and number < $5)) order by deployment, change`,
 		d.App, d.Environment, d.Change, d.Instance, d.Number)
 	if err != nil {

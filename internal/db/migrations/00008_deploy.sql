@@ -55,3 +55,4 @@ create table rollout (
   primary key (change, position)
 );
 create index rollout_carried on rollout (deployment) where state = 'carried';
+create index rollout_not_here on rollout (app, environment) where state in ('carried', 'failed');
