@@ -44,6 +44,9 @@ export default function ChangePage() {
   );
 }
 
+// States in which the page has the buttons that the remedy names as commands.
+const acts = new Set(["review", "held", "ready"]);
+
 function Decide({ detail }: { detail: ChangeDetail }) {
   const { change, certification } = detail;
   const checks = detail.checks;
@@ -58,7 +61,7 @@ function Decide({ detail }: { detail: ChangeDetail }) {
       {(change.why || change.remedy) && (
         <Note tone={toneOf(stateOf(change))} icon={<StateIcon state={stateOf(change)} size={16} />}>
           {change.why && <p><Sentence text={change.why} /></p>}
-          {change.remedy && <p className="dim"><Sentence text={change.remedy} /></p>}
+          {change.remedy && !acts.has(change.state) && <p className="dim"><Sentence text={change.remedy} /></p>}
           {mayAsk && <div className="line">{outside.map(({ environment, variable, value, text }) => <AskForWaiver key={text} app={change.subject} environment={environment!} variable={variable!} value={value} bound={text} />)}</div>}
         </Note>
       )}

@@ -120,10 +120,10 @@ function DecisionForm({ change, certification, mine }: { change: Change; certifi
         <Note tone="hold" action={<Button variant="default" onClick={() => setDigest(certification.digest)}>I have looked</Button>}><p>The change, or an instance it affects, is different since you began to look.</p></Note>
       )}
       <Wrong error={all.find(({ error }) => error)?.error} />
-      <div className="line">
-        <Button leftSection={<IconCheck size={14} />} disabled={stale} loading={yes.isPending} onClick={() => decide(yes)}>Approve</Button>
-        <Button variant="default" leftSection={<IconMessage size={14} />} disabled={blank} loading={ask.isPending} onClick={() => decide(ask)}>Request changes</Button>
-        <Button variant="default" leftSection={<IconX size={14} />} disabled={blank} loading={no.isPending} onClick={() => decide(no)}>Reject</Button>
+      <Button fullWidth leftSection={<IconCheck size={14} />} disabled={stale} loading={yes.isPending} onClick={() => decide(yes)}>Approve</Button>
+      <div className="line nowrap-line">
+        <Button flex={1} variant="default" leftSection={<IconMessage size={14} />} disabled={blank} loading={ask.isPending} onClick={() => decide(ask)}>Request changes</Button>
+        <Button flex={1} variant="default" leftSection={<IconX size={14} />} disabled={blank} loading={no.isPending} onClick={() => decide(no)}>Reject</Button>
       </div>
     </form>
   );
