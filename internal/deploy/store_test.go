@@ -76,9 +76,9 @@ func history(t *testing.T, d *db.DB, many int) {
 	t.Helper()
 	write(t, d, func(tx *db.Tx) error {
 		_, err := tx.Exec(`with recursive n (i) as (select 1 union all select i + 1 from n where i < `+fmt.Sprint(many)+`)
-			insert into deployment (`+columns+`)
+			insert into deployment (id, app, environment, instance, number, change, trigger_kind, kind, state, reason, desired, previous, fence, plan, plan_digest, destroys, shown, releases, cancel_requested, evidence, created_by, created_at, started_at, finished_at, was)
 			select 'dpl_' || i, 'app-' || (i % 100), 'prod', 'ins-' || (i % 100), i, 'chg_' || i, 'change', 'release', case when i % 10 = 3 then 'waiting' else 'succeeded' end, '', '{}', '{}', 1, 'null', '',
-				'[]', 'null', 0, false, '[]', '', $1, $1, $1 from n`, tx.Now())
+				'[]', 'null', 0, false, '[]', '', $1, $1, $1, '' from n`, tx.Now())
 		return err
 	})
 	if d.Postgres() {
