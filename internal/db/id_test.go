@@ -16,7 +16,7 @@ func TestIdsSortInTheOrderTheyWereMade(t *testing.T) {
 		if id <= ids[i] {
 			t.Fatalf("%s was made after %s", id, ids[i])
 		}
-		if strings.Trim(id, "chg_0123456789abcdefghijklmnopqrstuv") != "" || len(id) != len("chg_")+20 {
+		if strings.Trim(strings.TrimPrefix(id, "chg_"), "0123456789abcdefghijklmnopqrstuv") != "" || len(id) != len("chg_")+20 {
 			t.Fatalf("%s is no id", id)
 		}
 	}

@@ -122,8 +122,8 @@ function DecisionForm({ change, certification, mine }: { change: Change; certifi
       <Wrong error={all.find(({ error }) => error)?.error} />
       <Button fullWidth leftSection={<IconCheck size={14} />} disabled={stale} loading={yes.isPending} onClick={() => decide(yes)}>Approve</Button>
       <div className="line nowrap-line">
-        <Button flex={1} variant="default" leftSection={<IconMessage size={14} />} disabled={blank} loading={ask.isPending} onClick={() => decide(ask)}>Request changes</Button>
-        <Button flex={1} variant="default" leftSection={<IconX size={14} />} disabled={blank} loading={no.isPending} onClick={() => decide(no)}>Reject</Button>
+        <Button flex="3" px="xs" variant="default" leftSection={<IconMessage size={14} />} disabled={blank} loading={ask.isPending} onClick={() => decide(ask)}>Request changes</Button>
+        <Button flex="2" px="xs" variant="default" leftSection={<IconX size={14} />} disabled={blank} loading={no.isPending} onClick={() => decide(no)}>Reject</Button>
       </div>
     </form>
   );
