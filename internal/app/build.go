@@ -386,6 +386,20 @@ func PutArtifact(ctx context.Context, blobs *blob.Bucket, digest string, file io
 	return size, blobs.Upload(ctx, key, file, &blob.WriterOptions{ContentType: "application/gzip"})
 }
 
+// HasArtifact reports whether the artifact with this digest is stored.
+func HasArtifact(ctx context.Context, blobs *blob.Bucket, digest string) (bool, error) {
+	return blobs.Exists(ctx, artifactKey(digest))
+}
+
+// KeepOuter records that an outer CI built the artifact from the source, unless one was built from it before, and
+// returns the one that counts.
+func KeepOuter(tx *db.Tx, source, name, digest string) (string, error) {
+	if before, err := Artifact(tx, source); err != nil || before != "" {
+		return before, err
+	}
+	return digest, saveArtifact(tx, source, name, digest, 0)
+}
+
 // OpenArtifact returns the packed artifact with this digest.
 func OpenArtifact(ctx context.Context, blobs *blob.Bucket, digest string) (io.ReadCloser, error) {
 	r, err := blobs.NewReader(ctx, artifactKey(digest), nil)

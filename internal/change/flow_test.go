@@ -295,6 +295,47 @@ func TestAnOuterResultCountsForTheHeadItIsAbout(t *testing.T) {
 	refused(t, post(change.Result{Head: c.Head, Name: "load", Passed: true}), "change.not_open")
 }
 
+func TestAnOuterCIBuildsInsteadOfThePlatform(t *testing.T) {
+	t.Parallel()
+	p := shopped(t)
+	yaml := strings.ReplaceAll(manifest("~1.0", certifytest.Environments), `build: {command: "true", artifact: src}`, "build: {outer: ci}")
+	both, _ := p.Shop("both", "Build here and there", map[string]string{"flywheel.yaml": yaml})
+	has(t, p.Reaches(both.ID, change.Refused).Why, "test.command")
+	yaml = strings.ReplaceAll(yaml, "  test: {command: \"! grep -r FAILS src\"}\n", "")
+	c, _ := p.Shop("outside", "Build outside", map[string]string{"flywheel.yaml": yaml, "src/x": "x"})
+	c = p.Reaches(c.ID, change.Waiting)
+	has(t, c.Why+c.Remedy, "outer check ci", "flywheel change result "+c.ID+" --name ci --head "+c.Head)
+
+	post := func(c change.Change, r change.Result) error {
+		r.Head, r.Name = c.Head, "ci"
+		_, err := p.Changes.PostResult(p.As("dora-token"), c.ID, r)
+		return err
+	}
+	refused(t, post(c, change.Result{Passed: true, Artifact: "sha256:0000"}), "artifact.not_found")
+	if err := post(c, change.Result{Summary: "it does not compile"}); err != nil {
+		t.Fatal(err)
+	}
+	has(t, p.Reaches(c.ID, change.Failed).Why, "ci", "it does not compile")
+	if err := post(c, change.Result{Passed: true}); err != nil { // without what it built
+		t.Fatal(err)
+	}
+	c = p.Reaches(c.ID, change.Waiting)
+	digest := p.Store("file", "built outside\n")
+	if err := post(c, change.Result{Passed: true, Artifact: digest}); err != nil {
+		t.Fatal(err)
+	}
+	p.Reaches(c.ID, change.Merged)
+	if got := p.Built("storefront", "file"); got != "built outside\n" {
+		t.Errorf("what runs is %q", got)
+	}
+
+	// A change of variables takes the artifact that its source has already.
+	p.Rolled()
+	more, _ := p.Shop("more", "Run three", map[string]string{"flywheel.yaml": strings.ReplaceAll(yaml, "instances: 2", "instances: 3")})
+	p.Reaches(more.ID, change.Merged)
+	rolled(t, p, "prod 1.0.0 map[db_version:15 instances:3]")
+}
+
 func TestARevertIsOpenedOnceAndAPersonDecides(t *testing.T) {
 	t.Parallel()
 	p := shopped(t)

@@ -281,6 +281,14 @@ func schemaOf(v pattern.Version, class string) map[string]any {
 
 func outerFailure(r Result) string { return "the outer check " + r.Name + " failed" }
 
+// outerAwaited is why a change waits whose artifact an outer CI builds.
+func outerAwaited(name string) string { return "for the outer check " + name + ", which builds it" }
+
+// outerBuild is the detail of the outer check that built the artifact.
+type outerBuild struct {
+	Artifact string `json:"artifact"`
+}
+
 // PostResult records what an outer CI says about the head of a change. A failed one fails the change
 // like a failed check of the platform.
 func (s *Service) PostResult(ctx context.Context, id string, r Result) (c Change, err error) {
@@ -300,11 +308,19 @@ func (s *Service) PostResult(ctx context.Context, id string, r Result) (c Change
 		if strings.ContainsAny(r.Name, "\n\r") || own(r.Name) {
 			return fault.New(fault.Invalid, "change.result_name", "%q is the name of a check that Flywheel runs itself.", r.Name).At("name", "choose another")
 		}
-		state := CheckPassed
+		k := Check{Name: r.Name, State: CheckPassed, Summary: r.Summary}
 		if !r.Passed {
-			state = CheckFailed
+			k.State = CheckFailed
+		} else if r.Artifact != "" {
+			if there, err := app.HasArtifact(ctx, s.Builder.Blobs, r.Artifact); err != nil {
+				return err
+			} else if !there {
+				return fault.New(fault.Invalid, "artifact.not_found", "There is no artifact %q.", r.Artifact).Do("Upload it first: flywheel artifact upload FOLDER").At("artifact", "unknown")
+			}
+			k.Detail = outerBuild{r.Artifact}
 		}
-		if err := SetCheck(tx, c, Check{Name: r.Name, State: state, Summary: r.Summary}); err != nil {
+		state := k.State
+		if err := SetCheck(tx, c, k); err != nil {
 			return err
 		}
 		failed := outerFailure(r)
@@ -315,7 +331,7 @@ func (s *Service) PostResult(ctx context.Context, id string, r Result) (c Change
 			if err := Save(tx, c); err != nil {
 				return err
 			}
-		case c.State == Failed && strings.HasPrefix(c.Why, failed+":"):
+		case c.State == Failed && strings.HasPrefix(c.Why, failed+":"), c.State == Waiting && c.Why == outerAwaited(r.Name):
 			if err := s.Again(tx, c); err != nil { // it was only this check
 				return err
 			}

@@ -122,11 +122,12 @@ func (s *Service) fixHTTP(ctx context.Context, in *changeFixInput) (*one, error)
 
 // Result is what an outer CI says about a change's head.
 type Result struct {
-	Head    string    `json:"head" doc:"The commit that was checked; a result for another one is refused"`
-	Name    string    `json:"name" doc:"Name of the check" example:"integration" maxLength:"60" minLength:"1"`
-	Passed  bool      `json:"passed"`
-	Summary string    `json:"summary,omitempty" maxLength:"2000"`
-	At      time.Time `json:"at,omitempty"`
+	Head     string    `json:"head" doc:"The commit that was checked; a result for another one is refused"`
+	Name     string    `json:"name" doc:"Name of the check" example:"integration" maxLength:"60" minLength:"1"`
+	Passed   bool      `json:"passed"`
+	Summary  string    `json:"summary,omitempty" maxLength:"2000"`
+	Artifact string    `json:"artifact,omitempty" doc:"Digest of the uploaded artifact that was built, from the check that build.outer of flywheel.yaml names"`
+	At       time.Time `json:"at,omitempty"`
 }
 
 type changeResultInput struct {

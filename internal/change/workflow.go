@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -235,6 +236,15 @@ func (s *Service) look(ctx context.Context, c Change, main string, a app.App, en
 		return f, err
 	}
 	f.Build, f.Test = m.Build, m.Test
+	if m.Build.Outer != "" {
+		// What an outer CI builds is the branch, so it must be what the merge would make.
+		if whole, err := s.Git.Contains(ctx, repo, c.Head, main); err != nil {
+			return f, err
+		} else if !whole {
+			f.State, f.Why, f.Remedy = Blocked, "main has moved, and the outer check "+m.Build.Outer+" builds the branch alone", "Merge main into your branch and push it."
+			return f, nil
+		}
+	}
 	f.Proposal.Smoke = m.Test.Smoke
 	f.Proposal.Auto = m.Merge != "manual" && c.Reverts == ""
 
@@ -430,6 +440,9 @@ func quoted(word string) string {
 // test builds and tests the merge result once for its source. It returns the artifact's digest, or ""
 // after it recorded the failure.
 func (s *Service) test(ctx context.Context, id string, revision int, f found) (string, error) {
+	if f.Build.Outer != "" {
+		return s.outer(ctx, id, revision, f)
+	}
 	var c Change
 	err := s.DB.Write(ctx, func(tx *db.Tx) (err error) {
 		if c, err = current(tx, Take, id, revision, Checking); err != nil {
@@ -465,6 +478,35 @@ func (s *Service) test(ctx context.Context, id string, revision int, f found) (s
 		s.Built(c.Subject, result.Digest)
 	}
 	return result.Digest, err
+}
+
+// outer returns the artifact that an outer CI built, or "" after it recorded that the change waits for it.
+func (s *Service) outer(ctx context.Context, id string, revision int, f found) (artifact string, err error) {
+	return artifact, s.DB.Write(ctx, func(tx *db.Tx) error {
+		c, err := current(tx, Take, id, revision, Checking)
+		if err != nil {
+			return err
+		}
+		if artifact, err = app.Artifact(tx, f.Proposal.Description.Source); err != nil || artifact != "" {
+			return err
+		}
+		checks, err := Checks(tx, c.ID, c.Revision)
+		if err != nil {
+			return err
+		}
+		for _, k := range checks {
+			var built outerBuild
+			if k.Name != f.Build.Outer || k.State != CheckPassed {
+				continue
+			} else if detail, _ := json.Marshal(k.Detail); json.Unmarshal(detail, &built) == nil && built.Artifact != "" {
+				artifact, err = app.KeepOuter(tx, f.Proposal.Description.Source, c.Subject, built.Artifact)
+				return err
+			}
+		}
+		c.State, c.Why = Waiting, outerAwaited(f.Build.Outer)
+		c.Remedy = fmt.Sprintf("The outer CI builds %.10s, then: flywheel artifact upload FOLDER, flywheel change result %s --name %s --head %s --passed=true --artifact DIGEST", c.Head, c.ID, f.Build.Outer, c.Head)
+		return Save(tx, c)
+	})
 }
 
 // planned is what the plan of one effect answered.

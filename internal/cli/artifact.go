@@ -14,9 +14,9 @@ import (
 
 func (s *shell) artifactCommand() *cobra.Command {
 	upload := &cobra.Command{
-		Use: "upload FOLDER|FILE", Short: "Upload what a pattern runs beside the app's own artifact",
-		Long: `Upload an artifact that a pattern runs beside the app's own, for example a search service, and print its
-digest for the module. A folder is packed: the same content gives the same digest. A file is sent as it
+		Use: "upload FOLDER|FILE", Short: "Upload what an outer CI built, or what a pattern runs beside the app",
+		Long: `Upload an artifact (what an outer CI built, or what a pattern runs beside the app) and print its
+digest. A folder is packed: the same content gives the same digest. A file is sent as it
 is and must be a gzipped tar archive.`,
 		Example: "  flywheel artifact upload bin/searchd/", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {

@@ -650,12 +650,12 @@ func (s *shell) decision(verb, shortText, question string) *cobra.Command {
 }
 
 func (s *shell) changeResult() *cobra.Command {
-	var head, name, summary string
+	var head, name, summary, artifact string
 	var passed bool
 	c := &cobra.Command{
 		Use: "result CHANGE --name CHECK --head COMMIT --passed=true|false", Short: "Post the result of a check that an outer CI ran", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return s.decide(c, args[0], "results", map[string]any{"head": head, "name": name, "passed": passed, "summary": summary})
+			return s.decide(c, args[0], "results", map[string]any{"head": head, "name": name, "passed": passed, "summary": summary, "artifact": artifact})
 		},
 	}
 	f := c.Flags()
@@ -663,6 +663,7 @@ func (s *shell) changeResult() *cobra.Command {
 	f.StringVar(&head, "head", "", "commit that was checked")
 	f.BoolVar(&passed, "passed", false, "whether it passed")
 	f.StringVar(&summary, "summary", "", "in a sentence")
+	f.StringVar(&artifact, "artifact", "", "digest of what it built and uploaded, where build.outer names this check")
 	must(c.MarkFlagRequired("name"), c.MarkFlagRequired("head"), c.MarkFlagRequired("passed"))
 	return c
 }

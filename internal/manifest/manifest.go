@@ -141,6 +141,7 @@ type Build struct {
 	Fetch      string   `json:"fetch,omitempty"`
 	Command    string   `json:"command,omitempty"`
 	Artifact   string   `json:"artifact,omitempty"`
+	Outer      string   `json:"outer,omitempty"` // check of an outer CI that builds and tests instead
 	Toolchains []string `json:"toolchains,omitempty"`
 }
 

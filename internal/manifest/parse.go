@@ -48,7 +48,7 @@ func ParseApp(file string, content []byte) (*App, error) {
 	if a.Spec.Merge == "" {
 		a.Spec.Merge = "auto"
 	}
-	if a.Spec.Build.Artifact == "" {
+	if a.Spec.Build.Artifact == "" && a.Spec.Build.Outer == "" {
 		a.Spec.Build.Artifact = "."
 	}
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/Masterminds/semver/v3"
 )
@@ -14,7 +15,18 @@ func (a *App) check(d *document) {
 	if _, err := semver.NewConstraint(a.Pattern.Version); err != nil {
 		d.note([]string{"spec", "pattern", "version"}, "%q is not a range of versions; write for example ~1.4, ^1.2 or 1.4.2", a.Pattern.Version)
 	}
+	if b := a.Build; b.Outer != "" {
+		if b.Fetch+b.Command+b.Artifact+a.Test.Command != "" || len(b.Toolchains) > 0 {
+			d.note([]string{"spec", "build", "outer"}, "spec.build.outer has an outer CI build and test; take fetch, command, artifact, toolchains and test.command out")
+		}
+		if slices.ContainsFunc(ownChecks, func(own string) bool { return strings.HasPrefix(b.Outer, own) }) {
+			d.note([]string{"spec", "build", "outer"}, "%q is the name of a check that Flywheel runs itself; choose another", b.Outer)
+		}
+	}
 }
+
+// ownChecks are the names of what the platform checks itself; no outer check may have one.
+var ownChecks = []string{"lane", "tests", "policy", "plan"}
 
 // check adds what the schema cannot say about a pattern.yaml.
 func (p *Pattern) check(d *document) {

@@ -32,7 +32,7 @@ func (s *Server) routes(api *web.API) {
 	huma.Register(api, huma.Operation{OperationID: "get-home", Method: http.MethodGet, Path: "/api/v1/home", Tags: []string{"home"},
 		Summary: "What is moving, and what waits for a decision"}, s.getHome)
 	huma.Register(api, huma.Operation{OperationID: "create-artifact", Method: http.MethodPost, Path: "/api/v1/artifacts", Tags: []string{"patterns"},
-		Summary: "Upload an artifact that a pattern runs beside the app's", DefaultStatus: http.StatusCreated, MaxBodyBytes: 512 << 20}, s.createArtifact)
+		Summary: "Upload an artifact: what an outer CI built, or what a pattern runs beside the app's", DefaultStatus: http.StatusCreated, MaxBodyBytes: 512 << 20}, s.createArtifact)
 }
 
 // visibleEvents returns the events of apps that the actor may see, and those of no app.

@@ -4,6 +4,7 @@
 package certifytest
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -322,6 +323,25 @@ func (p *Platform) Storefront(wanted string) {
 	}
 	p.Reaches(id, change.Merged)
 	p.Rolled()
+}
+
+// Store stores an artifact with one file, as an outer CI uploads it, and returns its digest.
+func (p *Platform) Store(file, content string) string {
+	p.T.Helper()
+	dir := p.T.TempDir()
+	var packed bytes.Buffer
+	err := os.WriteFile(filepath.Join(dir, file), []byte(content), 0o600)
+	if err != nil {
+		p.T.Fatal(err)
+	}
+	digest, err := local.PackDir(&packed, dir)
+	if err != nil {
+		p.T.Fatal(err)
+	}
+	if _, err := app.PutArtifact(context.Background(), p.blobs, digest, bytes.NewReader(packed.Bytes())); err != nil {
+		p.T.Fatal(err)
+	}
+	return digest
 }
 
 // Built returns a file of the artifact that runs in prod.

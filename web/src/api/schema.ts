@@ -192,7 +192,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Upload an artifact that a pattern runs beside the app's */
+        /** Upload an artifact: what an outer CI built, or what a pattern runs beside the app's */
         post: operations["create-artifact"];
         delete?: never;
         options?: never;
@@ -1662,6 +1662,8 @@ export interface components {
             digest: string;
         };
         ChangeResult: {
+            /** @description Digest of the uploaded artifact that was built, from the check that build.outer of flywheel.yaml names */
+            artifact?: string;
             /** Format: date-time */
             at?: string;
             /** @description The commit that was checked; a result for another one is refused */
