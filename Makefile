@@ -94,6 +94,13 @@ kill: ## Kill server, engine and agent at every step, cut disk and database (som
 	@scripts/deps.sh test
 	FLYWHEEL_KILL=1 go test -count=1 -timeout 30m ./internal/server
 
+.PHONY: matrix
+matrix: ## Play the scenarios on the pairs of engine and database that make test leaves out
+	@scripts/deps.sh test
+	FLYWHEEL_ENGINE=$$(scripts/tofu.sh) go test -count=1 -timeout 30m ./scenario
+	@command -v terraform >/dev/null || { echo "terraform is not on PATH: the pair with PostgreSQL is left out." >&2; exit 1; }
+	trap 'scripts/postgres.sh stop' EXIT; eval "$$(scripts/postgres.sh start)"; FLYWHEEL_ENGINE=$$(command -v terraform) go test -count=1 -timeout 30m ./scenario
+
 .PHONY: bench
 bench: build ## Measure what README.md and the decisions state
 	@scripts/deps.sh demo
