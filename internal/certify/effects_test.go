@@ -57,6 +57,9 @@ func ofVariables(hide string) func(app.Instance, app.Desired) (change.Planned, e
 
 func occurred(p *certifytest.Platform, kind string) int {
 	p.T.Helper()
+	if err := event.Number(p.As("root"), p.DB); err != nil {
+		p.T.Fatal(err)
+	}
 	var found []event.Event
 	err := p.DB.Read(p.As("root"), func(tx *db.Tx) (err error) {
 		found, err = event.After(tx, 0, event.Filter{Types: []string{kind}}, 100)

@@ -118,6 +118,9 @@ func TestThatTheEndOfAWaiverHasComeIsToldOnce(t *testing.T) {
 		if err := p.Apps.EndWaivers(account.System(t.Context(), "waiver")); err != nil {
 			t.Fatal(err)
 		}
+		if err := event.Number(t.Context(), p.DB); err != nil {
+			t.Fatal(err)
+		}
 		err := p.DB.Read(t.Context(), func(tx *db.Tx) error {
 			return tx.QueryRow(`select count(*) from event where subject = $1 and type = $2`, w.ID, event.Own("waiver", "ended")).Scan(&n)
 		})
