@@ -11,6 +11,7 @@ import (
 
 // Routes registers the operations of deployments.
 func (s *Service) Routes(api *web.API) {
+	api.Metrics.MustRegister(metrics{s})
 	huma.Register(api, huma.Operation{OperationID: "list-deployments", Method: http.MethodGet, Path: "/api/v1/deployments", Tags: []string{"deployments"},
 		Summary: "List deployments, newest first"}, s.listHTTP)
 	huma.Register(api, huma.Operation{OperationID: "get-deployment", Method: http.MethodGet, Path: "/api/v1/deployments/{deployment}", Tags: []string{"deployments"},
