@@ -125,6 +125,17 @@ type Environment struct {
 	UpdatedAt time.Time      `json:"updatedAt"`
 }
 
+// Own returns those of an instance's variables that its team set: all but the values of the environment.
+func (e Environment) Own(variables map[string]any) map[string]any {
+	own := map[string]any{}
+	for name, value := range variables {
+		if _, coe := e.Values[name]; !coe {
+			own[name] = value
+		}
+	}
+	return own
+}
+
 // Freeze is a window in which changes wait: nothing but a rollback is deployed.
 type Freeze struct {
 	From   time.Time `json:"from"`

@@ -19,6 +19,7 @@ import (
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/local"
 	"flywheel.dev/flywheel/internal/manifest"
+	"flywheel.dev/flywheel/internal/pattern"
 	"flywheel.dev/flywheel/internal/runlog"
 	"flywheel.dev/flywheel/internal/sandbox"
 )
@@ -214,9 +215,7 @@ func (b *Builder) prune(ctx context.Context) error {
 			continue
 		}
 		var published bool
-		err = b.DB.Read(ctx, func(tx *db.Tx) error {
-			return tx.QueryRow(`select exists (select 1 from pattern_version where digest = $1)`, "sha256:"+e.Name()).Scan(&published)
-		})
+		err = b.DB.Read(ctx, func(tx *db.Tx) (err error) { published, err = pattern.Published(tx, "sha256:"+e.Name()); return err })
 		if err != nil {
 			return err
 		}

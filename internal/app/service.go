@@ -442,18 +442,10 @@ func (s *Service) outside(tx *db.Tx, a App, in AskWaiver) (string, error) {
 // typed reports whether a value is of one of the module's simple types; what is in others the engine says.
 func typed(kind string, value any) bool {
 	switch kind {
-	case "string":
-		_, ok := value.(string)
-		return ok
+	case "string", "number":
+		return manifest.TypeOf(value) == kind
 	case "bool":
-		_, ok := value.(bool)
-		return ok
-	case "number":
-		switch value.(type) {
-		case float64, int, int64, uint64:
-			return true
-		}
-		return false
+		return manifest.TypeOf(value) == "boolean"
 	}
 	return true
 }
@@ -616,10 +608,12 @@ func (s *Service) visibleWaiver(ctx context.Context, tx *db.Tx, id string, load 
 // ListWaivers returns the waivers the actor may see, newest first, from before a cursor. The filters may be
 // empty.
 func (s *Service) ListWaivers(ctx context.Context, name string, state WaiverState, before string, limit int) (found []Waiver, err error) {
-	actor := account.From(ctx)
 	err = s.DB.Read(ctx, func(tx *db.Tx) error {
 		found = []Waiver{}
-		teams := map[string]string{}
+		may, err := Visible(tx, account.From(ctx))
+		if err != nil {
+			return err
+		}
 		for len(found) < limit {
 			page, err := allWaivers(tx, name, state, before, limit)
 			if err != nil {
@@ -627,14 +621,7 @@ func (s *Service) ListWaivers(ctx context.Context, name string, state WaiverStat
 			}
 			for _, w := range page {
 				before = w.ID
-				if _, known := teams[w.App]; !known {
-					a, err := Known(tx, w.App)
-					if err != nil {
-						return err
-					}
-					teams[w.App] = a.Team
-				}
-				if actor.Sees(teams[w.App]) && len(found) < limit {
+				if may(w.App) && len(found) < limit {
 					found = append(found, w)
 				}
 			}

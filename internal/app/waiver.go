@@ -77,12 +77,7 @@ type Outside struct {
 // outsideSince returns the values of an instance that are outside the bounds of the pattern it runs on
 // because the last waiver that accepted them has ended.
 func outsideSince(p *manifest.Pattern, e Environment, i Instance, waivers []Waiver) []Outside {
-	own := map[string]any{}
-	for name, value := range i.Deployed.Variables {
-		if _, coe := e.Values[name]; !coe {
-			own[name] = value
-		}
-	}
+	own := e.Own(i.Deployed.Variables)
 	var found []Outside
 	for _, v := range manifest.CheckBounds(p, e.Class, own) {
 		last := Outside{Variable: v.Variable, Value: own[v.Variable]}

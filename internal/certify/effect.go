@@ -155,12 +155,7 @@ func (r Radius) summary() string {
 // bounds make of its variables, where no waiver in force accepts them.
 func foresee(v pattern.Version, i app.Instance, e app.Environment, team string, waivers []app.Waiver) Effect {
 	f := Effect{App: i.App, Environment: i.Environment, Class: e.Class, Team: team, Version: i.Deployed.Version, Outcome: Unplanned, instance: i.ID, seen: i.UpdatedAt}
-	own := map[string]any{}
-	for name, value := range i.Deployed.Variables {
-		if _, coe := e.Values[name]; !coe {
-			own[name] = value
-		}
-	}
+	own := e.Own(i.Deployed.Variables)
 	for _, bad := range manifest.CheckBounds(v.Manifest, e.Class, own) {
 		if bad.Bound && slices.ContainsFunc(waivers, func(w app.Waiver) bool { return w.Accepts(i.App, i.Environment, bad.Variable, own[bad.Variable]) }) {
 			continue

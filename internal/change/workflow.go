@@ -482,7 +482,7 @@ func (s *Service) test(ctx context.Context, id string, revision int, f found) (s
 
 // outer returns the artifact that an outer CI built, or "" after it recorded that the change waits for it.
 func (s *Service) outer(ctx context.Context, id string, revision int, f found) (artifact string, err error) {
-	return artifact, s.DB.Write(ctx, func(tx *db.Tx) error {
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		c, err := current(tx, Take, id, revision, Checking)
 		if err != nil {
 			return err
@@ -507,6 +507,7 @@ func (s *Service) outer(ctx context.Context, id string, revision int, f found) (
 		c.Remedy = fmt.Sprintf("The outer CI builds %.10s, then: flywheel artifact upload FOLDER, flywheel change result %s --name %s --head %s --passed=true --artifact DIGEST", c.Head, c.ID, f.Build.Outer, c.Head)
 		return Save(tx, c)
 	})
+	return artifact, err
 }
 
 // planned is what the plan of one effect answered.

@@ -151,13 +151,13 @@ func withTypes(bounds map[string]any) map[string]any {
 func hasType(bounds map[string]any, value any) bool {
 	wanted := withTypes(bounds)["type"]
 	if choices, ok := bounds["enum"].([]any); ok && wanted == nil {
-		return slices.ContainsFunc(choices, func(c any) bool { return typeOf(c) == typeOf(value) })
+		return slices.ContainsFunc(choices, func(c any) bool { return TypeOf(c) == TypeOf(value) })
 	}
-	return wanted == nil || wanted == typeOf(value)
+	return wanted == nil || wanted == TypeOf(value)
 }
 
-// typeOf returns the name that JSON Schema has for the type of a value.
-func typeOf(value any) string {
+// TypeOf returns the name that JSON Schema has for the type of a value.
+func TypeOf(value any) string {
 	text, err := json.Marshal(value)
 	if err != nil {
 		return ""

@@ -139,7 +139,8 @@ func (s *Service) Add(ctx context.Context, name, number, dir, commit string) (v 
 		return v, err
 	}
 	v = Version{ID: db.NewID("ptv"), Pattern: name, Version: number, Digest: digest, State: Draft, Manifest: m, Interface: itself, Readme: string(readme), Commit: commit}
-	return v, s.DB.Write(ctx, func(tx *db.Tx) error { v, err = insertVersion(tx, v); return err })
+	err = s.DB.Write(ctx, func(tx *db.Tx) error { v, err = insertVersion(tx, v); return err })
+	return v, err
 }
 
 func key(digest string) string { return "patterns/" + strings.TrimPrefix(digest, "sha256:") }

@@ -68,6 +68,12 @@ func byDigest(tx *db.Tx, digest string) (Version, error) {
 	return v, err
 }
 
+// Published reports whether a version of any pattern has this content.
+func Published(tx *db.Tx, digest string) (is bool, err error) {
+	err = tx.QueryRow(`select exists (select 1 from pattern_version where digest = $1)`, digest).Scan(&is)
+	return is, err
+}
+
 // insertVersion writes a version. The same content again is fine: a step that ran twice; other content
 // under the same number is refused, because a version is immutable.
 func insertVersion(tx *db.Tx, v Version) (Version, error) {
