@@ -57,13 +57,14 @@ func (l Local) Release(ctx context.Context, r Rollout) error {
 	if err != nil {
 		return err
 	}
-	if err := agent.PutSecrets(ctx, r.Deployment.Instance, secrets); err != nil {
-		return err
+	artifact := r.Deployment.Desired.Artifact
+	status, err := agent.Release(ctx, id, artifact, secrets)
+	if fault.Is(err, "artifact.not_found") {
+		if err := l.Runs.bring(ctx, &agent, artifact); err != nil {
+			return err
+		}
+		status, err = agent.Release(ctx, id, artifact, secrets)
 	}
-	if err := l.Runs.bring(ctx, &agent, r.Deployment.Desired.Artifact); err != nil {
-		return err
-	}
-	status, err := agent.Release(ctx, id, r.Deployment.Desired.Artifact)
 	if err != nil {
 		return err
 	}

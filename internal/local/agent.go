@@ -38,6 +38,10 @@ const (
 	lastPort  = 29999
 )
 
+// linger is how long processes that were replaced stay at least: their end takes processor time, which the first
+// requests to the new ones need more.
+const linger = 100 * time.Millisecond
+
 // stopPatience bounds how long a stopping agent lets requests finish.
 const stopPatience = 10 * time.Second
 
@@ -292,11 +296,19 @@ func (a *agent) apply(wanted Service, fence int64) (Status, error) {
 	}
 	unlock := a.lock(wanted.ID())
 	defer unlock()
-	return a.applyLocked(wanted, fence)
+	if err := a.raiseFence(wanted.Instance, fence); err != nil {
+		return Status{}, err
+	}
+	secrets, err := a.secretsOf(wanted)
+	if err != nil {
+		return Status{}, err
+	}
+	return a.applyLocked(wanted, secrets, nil)
 }
 
-// release is apply with only the artifact changed.
-func (a *agent) release(id, artifact string, fence int64) (Status, error) {
+// release is apply with only the artifact changed, and with the secrets that come with it. They are written
+// while the new processes start, and before anything that lasts.
+func (a *agent) release(id string, asked releaseRequest, fence int64) (Status, error) {
 	unlock := a.lock(id)
 	defer unlock()
 	s := a.find(id)
@@ -304,29 +316,34 @@ func (a *agent) release(id, artifact string, fence int64) (Status, error) {
 		return Status{}, serviceMissing(id)
 	}
 	wanted := s.record.Service
-	wanted.Artifact = artifact
+	wanted.Artifact = asked.Artifact
 	if err := wanted.check(); err != nil {
 		return Status{}, err
 	}
-	return a.applyLocked(wanted, fence)
-}
-
-func (a *agent) applyLocked(wanted Service, fence int64) (Status, error) {
-	id := wanted.ID()
-	if err := a.raiseFence(wanted.Instance, fence); err != nil {
+	secrets, err := wanted.pick(asked.Secrets)
+	if err != nil {
 		return Status{}, err
 	}
+	write, err := a.replaceSecrets(wanted.Instance, asked.Secrets, fence)
+	if err != nil {
+		return Status{}, err
+	}
+	written := make(chan error, 1)
+	go func() { written <- write() }()
+	return a.applyLocked(wanted, secrets, written)
+}
+
+// applyLocked is apply for who has the service's lock. Nothing lasting happens before written, where there is
+// one, has told that the instance's record is on disk.
+func (a *agent) applyLocked(wanted Service, secrets map[string]string, written <-chan error) (Status, error) {
+	id := wanted.ID()
 	if err := a.reserve(wanted); err != nil {
 		return Status{}, err
 	}
 	defer a.unreserve(id)
-	secrets, err := a.secretsOf(wanted)
-	if err != nil {
-		return Status{}, err
-	}
 	s := a.find(id)
 	if s == nil {
-		return a.create(wanted, secrets)
+		return a.create(wanted, secrets) // never by a release, so nothing is being written
 	}
 	s.setChange("it is being changed")
 	defer s.setChange("")
@@ -342,7 +359,7 @@ func (a *agent) applyLocked(wanted Service, fence int64) (Status, error) {
 		next.Port = wanted.Port
 		moved = serveFront(listener, s.proxy, a.log)
 	}
-	if err := a.replaceProcesses(s, next, secrets); err != nil {
+	if err := a.replaceProcesses(s, next, secrets, written); err != nil {
 		if moved != nil {
 			moved.stop(time.Second)
 		}
@@ -363,7 +380,7 @@ func (a *agent) applyLocked(wanted Service, fence int64) (Status, error) {
 
 // replaceProcesses makes the processes of s those of next, in the order: start, wait until healthy, write
 // the record, switch, drain, stop. Processes that can go on are kept.
-func (a *agent) replaceProcesses(s *service, next serviceRecord, secrets map[string]string) error {
+func (a *agent) replaceProcesses(s *service, next serviceRecord, secrets map[string]string, written <-chan error) error {
 	old := s.fleet
 	fresh := &fleet{service: next.Service, secrets: secrets}
 	var keep, leave []*process
@@ -381,8 +398,15 @@ func (a *agent) replaceProcesses(s *service, next serviceRecord, secrets map[str
 	if err := a.startAll(fresh.service, s.log, begun); err != nil {
 		return err
 	}
+	var err error
+	if written != nil {
+		err = <-written
+	}
 	next.Updated = time.Now().UTC()
-	if err := a.store.save("services", s.id, next); err != nil {
+	if err == nil {
+		err = a.store.save("services", s.id, next)
+	}
+	if err != nil {
 		stopAll(begun)
 		return err
 	}
@@ -453,6 +477,7 @@ func (a *agent) retire(processes []*process, idle []<-chan struct{}, patience ti
 		return
 	}
 	a.retiring.Go(func() {
+		sleep(a.ctx, linger)
 		timer := time.NewTimer(patience)
 		defer timer.Stop()
 	drain:
@@ -482,7 +507,7 @@ func (a *agent) create(wanted Service, secrets map[string]string) (Status, error
 		fleet: &fleet{service: wanted, secrets: secrets},
 	}
 	next := serviceRecord{Service: wanted, Port: listener.Addr().(*net.TCPAddr).Port}
-	if err := a.replaceProcesses(s, next, secrets); err != nil {
+	if err := a.replaceProcesses(s, next, secrets, nil); err != nil {
 		listener.Close()
 		s.log.close(true)
 		return Status{}, err

@@ -30,7 +30,7 @@ func TestAReleaseUnderLoadFailsNoRequest(t *testing.T) {
 	status := apply(t, agent, service)
 
 	stop := load(t, status.URL)
-	status, err := agent.Release(t.Context(), status.ID, second)
+	status, err := agent.Release(t.Context(), status.ID, second, nil)
 	must(t, err)
 	if status.Artifact != second || version(t, status) != "two" {
 		t.Errorf("after the release runs %s", status.Artifact)
@@ -155,7 +155,7 @@ func TestAVersionThatCannotRunLeavesTheOldOneUntouched(t *testing.T) {
 		"hog":   {"more than its 128 MB of memory", "starting hog hog"},
 	} {
 		t.Run(mode, func(t *testing.T) {
-			_, err := agent.Release(t.Context(), status.ID, artifact(t, agent, mode, mode))
+			_, err := agent.Release(t.Context(), status.ID, artifact(t, agent, mode, mode), nil)
 			f := wantFault(t, err, "service.unhealthy")
 			if !strings.Contains(f.Message, want.reason) {
 				t.Errorf("the message is %q, want %q in it", f.Message, want.reason)
@@ -188,10 +188,12 @@ func TestAVersionThatCannotRunLeavesTheOldOneUntouched(t *testing.T) {
 
 func TestServicesComeBackOnTheirAddressesAfterTheAgentWasKilled(t *testing.T) {
 	agent, dir := startAgent(t)
-	must(t, agent.PutSecrets(t.Context(), "ins_shop", map[string]string{"token": "s3cr3t-token"}))
+	must(t, agent.PutSecrets(t.Context(), "ins_shop", map[string]string{"token": "older"}))
 	service := shop(artifact(t, agent, "one", ""))
 	service.Instances, service.Secrets = 2, map[string]string{"TOKEN": "token"}
-	before := apply(t, agent, service)
+	apply(t, agent, service)
+	before, err := agent.Release(t.Context(), service.ID(), service.Artifact, map[string]string{"token": "s3cr3t-token"})
+	must(t, err)
 
 	health, err := agent.Health(t.Context())
 	must(t, err)
@@ -230,7 +232,7 @@ func TestAnAgentKilledInTheMiddleOfAReleaseComesBackWithWhatRan(t *testing.T) {
 	late := artifact(t, agent, "two", "late")
 	released := make(chan error, 1)
 	go func() {
-		_, err := agent.Release(t.Context(), before.ID, late)
+		_, err := agent.Release(t.Context(), before.ID, late, nil)
 		released <- err
 	}()
 	eventually(t, func() error {
@@ -349,7 +351,7 @@ func TestWithoutTheSandboxTheSameServicesRun(t *testing.T) {
 	if got := get(t, status.URL+"/fetch?url="+get(t, status.URL+"/env?name=SEARCH_URL")+"/version"); !strings.HasPrefix(got, "one ") {
 		t.Errorf("the used service answered %q", got)
 	}
-	if _, err := agent.Release(t.Context(), used.ID, artifact(t, agent, "two", "")); err != nil {
+	if _, err := agent.Release(t.Context(), used.ID, artifact(t, agent, "two", ""), nil); err != nil {
 		t.Error(err)
 	}
 }
@@ -490,11 +492,11 @@ func TestASecretThatChangedReachesTheAppWithTheNextRelease(t *testing.T) {
 	wantFault(t, err, "secret.not_set")
 	must(t, agent.PutSecrets(t.Context(), "ins_shop", map[string]string{"token": "first"}))
 	status := apply(t, agent, service)
-	must(t, agent.PutSecrets(t.Context(), "ins_shop", map[string]string{"token": "second"}))
+	must(t, agent.PutSecrets(t.Context(), "ins_shop", map[string]string{"token": "unused"}))
 	if got := get(t, status.URL+"/env?name=TOKEN"); got != "first" {
 		t.Errorf("before the release the app has %q", got)
 	}
-	status, err = agent.Release(t.Context(), status.ID, status.Artifact)
+	status, err = agent.Release(t.Context(), status.ID, status.Artifact, map[string]string{"token": "second"})
 	must(t, err)
 	if got := get(t, status.URL+"/env?name=TOKEN"); got != "second" {
 		t.Errorf("after the release the app has %q", got)
@@ -565,7 +567,7 @@ func TestADeletedVolumeGoesWhenItsServiceHasLetGoOfIt(t *testing.T) {
 		t.Errorf("there is %+v, %v", list, err)
 	}
 	// Should it fail here, what runs has its data, also with another artifact and after a restart.
-	if status, err = agent.Release(t.Context(), status.ID, artifact(t, agent, "two", "")); err != nil || get(t, status.URL+"/read?path=/data/orders") != "42" {
+	if status, err = agent.Release(t.Context(), status.ID, artifact(t, agent, "two", ""), nil); err != nil || get(t, status.URL+"/read?path=/data/orders") != "42" {
 		t.Fatalf("the service lost its data: %v", err)
 	}
 	must(t, agent.Stop(t.Context()))
@@ -618,7 +620,7 @@ func TestAServiceReachesAnotherOneThatItUses(t *testing.T) {
 		t.Errorf("the used service answered %q", got)
 	}
 	// A release of the used service is nothing its user notices.
-	_, err := agent.Release(t.Context(), used.ID, artifact(t, agent, "two", ""))
+	_, err := agent.Release(t.Context(), used.ID, artifact(t, agent, "two", ""), nil)
 	must(t, err)
 	if got := get(t, status.URL+"/fetch?url="+url+"/version"); !strings.HasPrefix(got, "two ") {
 		t.Errorf("the released service answered %q", got)
@@ -666,7 +668,7 @@ func TestALogIsFollowedWhileTheAppPrints(t *testing.T) {
 	if !lines.Scan() || !strings.Contains(lines.Text(), status.Processes[0].ID+" starting one") {
 		t.Fatalf("the first line is %q", lines.Text())
 	}
-	_, err = agent.Release(t.Context(), status.ID, artifact(t, agent, "two", ""))
+	_, err = agent.Release(t.Context(), status.ID, artifact(t, agent, "two", ""), nil)
 	must(t, err)
 	seen := map[string]bool{}
 	for !(seen["starting two"] && seen["stopping politely"]) && lines.Scan() {
@@ -688,12 +690,12 @@ func TestAnOvertakenDeploymentChangesNothing(t *testing.T) {
 	newer, older, looking := *agent, *agent, *agent
 	newer.Fence, older.Fence, looking.ReadOnly = 7, 6, true
 	status := apply(t, &newer, shop(digest))
-	_, err := older.Release(t.Context(), status.ID, digest)
+	_, err := older.Release(t.Context(), status.ID, digest, nil)
 	wantFault(t, err, "instance.fenced")
 	wantFault(t, older.DeleteService(t.Context(), status.ID), "instance.fenced")
 	wantFault(t, older.PutSecrets(t.Context(), "ins_shop", nil), "instance.fenced")
 	wantFault(t, looking.DeleteService(t.Context(), status.ID), "agent.read_only")
-	if _, err := newer.Release(t.Context(), status.ID, digest); err != nil {
+	if _, err := newer.Release(t.Context(), status.ID, digest, nil); err != nil {
 		t.Error(err)
 	}
 }
@@ -704,8 +706,8 @@ func TestWhoGoesAwayDuringAReleaseFindsItDoneOrJoinsIt(t *testing.T) {
 	next := artifact(t, agent, "two", "")
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	agent.Release(ctx, status.ID, next)
-	again, err := agent.Release(t.Context(), status.ID, next)
+	agent.Release(ctx, status.ID, next, nil)
+	again, err := agent.Release(t.Context(), status.ID, next, nil)
 	must(t, err)
 	if version(t, again) != "two" {
 		t.Error("the release was lost")

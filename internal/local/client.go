@@ -74,9 +74,11 @@ func (c *Client) ApplyService(ctx context.Context, s Service) (Status, error) {
 	return changed[Status](ctx, c, http.MethodPost, "/v1/services", s)
 }
 
-// Release is ApplyService with only the artifact changed.
-func (c *Client) Release(ctx context.Context, id, artifact string) (Status, error) {
-	return changed[Status](ctx, c, http.MethodPost, "/v1/services/"+url.PathEscape(id)+"/release", map[string]string{"artifact": artifact})
+// Release is PutSecrets for the service's instance and ApplyService with only the artifact changed, in one
+// request, so that the agent can write the one while it does the other. An artifact that the agent does not
+// have is the fault `artifact.not_found`.
+func (c *Client) Release(ctx context.Context, id, artifact string, secrets map[string]string) (Status, error) {
+	return changed[Status](ctx, c, http.MethodPost, "/v1/services/"+url.PathEscape(id)+"/release", releaseRequest{artifact, secrets})
 }
 
 // Prepare makes what a Release of this artifact will need, so that it only has to start the app. Nothing of

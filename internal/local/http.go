@@ -76,11 +76,11 @@ func (a *agent) routes() http.Handler {
 		return a.apply(service, fenceOf(r))
 	})
 	handle("POST /v1/services/{id}/release", func(r *http.Request) (any, error) {
-		body, err := decode[struct{ Artifact string }](r)
+		body, err := decode[releaseRequest](r)
 		if err != nil {
 			return nil, err
 		}
-		return a.release(r.PathValue("id"), body.Artifact, fenceOf(r))
+		return a.release(r.PathValue("id"), body, fenceOf(r))
 	})
 	handle("POST /v1/services/{id}/prepare", func(r *http.Request) (any, error) {
 		body, err := decode[struct{ Artifact string }](r)
@@ -121,6 +121,12 @@ func (a *agent) routes() http.Handler {
 		return nil, a.deleteVolume(r.PathValue("id"), fenceOf(r))
 	})
 	return mux
+}
+
+// releaseRequest is the body of a release.
+type releaseRequest struct {
+	Artifact string            `json:"artifact"`
+	Secrets  map[string]string `json:"secrets"` // of the instance, by their names
 }
 
 // wireFault is a fault on its way to the client.

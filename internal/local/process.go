@@ -168,15 +168,21 @@ func (p *process) live() error {
 	return why
 }
 
+type sandboxDialer func(cmd *sandbox.Cmd, ctx context.Context, port int) (net.Conn, error)
+
 // dial connects to the server inside.
 func (p *process) dial(ctx context.Context) (net.Conn, error) {
+	return p.reach(ctx, (*sandbox.Cmd).Dial)
+}
+
+func (p *process) reach(ctx context.Context, dial sandboxDialer) (net.Conn, error) {
 	p.mu.Lock()
 	cmd, port := p.cmd, p.port
 	p.mu.Unlock()
 	if cmd == nil {
 		return nil, errors.New("the process does not run")
 	}
-	return cmd.Dial(ctx, port)
+	return dial(cmd, ctx, port)
 }
 
 // ended says how a process that ended by itself did so.
@@ -199,9 +205,10 @@ func describeExit(err error) string {
 func (p *process) watch(ctx context.Context) error {
 	began := time.Now()
 	deadline := began.Add(time.Duration(p.service.StartSec) * time.Second)
-	pause := 2 * time.Millisecond
+	pause := time.Millisecond
 	for {
-		err := p.probe(ctx)
+		// A process that does not listen yet is waited for, so that the release waits no longer than it must.
+		err := p.probe(ctx, (*sandbox.Cmd).DialListening)
 		if err == nil {
 			p.set(Healthy, "")
 			p.report(nil)
@@ -213,12 +220,10 @@ func (p *process) watch(ctx context.Context) error {
 		if !sleep(ctx, pause) {
 			return nil
 		}
-		if time.Since(began) > 200*time.Millisecond { // at first the probe should cost a release nothing
-			pause = min(pause*3/2, 250*time.Millisecond)
-		}
+		pause = min(pause*3/2, 250*time.Millisecond)
 	}
 	for failures := 0; sleep(ctx, probeEvery); {
-		err := p.probe(ctx)
+		err := p.probe(ctx, (*sandbox.Cmd).Dial)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -236,10 +241,11 @@ func (p *process) watch(ctx context.Context) error {
 	return nil
 }
 
-func (p *process) probe(ctx context.Context) error {
+// probe returns nil if the server inside, reached by dial, answers its health check.
+func (p *process) probe(ctx context.Context, dial sandboxDialer) error {
 	ctx, cancel := context.WithTimeout(ctx, probeEvery)
 	defer cancel()
-	return answers(ctx, p.dial, p.service.HealthPath)
+	return answers(ctx, func(ctx context.Context) (net.Conn, error) { return p.reach(ctx, dial) }, p.service.HealthPath)
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {

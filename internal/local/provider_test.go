@@ -168,7 +168,7 @@ func testProvider(t *testing.T, path string) {
 
 	// Rule 9: releases outside of the engine and the engine agree.
 	for _, service := range []string{id, ServiceID("ins_shop", "search")} {
-		_, err := agent.Release(t.Context(), service, two)
+		_, err := agent.Release(t.Context(), service, two, map[string]string{"token": "planted-secret"})
 		must(t, err)
 	}
 	e.vars["artifact"] = two

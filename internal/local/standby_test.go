@@ -29,7 +29,7 @@ func TestAPreparedReleaseStartsInItsSandboxAndNothingRunsBefore(t *testing.T) {
 		t.Errorf("prepared twice there are the sandboxes %v", again)
 	}
 
-	status, err := agent.Release(t.Context(), status.ID, next)
+	status, err := agent.Release(t.Context(), status.ID, next, nil)
 	must(t, err)
 	if !containsAll(prepared, pids(status)) || version(t, status) != "two" {
 		t.Errorf("the release runs in %v, prepared were %v", pids(status), prepared)
@@ -45,13 +45,13 @@ func TestAReleaseNeedsNoPreparation(t *testing.T) {
 		must(t, syscall.Kill(pid, syscall.SIGKILL))
 		awaitEnd(t, pid)
 	}
-	status, err := agent.Release(t.Context(), status.ID, next)
+	status, err := agent.Release(t.Context(), status.ID, next, nil)
 	must(t, err)
 	if version(t, status) != "two" {
 		t.Error("the release did not go on without its sandbox")
 	}
 	third := artifact(t, agent, "three", "")
-	status, err = agent.Release(t.Context(), status.ID, third)
+	status, err = agent.Release(t.Context(), status.ID, third, nil)
 	must(t, err)
 	if version(t, status) != "three" {
 		t.Error("the release that nobody prepared did not happen")
@@ -93,8 +93,7 @@ func TestAPreparedSandboxKnowsNoSecret(t *testing.T) {
 			t.Error("the sandbox knows the secret before the release")
 		}
 	}
-	must(t, agent.PutSecrets(t.Context(), "ins_shop", map[string]string{"token": "the-newer-secret"}))
-	status, err := agent.Release(t.Context(), status.ID, next)
+	status, err := agent.Release(t.Context(), status.ID, next, map[string]string{"token": "the-newer-secret"})
 	must(t, err)
 	if got := get(t, status.URL+"/env?name=TOKEN"); got != "the-newer-secret" {
 		t.Errorf("after the release the app has %q", got)

@@ -164,42 +164,66 @@ func (a *agent) putSecrets(instance string, values map[string]string, fence int6
 	if !instanceRule.MatchString(instance) {
 		return fault.New(fault.Invalid, "instance.invalid", "%q is not the id of an instance.", instance)
 	}
-	a.fences.Lock()
-	defer a.fences.Unlock()
-	record, err := a.fenced(instance, fence)
+	write, err := a.replaceSecrets(instance, values, fence)
 	if err != nil {
 		return err
 	}
-	record.Secrets = map[string]string{}
-	for name, value := range values {
-		if record.Secrets[name], err = a.store.seal(a.ctx, value); err != nil {
-			return err
+	return write()
+}
+
+// replaceSecrets refuses a caller that was overtaken. What it returns must be called: it writes the record,
+// and nobody else reads or writes one until it has.
+func (a *agent) replaceSecrets(instance string, values map[string]string, fence int64) (write func() error, err error) {
+	a.fences.Lock()
+	record, err := a.fenced(instance, fence)
+	if err == nil {
+		record.Secrets = map[string]string{}
+		for name, value := range values {
+			if record.Secrets[name], err = a.store.seal(a.ctx, value); err != nil {
+				break
+			}
 		}
 	}
-	return a.store.save("instances", instance, record)
+	if err != nil {
+		a.fences.Unlock()
+		return nil, err
+	}
+	return func() error {
+		defer a.fences.Unlock()
+		return a.store.save("instances", instance, record)
+	}, nil
 }
 
 // secretsOf returns the values of the secrets that a service refers to, by environment name.
 func (a *agent) secretsOf(s Service) (map[string]string, error) {
-	values := map[string]string{}
 	if len(s.Secrets) == 0 {
-		return values, nil
+		return map[string]string{}, nil
 	}
 	record, err := a.store.instance(s.Instance)
 	if err != nil {
-		return values, err
+		return nil, err
 	}
+	values := map[string]string{}
+	for name, sealed := range record.Secrets {
+		if values[name], err = a.store.open(a.ctx, sealed); err != nil {
+			return nil, err
+		}
+	}
+	return s.pick(values)
+}
+
+// pick returns those of an instance's secrets that the service refers to, by environment name.
+func (s Service) pick(secrets map[string]string) (map[string]string, error) {
+	picked := map[string]string{}
 	for _, env := range sortedKeys(s.Secrets) {
-		sealed, found := record.Secrets[s.Secrets[env]]
+		value, found := secrets[s.Secrets[env]]
 		if !found {
-			return values, fault.New(fault.Conflict, "secret.not_set", "The service %s asks for the secret %q, which is not set.", s.Name, s.Secrets[env]).
+			return nil, fault.New(fault.Conflict, "secret.not_set", "The service %s asks for the secret %q, which is not set.", s.Name, s.Secrets[env]).
 				Do("Set it for the app and environment, then deploy again.")
 		}
-		if values[env], err = a.store.open(a.ctx, sealed); err != nil {
-			return values, err
-		}
+		picked[env] = value
 	}
-	return values, nil
+	return picked, nil
 }
 
 // raiseFence refuses a caller whose fence is lower than one seen before for this instance: it was

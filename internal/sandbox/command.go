@@ -489,4 +489,19 @@ func (c *Cmd) Dial(ctx context.Context, port int) (net.Conn, error) {
 	return connect(ctx, fd, port)
 }
 
+// DialListening is Dial that waits until something listens, and fails when the command has ended.
+func (c *Cmd) DialListening(ctx context.Context, port int) (net.Conn, error) {
+	fd, err := c.control.socket()
+	if err != nil {
+		return nil, err
+	}
+	if err := c.connectPatiently(ctx, fd, port); err != nil {
+		syscall.Close(fd)
+		return nil, err
+	}
+	file := os.NewFile(uintptr(fd), "inside")
+	defer file.Close()
+	return net.FileConn(file)
+}
+
 func itoa[T int | int64](n T) string { return strconv.FormatInt(int64(n), 10) }

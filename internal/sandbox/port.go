@@ -51,6 +51,36 @@ func connect(ctx context.Context, fd, port int) (net.Conn, error) {
 	return net.FileConn(file)
 }
 
+// connectPatiently connects a socket of the sandbox as soon as something listens on the port. It asks with the
+// same socket again and again, which costs next to nothing, so that it can ask often while a command starts.
+func (c *Cmd) connectPatiently(ctx context.Context, fd, port int) error {
+	// A server that listens and never accepts must not keep the thread for ever.
+	if err := syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_SNDTIMEO, &syscall.Timeval{Sec: 1}); err != nil {
+		return err
+	}
+	began := time.Now()
+	pause := 200 * time.Microsecond
+	for {
+		err := syscall.Connect(fd, &syscall.SockaddrInet4{Port: port, Addr: loopback})
+		if err == nil {
+			return nil
+		}
+		if err != syscall.ECONNREFUSED && err != syscall.EINTR {
+			return &net.OpError{Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: loopback[:], Port: port}, Err: err}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-c.gone:
+			return os.ErrProcessDone
+		case <-time.After(pause):
+		}
+		if time.Since(began) > 200*time.Millisecond {
+			pause = min(2*pause, 50*time.Millisecond)
+		}
+	}
+}
+
 // listenInside returns a listener on a port inside; 0 takes a free one. It closes with the command.
 func (c *Cmd) listenInside(port int) (net.Listener, error) {
 	fd, err := c.control.socket()
