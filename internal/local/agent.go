@@ -605,7 +605,8 @@ func (a *agent) reserve(s Service) error {
 	for _, target := range sortedKeys(s.Volumes) {
 		var volume Volume
 		err := a.store.load("volumes", filepath.Base(s.Volumes[target]), &volume)
-		if errors.Is(err, fs.ErrNotExist) || err == nil && volume.Instance != s.Instance {
+		// The very id: a path that only ends in it would be mounted as it is, through links that the app made.
+		if errors.Is(err, fs.ErrNotExist) || err == nil && (volume.Instance != s.Instance || volume.ID != s.Volumes[target]) {
 			return volumeMissing(s.Volumes[target])
 		}
 		if err != nil {

@@ -528,6 +528,11 @@ func TestAVolumeOutlivesItsServices(t *testing.T) {
 	other.Instance = "ins_other"
 	_, err = agent.ApplyService(t.Context(), other)
 	wantFault(t, err, "volume.not_found")
+	// What the app put into its volume leads nowhere: not through a link under the volume's own name either.
+	must(t, os.Symlink("/", filepath.Join(volume.Path, volume.ID)))
+	service.Volumes = map[string]string{"/data": volume.ID + "/" + volume.ID}
+	_, err = agent.ApplyService(t.Context(), service)
+	wantFault(t, err, "volume.not_found")
 	must(t, agent.DeleteService(t.Context(), status.ID))
 	must(t, agent.DeleteVolume(t.Context(), volume.ID))
 	if _, err := os.Stat(volume.Path); !errors.Is(err, os.ErrNotExist) {

@@ -79,6 +79,9 @@ func New(options Options) (*Sandbox, error) {
 	return s, s.prove()
 }
 
+// Off reports whether commands run without isolation.
+func (s *Sandbox) Off() bool { return s.off }
+
 // prove runs a command that does nothing.
 func (s *Sandbox) prove() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)

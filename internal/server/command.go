@@ -39,8 +39,8 @@ func Inner(args []string) (code int, inner bool) {
 		if len(args) != 2 {
 			return 2, true
 		}
-		return tofu.RunSupervisor(args[1], tofu.Hooks{ServeProvider: ServeProvider, Sandbox: func() (*sandbox.Sandbox, error) {
-			return sandbox.New(sandbox.Options{})
+		return tofu.RunSupervisor(args[1], tofu.Hooks{ServeProvider: ServeProvider, Sandbox: func(off bool) (*sandbox.Sandbox, error) {
+			return sandbox.New(sandbox.Options{Off: off})
 		}}), true
 	}
 	return 0, false

@@ -447,9 +447,9 @@ func (s *Server) superviseAgent() {
 const agentPatience = time.Minute
 
 // ServeProvider serves Flywheel's own provider for one instance, for the supervisor of an engine run.
-func ServeProvider(ctx context.Context, socket, instance, agentSocket string) (string, error) {
-	// Checks of a pattern have no instance: the provider then only knows the schema and changes nothing.
-	return local.ServeProvider(ctx, socket, &local.Client{Socket: agentSocket, ReadOnly: instance == "", Patience: agentPatience}, instance)
+func ServeProvider(ctx context.Context, socket string, scope tofu.Scope) (string, error) {
+	agent := &local.Client{Socket: scope.Agent, Fence: scope.Fence, ReadOnly: !scope.Writes, Patience: agentPatience}
+	return local.ServeProvider(ctx, socket, agent, scope.Instance)
 }
 
 func (s *Server) gitAuthenticate(ctx context.Context, user, token string) (context.Context, error) {

@@ -103,7 +103,7 @@ func (s *Service) examine(ctx context.Context, dir string, with func(examination
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		socket = filepath.Join(temp, "provider.sock")
-		reattach, err := s.ServeProvider(ctx, socket, "", "")
+		reattach, err := s.ServeProvider(ctx, socket, Scope{})
 		if err != nil {
 			return fmt.Errorf("serve Flywheel's provider: %w", err)
 		}

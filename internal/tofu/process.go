@@ -22,14 +22,14 @@ import (
 // Hooks are what the supervisor of a run needs from the rest of the platform.
 type Hooks struct {
 	ServeProvider ServeProvider
-	Sandbox       func() (*sandbox.Sandbox, error)
+	Sandbox       func(off bool) (*sandbox.Sandbox, error)
 }
 
 // RunSupervisor is the process `flywheel engine-run FOLDER`: it runs the orders on its standard input
 // and leaves their result in the folder. It returns the exit code.
 func RunSupervisor(folder string, hooks Hooks) int {
 	start := func(l supervisor.Launch, o supervisor.Order, env []string, socket string, stdout, stderr io.Writer) (supervisor.Process, error) {
-		box, err := hooks.Sandbox()
+		box, err := hooks.Sandbox(l.SandboxOff)
 		if err != nil {
 			return nil, err
 		}

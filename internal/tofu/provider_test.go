@@ -19,18 +19,19 @@ import (
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 
+	"flywheel.dev/flywheel/internal/sandbox"
 	"flywheel.dev/flywheel/internal/tofu"
 )
 
 // serveProvider serves a provider at Flywheel's address that keeps nothing: flywheel_service gets the
 // instance that the run is for. The real one is in package local, which stands below this one.
-func serveProvider(ctx context.Context, socket, instance, _ string) (string, error) {
+func serveProvider(ctx context.Context, socket string, scope tofu.Scope) (string, error) {
 	listener, err := net.Listen("unix", socket)
 	if err != nil {
 		return "", err
 	}
 	server := grpc.NewServer()
-	factory := providerserver.NewProtocol6(echoProvider{instance: instance})
+	factory := providerserver.NewProtocol6(echoProvider{scope: scope})
 	plugin := &tf6server.GRPCProviderPlugin{GRPCProvider: func() tfprotov6.ProviderServer { return factory() }}
 	if err := plugin.GRPCServer(nil, server); err != nil {
 		return "", err
@@ -49,7 +50,7 @@ func serveProvider(ctx context.Context, socket, instance, _ string) (string, err
 
 type echoProvider struct {
 	provider.Provider
-	instance string
+	scope tofu.Scope
 }
 
 func (p echoProvider) Metadata(_ context.Context, _ provider.MetadataRequest, answer *provider.MetadataResponse) {
@@ -60,17 +61,18 @@ func (p echoProvider) Configure(context.Context, provider.ConfigureRequest, *pro
 }
 func (p echoProvider) DataSources(context.Context) []func() datasource.DataSource { return nil }
 func (p echoProvider) Resources(context.Context) []func() resource.Resource {
-	return []func() resource.Resource{func() resource.Resource { return echoResource{instance: p.instance} }}
+	return []func() resource.Resource{func() resource.Resource { return echoResource{scope: p.scope} }}
 }
 
 type echoResource struct {
 	resource.Resource
-	instance string
+	scope tofu.Scope
 }
 
 type echo struct {
 	Name     types.String `tfsdk:"name"`
 	Instance types.String `tfsdk:"instance"`
+	Fence    types.Int64  `tfsdk:"fence"`
 }
 
 func (r echoResource) Metadata(_ context.Context, _ resource.MetadataRequest, answer *resource.MetadataResponse) {
@@ -78,17 +80,23 @@ func (r echoResource) Metadata(_ context.Context, _ resource.MetadataRequest, an
 }
 func (r echoResource) Schema(_ context.Context, _ resource.SchemaRequest, answer *resource.SchemaResponse) {
 	answer.Schema = schema.Schema{Attributes: map[string]schema.Attribute{
-		"name": schema.StringAttribute{Required: true}, "instance": schema.StringAttribute{Computed: true},
+		"name": schema.StringAttribute{Required: true}, "instance": schema.StringAttribute{Computed: true}, "fence": schema.Int64Attribute{Computed: true},
 	}}
 }
 func (r echoResource) Create(ctx context.Context, ask resource.CreateRequest, answer *resource.CreateResponse) {
 	var e echo
 	answer.Diagnostics.Append(ask.Plan.Get(ctx, &e)...)
-	e.Instance = types.StringValue(r.instance)
+	e.Instance, e.Fence = types.StringValue(r.scope.Instance), types.Int64Value(r.scope.Fence)
+	if r.scope.Instance != "" && !r.scope.Writes {
+		answer.Diagnostics.AddError("An apply may not write.", "")
+	}
 	answer.Diagnostics.Append(answer.State.Set(ctx, e)...)
 }
 func (r echoResource) Read(_ context.Context, ask resource.ReadRequest, answer *resource.ReadResponse) {
 	answer.State = ask.State
+	if r.scope.Writes {
+		answer.Diagnostics.AddError("A plan may write.", "")
+	}
 }
 func (r echoResource) Update(_ context.Context, ask resource.UpdateRequest, answer *resource.UpdateResponse) {
 	answer.State.Raw = ask.Plan.Raw
@@ -104,6 +112,7 @@ terraform {
 }
 resource "flywheel_service" "web" { name = "web" }
 output "instance" { value = flywheel_service.web.instance }
+output "fence" { value = flywheel_service.web.fence }
 `,
 	"tests/web.tftest.hcl": `
 run "web" {
@@ -126,7 +135,7 @@ func TestFlywheelsOwnProviderIsServedToARun(t *testing.T) {
 			t.Fatal(err)
 		}
 		outputs, err := tofu.Outputs(state)
-		if err != nil || outputs["instance"].Value != "ins_own" {
+		if err != nil || outputs["instance"].Value != "ins_own" || outputs["fence"].Value != float64(r.Fence) {
 			t.Errorf("outputs: %v, %v", outputs, err)
 		}
 		result, err := p.Plan(t.Context(), p.run(t, "ins_own", service))
@@ -156,4 +165,23 @@ func TestFlywheelsOwnProviderReachesIntoTheSandbox(t *testing.T) {
 			t.Errorf("test: %v, %v", runs, err)
 		}
 	})
+}
+
+func TestWithTheSandboxOffAnUncertifiedPatternIsPlannedWithoutOne(t *testing.T) {
+	for _, engine := range engines(t) {
+		t.Run(engine.Name, func(t *testing.T) {
+			t.Setenv("PATH", t.TempDir()) // where there is no bubblewrap
+			off, err := sandbox.New(sandbox.Options{Off: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := start(t, engine)
+			p.Sandbox = off
+			r := p.run(t, "ins_own", service)
+			r.Untrusted = true
+			if result, err := p.Plan(t.Context(), r); err != nil || actions(result.Plan)["flywheel_service.web"] != tofu.Create {
+				t.Errorf("%v, %v\n%s", result.Plan, err, logs(r))
+			}
+		})
+	}
 }

@@ -202,10 +202,12 @@ func (s *Service) launch(ctx context.Context, r Run, step string, writes bool, o
 	}
 	l := supervisor.Launch{
 		Engine: s.Engine.Path, Dir: r.work(), Commands: orders, Hide: append(r.hidden(), token), Remove: remove,
-		Grace: or(s.Grace, 5*time.Minute), Instance: r.Instance, Agent: s.Agent, Provider: r.Workspace.Own, Sandboxed: r.Untrusted, Durable: writes,
+		Grace: or(s.Grace, 5*time.Minute), Provider: r.Workspace.Own, Durable: writes,
+		Scope:     Scope{Instance: r.Instance, Agent: s.Agent, Fence: r.Fence, Writes: writes},
+		Sandboxed: r.Untrusted, SandboxOff: s.Sandbox != nil && s.Sandbox.Off(),
 		Readable: append(dirOf(s.Mirror), r.Workspace.Dir), Writable: []string{r.work(), r.out()},
 	}
-	address, err := s.stateAddress(&l)
+	address, err := s.stateAddress(&l, r.Instance)
 	if err != nil {
 		return err
 	}
@@ -266,8 +268,8 @@ func (s *Service) spawn(folder string, l supervisor.Launch, orders []byte) error
 }
 
 // stateAddress returns the URL of the instance's state as the engine sees it.
-func (s *Service) stateAddress(l *supervisor.Launch) (string, error) {
-	base, path := s.StateURL, "/internal/state/"+url.PathEscape(l.Instance)
+func (s *Service) stateAddress(l *supervisor.Launch, instance string) (string, error) {
+	base, path := s.StateURL, "/internal/state/"+url.PathEscape(instance)
 	socket, isSocket := strings.CutPrefix(base, "unix:")
 	if !isSocket {
 		if l.Sandboxed {

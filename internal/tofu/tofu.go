@@ -40,7 +40,10 @@ type Engine struct {
 
 // ServeProvider serves Flywheel's own provider for one instance on a Unix socket until ctx ends, and
 // returns the value of TF_REATTACH_PROVIDERS. Package local has it.
-type ServeProvider func(ctx context.Context, socket, instance, agentSocket string) (reattach string, err error)
+type ServeProvider func(ctx context.Context, socket string, scope Scope) (reattach string, err error)
+
+// Scope is what Flywheel's own provider may touch in one step of a run.
+type Scope = supervisor.Scope
 
 // Service runs engines. Its fields are set once, before the first use.
 type Service struct {

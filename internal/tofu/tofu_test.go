@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == supervisor.Name {
 		os.Exit(tofu.RunSupervisor(os.Args[2], tofu.Hooks{
 			ServeProvider: serveProvider,
-			Sandbox:       func() (*sandbox.Sandbox, error) { return sandbox.New(sandbox.Options{}) },
+			Sandbox:       func(off bool) (*sandbox.Sandbox, error) { return sandbox.New(sandbox.Options{Off: off}) },
 		}))
 	}
 	os.Exit(m.Run())

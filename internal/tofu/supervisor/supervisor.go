@@ -65,14 +65,14 @@ type Launch struct {
 	// StatePort of the loopback.
 	StateSocket string
 	StatePort   int
-	// Provider asks for Flywheel's own provider for this instance.
+	// Provider asks for Flywheel's own provider, which reaches what Scope names.
 	Provider bool
-	Instance string
-	Agent    string
-	// Sandboxed runs every command through the Sandbox hook.
-	Sandboxed bool
-	Readable  []string
-	Writable  []string
+	Scope    Scope
+	// Sandboxed runs every command through the Start hook.
+	Sandboxed  bool
+	SandboxOff bool // the operator runs untrusted code without isolation
+	Readable   []string
+	Writable   []string
 }
 
 // Order is one command to run.
@@ -83,10 +83,18 @@ type Order struct {
 	Timeout time.Duration
 }
 
+// Scope is what Flywheel's own provider may touch in one step of a run. The zero Scope knows the schema only.
+type Scope struct {
+	Instance string
+	Agent    string // socket
+	Fence    int64  // what was overtaken changes nothing
+	Writes   bool   // a plan only looks
+}
+
 // Hooks are what a plain run does without.
 type Hooks struct {
 	// Serve serves Flywheel's own provider on socket until ctx ends, and returns TF_REATTACH_PROVIDERS.
-	Serve func(ctx context.Context, socket, instance, agent string) (string, error)
+	Serve func(ctx context.Context, socket string, scope Scope) (string, error)
 	// Start starts a command in the sandbox. The socket is the one of Serve, or empty.
 	Start func(l Launch, o Order, env []string, socket string, stdout, stderr io.Writer) (Process, error)
 	// Exit reads the error of a Process's Wait.
@@ -223,7 +231,7 @@ func (s *supervisor) provider(ctx context.Context) (socket string, err error) {
 		return "", err
 	}
 	socket = filepath.Join(dir, "provider.sock")
-	reattach, err := s.hooks.Serve(ctx, socket, s.Instance, s.Agent)
+	reattach, err := s.hooks.Serve(ctx, socket, s.Scope)
 	if err != nil {
 		os.RemoveAll(dir)
 		return "", fmt.Errorf("serve Flywheel's provider: %w", err)
