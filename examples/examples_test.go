@@ -108,8 +108,8 @@ func TestBothVersionsOfThePatternPassTheChecksOfACertification(t *testing.T) {
 		}
 		for name, engine := range engines(t) {
 			t.Run(version+" "+name, func(t *testing.T) {
-				s := &tofu.Service{Engine: engine, ServeProvider: func(ctx context.Context, socket, instance, agent string) (string, error) {
-					return local.ServeProvider(ctx, socket, &local.Client{Socket: agent, ReadOnly: true}, instance)
+				s := &tofu.Service{Engine: engine, ServeProvider: func(ctx context.Context, socket string, scope tofu.Scope) (string, error) {
+					return local.ServeProvider(ctx, socket, &local.Client{Socket: scope.Agent, ReadOnly: true}, scope.Instance)
 				}}
 				if problems, err := s.Validate(t.Context(), dir); err != nil || len(problems) > 0 {
 					t.Fatalf("%v, %v", problems, err)

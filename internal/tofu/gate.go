@@ -395,6 +395,10 @@ func (m *gatedModule) expression(e hclsyntax.Expression, listed bool) {
 			return nil
 		}
 		name := strings.TrimPrefix(call.Name, "core::")
+		if name == "templatestring" {
+			m.refuse("path", call.Range(), "templatestring makes a template of a value, and with OpenTofu a template reads any file; use templatefile with a file of the pattern.")
+			return nil
+		}
 		if !slices.Contains(fileFunctions, name) {
 			return nil
 		}
