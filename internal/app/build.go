@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"gocloud.dev/blob"
@@ -68,7 +69,10 @@ type BuildResult struct {
 	Summary string
 }
 
-const buildTimeout = 15 * time.Minute
+const (
+	buildTimeout = 15 * time.Minute
+	buildDisk    = 10 << 30 // bytes that the source with what is built from it and the cache may take
+)
 
 // Build returns the artifact of the source, from before or newly built and tested. A fault says which
 // command failed and how.
@@ -191,11 +195,13 @@ func (b *Builder) begin(cache, pattern string) error {
 		return os.MkdirAll(cache, 0o700)
 	}
 	half := cache + ".half" // one that was killed in the middle is not taken for a whole one
-	if err := os.RemoveAll(half); err != nil {
+	if err := sandbox.RemoveAll(half); err != nil {
 		return err
 	}
-	if err := os.CopyFS(half, os.DirFS(from)); err != nil {
+	if err := os.CopyFS(half, os.DirFS(from)); errors.Is(err, syscall.ENOSPC) {
 		return err
+	} else if err != nil { // what the skeleton left cannot be copied: the first build takes longer
+		return errors.Join(sandbox.RemoveAll(half), os.MkdirAll(cache, 0o700))
 	}
 	return os.Rename(half, cache)
 }
@@ -220,9 +226,26 @@ func (b *Builder) prune(ctx context.Context) error {
 			return err
 		}
 		if !published {
-			if err := os.RemoveAll(b.seed(e.Name())); err != nil {
+			if err := sandbox.RemoveAll(b.seed(e.Name())); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// Forget removes the work folders that were left long ago by a server that was killed: all but the caches.
+func (b *Builder) Forget(before time.Time) error {
+	entries, err := os.ReadDir(b.Dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err != nil || e.Name() == "cache" || e.Name() == "skeleton" || !info.ModTime().Before(before) {
+			continue
+		}
+		if err := sandbox.RemoveAll(filepath.Join(b.Dir, e.Name())); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -243,7 +266,7 @@ func (b *Builder) inWork(ctx context.Context, build func(source string) error) e
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(work)
+	defer sandbox.RemoveAll(work)
 	return build(filepath.Join(work, "source"))
 }
 
@@ -274,7 +297,7 @@ func (b *Builder) command(ctx context.Context, toolchains []string, source, cach
 		// The same flags in build and test: with others, Go would compile everything twice.
 		Env:    []string{"HOME=" + sandbox.CacheDir + "/home", "XDG_CACHE_HOME=" + sandbox.CacheDir, "CI=true", "CGO_ENABLED=0", "GOFLAGS=-trimpath -buildvcs=false -mod=mod"},
 		Binds:  []sandbox.Bind{{Source: source, Target: "/app", Writable: true}, {Source: cache, Target: sandbox.CacheDir, Writable: true}},
-		Stdout: log, Stderr: log, Memory: 4 << 30, Processes: 2000,
+		Stdout: log, Stderr: log, Memory: 4 << 30, Processes: 2000, Disk: buildDisk,
 	}
 	hosts := slices.Clone(b.Hosts)
 	for _, name := range toolchains {
@@ -298,6 +321,8 @@ func (b *Builder) command(ctx context.Context, toolchains []string, source, cach
 	err = cmd.Run()
 	var exit *sandbox.ExitError
 	switch {
+	case fault.Is(err, "sandbox.too_much_disk") || fault.Is(err, "sandbox.too_deep"):
+		return errors.Join(err, sandbox.RemoveAll(cache)) // the next build begins with an empty one
 	case ctx.Err() != nil:
 		return fault.New(fault.Invalid, "build.timeout", "`%s` did not end within %s.", line, buildTimeout)
 	case errors.As(err, &exit):

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"gocloud.dev/blob/memblob"
 
@@ -50,11 +51,27 @@ func TestAnArtifactIsBroughtWhileItsTestsRunAndHoldsOnlyWhatTheBuildLeft(t *test
 		t.Errorf("the artifact holds %v, %v", left, err)
 	}
 
-	request.Source, request.Test.Command = "sha256:two", "exit 1"
+	// A build that leaves what a folder cannot be removed with, as go mod download does for a normal user.
+	request.Source, request.Test.Command = "sha256:two", "mkdir -p a/b && chmod 0 a/b && chmod 0 a; exit 1"
 	if _, err := b.Build(t.Context(), request); !fault.Is(err, "build.test_failed") {
 		t.Errorf("the failing tests end the build with %v", err)
 	}
-	if left, _ := filepath.Glob(filepath.Join(dir, "work", "artifact-*")); len(left) > 0 {
+	if left, _ := filepath.Glob(filepath.Join(dir, "work", "[ab]*-*")); len(left) > 0 {
 		t.Errorf("the builds left %v", left)
+	}
+
+	// What a killed server left goes in time, what others work with stays.
+	long := time.Now().Add(-48 * time.Hour)
+	for name, at := range map[string]time.Time{"build-old": long, "build-new": time.Now(), "cache": long} {
+		dir := filepath.Join(b.Dir, name)
+		if err := errors.Join(os.MkdirAll(dir, 0o700), os.Chtimes(dir, at, at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Forget(time.Now().Add(-24 * time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(b.Dir); err != nil || len(left) != 2 || left[0].Name() != "build-new" || left[1].Name() != "cache" {
+		t.Errorf("after a day there are %v, %v", left, err)
 	}
 }

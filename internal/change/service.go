@@ -99,6 +99,9 @@ func (s *Service) Sweep(ctx context.Context, branches bool) error {
 			return err
 		}
 	}
+	if err := s.Builder.Forget(s.DB.Now().Add(-24 * time.Hour)); err != nil {
+		return err
+	}
 	if branches {
 		return s.reconcile(ctx)
 	}

@@ -28,7 +28,10 @@ type Smoke struct {
 	Dir     string // of work folders
 }
 
-const smokeTimeout = 5 * time.Minute
+const (
+	smokeTimeout = 5 * time.Minute
+	smokeDisk    = 4 << 30 // bytes that the source and what the test adds may take
+)
 
 // smokePort is where the test finds the instance inside the sandbox, as $URL says.
 const smokePort = 8080
@@ -49,7 +52,7 @@ func (s *Smoke) run(ctx context.Context, d Deployment, instanceURL string, log i
 	if err != nil {
 		return "", err
 	}
-	defer os.RemoveAll(work)
+	defer sandbox.RemoveAll(work)
 	source := filepath.Join(work, "source")
 	if err := s.Git.Export(ctx, c.Repo(), c.Merged, source); err != nil {
 		return "", err
@@ -66,7 +69,7 @@ func (s *Smoke) run(ctx context.Context, d Deployment, instanceURL string, log i
 	cmd, err := s.Sandbox.Command(ctx, sandbox.Spec{
 		Args: []string{"/bin/sh", "-c", c.Proposal.Smoke}, Dir: "/app", Env: []string{fmt.Sprintf("URL=http://127.0.0.1:%d", smokePort), "CI=true"},
 		Binds: []sandbox.Bind{{Source: source, Target: "/app", Writable: true}}, Forwards: []sandbox.Forward{{Port: smokePort, Socket: socket}},
-		Memory: 1 << 30, Processes: 500, Stdout: log, Stderr: log,
+		Memory: 1 << 30, Processes: 500, Disk: smokeDisk, Stdout: log, Stderr: log,
 	})
 	if err != nil {
 		return "", err

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,9 +23,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/sandbox"
 )
 
-// Limits of an unpacked artifact. They keep a small archive from filling the disk.
+// Limits of an unpacked artifact. They keep a small archive, or a file that is mostly holes, from filling the
+// disk and the time.
 const (
 	maxArtifactBytes = 2 << 30
 	maxArtifactFiles = 100_000
@@ -37,22 +40,30 @@ const artifactGrace = time.Hour
 // PackDir writes dir to w as a tar.gz and returns its digest, "sha256:…" of the bytes written. The same
 // content gives the same bytes: entries are in name order and carry neither times nor owners, and of the
 // permissions only whether a file may be executed. Symbolic links must stay inside dir; anything that is
-// not a file, a folder or a link is refused.
+// not a file, a folder or a link is refused, and so is what cannot be read or is larger than an artifact may be.
 func PackDir(w io.Writer, dir string) (digest string, err error) {
 	sum := sha256.New()
 	zip := gzip.NewWriter(io.MultiWriter(w, sum))
 	archive := tar.NewWriter(zip)
+	var size int64
+	files := 0
 	err = filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
+		rel, outside := filepath.Rel(dir, name)
+		if outside != nil {
+			return outside
 		}
-		rel, err := filepath.Rel(dir, name)
-		if err != nil || rel == "." {
-			return err
+		if err != nil {
+			return unreadable(rel, err)
+		}
+		if rel == "." {
+			return nil
+		}
+		if files++; files > maxArtifactFiles {
+			return tooLarge("it has more than %d files", maxArtifactFiles)
 		}
 		info, err := entry.Info()
 		if err != nil {
-			return err
+			return unreadable(rel, err)
 		}
 		head := &tar.Header{Name: filepath.ToSlash(rel), Format: tar.FormatPAX, Mode: 0o644}
 		switch {
@@ -73,12 +84,15 @@ func PackDir(w io.Writer, dir string) (digest string, err error) {
 			if info.Mode()&0o111 != 0 {
 				head.Mode = 0o755
 			}
+			if size += info.Size(); size > maxArtifactBytes {
+				return tooLarge("it is larger than %d MB", maxArtifactBytes>>20)
+			}
 			if err := archive.WriteHeader(head); err != nil {
 				return err
 			}
 			file, err := os.Open(name)
 			if err != nil {
-				return err
+				return unreadable(head.Name, err)
 			}
 			defer file.Close()
 			_, err = io.Copy(archive, file)
@@ -96,9 +110,28 @@ func PackDir(w io.Writer, dir string) (digest string, err error) {
 	return "sha256:" + hex.EncodeToString(sum.Sum(nil)), nil
 }
 
-// staysInside reports whether a link at name to target ends inside the archive.
+// unreadable blames the build for what no later attempt could read either: a folder that is closed to its owner,
+// or more levels of folders than a path has room for.
+func unreadable(name string, err error) error {
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.ENAMETOOLONG) {
+		return unsafeArtifact("%q cannot be read", name[:min(len(name), 200)]).Because(err)
+	}
+	return err
+}
+
+// staysInside reports whether a link at name leads to a place inside the archive, whatever other links it
+// passes: steps up are allowed at the start only, where they leave real folders.
 func staysInside(name, target string) bool {
-	return !path.IsAbs(target) && filepath.IsLocal(path.Join(path.Dir(name), target))
+	rest, depth := target, strings.Count(path.Clean(name), "/")
+	for up := true; up; {
+		if rest, up = strings.CutPrefix(rest, "../"); up {
+			depth--
+		}
+	}
+	if rest == ".." {
+		rest, depth = "", depth-1
+	}
+	return depth >= 0 && !path.IsAbs(target) && target != "" && !slices.Contains(strings.Split(rest, "/"), "..")
 }
 
 func unsafeArtifact(format string, args ...any) *fault.Fault {
@@ -329,16 +362,8 @@ func tooLarge(format string, args ...any) *fault.Fault {
 		Do("Leave out of the build's output what the app does not need to run.")
 }
 
-// removeTree removes a folder whose folders may be read-only.
-func removeTree(dir string) {
-	filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {
-		if entry != nil && entry.IsDir() {
-			os.Chmod(name, 0o755)
-		}
-		return nil
-	})
-	os.RemoveAll(dir)
-}
+// removeTree removes a folder that an app may have written to. What stays goes when the agent starts again.
+func removeTree(dir string) { _ = sandbox.RemoveAll(dir) }
 
 // syncDisk returns when everything written to dir's file system is on disk: one call for many files.
 func syncDisk(dir string) error {

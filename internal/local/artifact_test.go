@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -53,6 +54,7 @@ func TestAnArtifactCannotLeaveItsFolder(t *testing.T) {
 		"a link above":        {{Name: "x", Typeflag: tar.TypeSymlink, Linkname: "../y"}},
 		"an absolute link":    {{Name: "x", Typeflag: tar.TypeSymlink, Linkname: "/etc"}},
 		"through links":       {{Name: "a/b/", Typeflag: tar.TypeDir}, {Name: "l", Typeflag: tar.TypeSymlink, Linkname: "a/b"}, {Name: "m", Typeflag: tar.TypeSymlink, Linkname: "l/../.."}, {Name: "m/x", Typeflag: tar.TypeReg}},
+		"a link by a link":    {{Name: "a/b/c/up", Typeflag: tar.TypeSymlink, Linkname: "../../.."}, {Name: "x", Typeflag: tar.TypeSymlink, Linkname: "a/b/c/up/../.."}},
 		"a device":            {{Name: "x", Typeflag: tar.TypeChar}},
 		"a pipe":              {{Name: "x", Typeflag: tar.TypeFifo}},
 		"a hard link":         {{Name: "x", Typeflag: tar.TypeLink, Linkname: "/etc/passwd"}},
@@ -67,6 +69,35 @@ func TestAnArtifactCannotLeaveItsFolder(t *testing.T) {
 			}
 			must(t, w.Close())
 			wantFault(t, put(t, archive.Bytes()), "artifact.unsafe")
+		})
+	}
+}
+
+func TestAFolderThatCannotBecomeAnArtifactIsRefused(t *testing.T) {
+	for name, c := range map[string]struct {
+		make func(dir string) error
+		want string
+	}{
+		"a file of holes": {func(dir string) error {
+			return errors.Join(os.WriteFile(filepath.Join(dir, "x"), nil, 0o600), os.Truncate(filepath.Join(dir, "x"), 1<<40))
+		}, "artifact.too_large"},
+		"a link by a link": {func(dir string) error {
+			return errors.Join(os.MkdirAll(filepath.Join(dir, "a/b/c"), 0o700), os.Symlink("../../..", filepath.Join(dir, "a/b/c/up")), os.Symlink("a/b/c/up/../..", filepath.Join(dir, "x")))
+		}, "artifact.unsafe"},
+		"more levels than a path has": {func(dir string) error {
+			root, err := os.OpenRoot(dir)
+			if err != nil {
+				return err
+			}
+			return errors.Join(root.MkdirAll(strings.Repeat(strings.Repeat("d", 200)+"/", 30), 0o700), root.Close())
+		}, "artifact.unsafe"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "dist")
+			t.Cleanup(func() { removeTree(dir) })
+			must(t, errors.Join(os.Mkdir(dir, 0o700), c.make(dir)))
+			_, err := PackDir(io.Discard, dir)
+			wantFault(t, err, c.want)
 		})
 	}
 }

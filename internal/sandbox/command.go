@@ -38,6 +38,7 @@ type Spec struct {
 
 	Memory    int64 // bytes, 0 for no limit; also the size of /tmp
 	Processes int   // processes and threads together, as the kernel counts them; 0 for no limit
+	Disk      int64 // bytes that the writable binds may hold together, 0 for no limit; looked at while it runs
 
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
@@ -368,6 +369,10 @@ func (c *Cmd) watch() {
 		defer ticker.Stop()
 		tick = ticker.C
 	}
+	full := make(chan error, 1)
+	if c.spec.Disk > 0 {
+		go c.watchDisk(full)
+	}
 	ctxDone, kill := c.ctx.Done(), make(<-chan time.Time)
 	for {
 		select {
@@ -379,6 +384,9 @@ func (c *Cmd) watch() {
 				c.stop(err)
 				c.kill()
 			}
+		case err := <-full:
+			c.stop(err)
+			c.kill()
 		case <-ctxDone:
 			ctxDone = nil
 			c.stop(context.Cause(c.ctx))
@@ -433,8 +441,8 @@ func (c *Cmd) release() {
 }
 
 // Wait waits until the command has ended and nothing of it is left. It returns nil for exit status 0, an
-// *ExitError for another end, the cause of the context's end, or the fault sandbox.out_of_memory or
-// sandbox.too_many_processes.
+// *ExitError for another end, the cause of the context's end, or the fault sandbox.out_of_memory,
+// sandbox.too_many_processes, sandbox.too_much_disk or sandbox.too_deep.
 func (c *Cmd) Wait() error { return c.wait() }
 
 func (c *Cmd) collect() error {

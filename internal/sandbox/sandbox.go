@@ -19,7 +19,7 @@
 // Target to Source where they begin with a Target, and ports inside are ports of the host's loopback.
 //
 // Deliberately absent: images and layers, user name mapping (files written inside belong to the platform's
-// user), quotas on bound folders, and any way to add privileges.
+// user), quotas that the kernel keeps on bound folders (a watcher looks at them), and any way to add privileges.
 package sandbox
 
 import (
