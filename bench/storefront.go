@@ -99,6 +99,7 @@ func (b *bench) storefront(ctx context.Context) error {
 	b.note("    of which the rollout: the driver's part, until the new process serves at the stable address", millis(median(alone)), "ms")
 	b.note("    rollout / by hand", float64(median(alone))/float64(median(hand)), "×")
 	b.atMost("  released / by hand", float64(median(ours))/float64(median(hand)), 1.5, "×")
+	b.atMost("  released / by hand in the same sandbox", float64(median(ours))/float64(median(boxed)), 1.5, "×")
 	b.note("  released without preparation, the agent has the artifact (a rollback)", millis(median(known)), "ms")
 	b.note("  released cold, the agent has never seen the artifact", millis(median(cold)), "ms")
 	return nil
