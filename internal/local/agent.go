@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -62,9 +63,16 @@ type agent struct {
 
 	mu       sync.Mutex
 	services map[string]*service
-	gateways map[string]*front  // id of a service → the socket through which others reach it
-	applying map[string]Service // what is being brought up, so that nothing it needs is removed
-	fences   sync.Mutex         // one reader and writer of an instance's record at a time
+	gateways map[string]*front   // id of a service → the socket through which others reach it
+	applying map[string]applying // what is being brought up, by the id of its service
+	fences   sync.Mutex          // one reader and writer of an instance's record at a time
+}
+
+// applying is a service that is being brought up. Nothing that it needs is removed meanwhile.
+type applying struct {
+	service Service
+	fence   int64
+	giveUp  context.CancelCauseFunc
 }
 
 // service is one running service.
@@ -109,7 +117,7 @@ func RunAgent(ctx context.Context, options AgentOptions) error {
 	a := &agent{
 		options: options, dir: dir, log: options.Log, started: time.Now().UTC(),
 		artifacts: artifacts{dir: filepath.Join(dir, "artifacts")},
-		services:  map[string]*service{}, gateways: map[string]*front{}, applying: map[string]Service{},
+		services:  map[string]*service{}, gateways: map[string]*front{}, applying: map[string]applying{},
 	}
 	a.ctx, a.stopping = context.WithCancel(ctx)
 	defer a.stopping()
@@ -303,7 +311,7 @@ func (a *agent) apply(wanted Service, fence int64) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	return a.applyLocked(wanted, secrets, nil)
+	return a.applyLocked(wanted, secrets, fence, nil)
 }
 
 // release is apply with only the artifact changed, and with the secrets that come with it. They are written
@@ -330,20 +338,24 @@ func (a *agent) release(id string, asked releaseRequest, fence int64) (Status, e
 	}
 	written := make(chan error, 1)
 	go func() { written <- write() }()
-	return a.applyLocked(wanted, secrets, written)
+	return a.applyLocked(wanted, secrets, fence, written)
 }
 
 // applyLocked is apply for who has the service's lock. Nothing lasting happens before written, where there is
 // one, has told that the instance's record is on disk.
-func (a *agent) applyLocked(wanted Service, secrets map[string]string, written <-chan error) (Status, error) {
+func (a *agent) applyLocked(wanted Service, secrets map[string]string, fence int64, written <-chan error) (Status, error) {
 	id := wanted.ID()
-	if err := a.reserve(wanted); err != nil {
+	s := a.find(id)
+	ctx, err := a.reserve(wanted, fence)
+	if fault.Is(err, cancelled) && s != nil && reflect.DeepEqual(s.record.Service, wanted) {
+		return a.status(s), nil // it had switched before
+	}
+	if err != nil {
 		return Status{}, err
 	}
 	defer a.unreserve(id)
-	s := a.find(id)
 	if s == nil {
-		return a.create(wanted, secrets) // never by a release, so nothing is being written
+		return a.create(ctx, wanted, secrets) // never by a release, so nothing is being written
 	}
 	s.setChange("it is being changed")
 	defer s.setChange("")
@@ -359,7 +371,7 @@ func (a *agent) applyLocked(wanted Service, secrets map[string]string, written <
 		next.Port = wanted.Port
 		moved = serveFront(listener, s.proxy, a.log)
 	}
-	if err := a.replaceProcesses(s, next, secrets, written); err != nil {
+	if err := a.replaceProcesses(ctx, s, next, secrets, written); err != nil {
 		if moved != nil {
 			moved.stop(time.Second)
 		}
@@ -380,11 +392,11 @@ func (a *agent) applyLocked(wanted Service, secrets map[string]string, written <
 
 // replaceProcesses makes the processes of s those of next, in the order: start, wait until healthy, write
 // the record, switch, drain, stop. Processes that can go on are kept.
-func (a *agent) replaceProcesses(s *service, next serviceRecord, secrets map[string]string, written <-chan error) error {
+func (a *agent) replaceProcesses(ctx context.Context, s *service, next serviceRecord, secrets map[string]string, written <-chan error) error {
 	old := s.fleet
 	fresh := &fleet{service: next.Service, secrets: secrets}
 	var keep, leave []*process
-	if old.same(next.Service, secrets) && a.settled(old) {
+	if old.same(next.Service, secrets) && settled(ctx, old) {
 		keep = old.processes[:min(len(old.processes), next.Service.Instances)]
 	}
 	leave = old.processes[len(keep):]
@@ -395,7 +407,7 @@ func (a *agent) replaceProcesses(s *service, next serviceRecord, secrets map[str
 	}
 	a.discard(s.setStandbys(nil))
 	fresh.processes = append(fresh.processes, begun...)
-	if err := a.startAll(fresh.service, s.log, begun); err != nil {
+	if err := a.startAll(ctx, fresh.service, s.log, begun); err != nil {
 		return err
 	}
 	var err error
@@ -419,21 +431,22 @@ func (a *agent) replaceProcesses(s *service, next serviceRecord, secrets map[str
 }
 
 // settled waits while processes of the fleet are starting, and reports whether all are healthy then.
-func (a *agent) settled(f *fleet) bool {
+func settled(ctx context.Context, f *fleet) bool {
 	for {
 		health, _ := f.health()
 		if health != Progressing {
 			return health == Healthy
 		}
-		if !sleep(a.ctx, 20*time.Millisecond) {
+		if !sleep(ctx, 20*time.Millisecond) {
 			return false
 		}
 	}
 }
 
 // startAll starts the processes and returns when all are healthy. If one does not become so it stops them
-// all and returns the fault `service.unhealthy` with the reason and their last lines.
-func (a *agent) startAll(s Service, log *serviceLog, processes []*process) error {
+// all and returns the fault `service.unhealthy` with the reason and their last lines; if ctx ends before, it
+// stops them as well and returns the cause.
+func (a *agent) startAll(ctx context.Context, s Service, log *serviceLog, processes []*process) error {
 	failed := make(chan error, len(processes))
 	for _, p := range processes {
 		go p.run()
@@ -443,8 +456,10 @@ func (a *agent) startAll(s Service, log *serviceLog, processes []*process) error
 	for range processes {
 		select {
 		case err = <-failed:
-		case <-a.ctx.Done():
-			err = fault.New(fault.Unavailable, "agent.stopping", "The agent is stopping.").Do("Try again when it runs.")
+		case <-ctx.Done():
+			if err = context.Cause(ctx); a.ctx.Err() != nil {
+				err = agentStopping()
+			}
 		}
 		if err != nil {
 			break
@@ -496,7 +511,7 @@ func (a *agent) retire(processes []*process, idle []<-chan struct{}, patience ti
 }
 
 // create brings up a service that does not exist yet.
-func (a *agent) create(wanted Service, secrets map[string]string) (Status, error) {
+func (a *agent) create(ctx context.Context, wanted Service, secrets map[string]string) (Status, error) {
 	id := wanted.ID()
 	listener, err := a.listen(wanted.Port, id)
 	if err != nil {
@@ -507,7 +522,7 @@ func (a *agent) create(wanted Service, secrets map[string]string) (Status, error
 		fleet: &fleet{service: wanted, secrets: secrets},
 	}
 	next := serviceRecord{Service: wanted, Port: listener.Addr().(*net.TCPAddr).Port}
-	if err := a.replaceProcesses(s, next, secrets, nil); err != nil {
+	if err := a.replaceProcesses(ctx, s, next, secrets, nil); err != nil {
 		listener.Close()
 		s.log.close(true)
 		return Status{}, err
@@ -518,7 +533,7 @@ func (a *agent) create(wanted Service, secrets map[string]string) (Status, error
 		a.mu.Unlock()
 		s.front.stop(time.Second)
 		s.fleet.stop()
-		return Status{}, fault.New(fault.Unavailable, "agent.stopping", "The agent is stopping.").Do("Try again when it runs.")
+		return Status{}, agentStopping()
 	}
 	a.services[id] = s
 	a.mu.Unlock()
@@ -595,40 +610,51 @@ func (a *agent) delete(id string, fence int64) error {
 	return nil
 }
 
-// reserve checks that what the service needs is there, and keeps it there until unreserve.
-func (a *agent) reserve(s Service) error {
+// reserve checks that what the service needs is there, and keeps it there until unreserve. The context that it
+// returns ends when the service is to be given up, with the fault that says why.
+func (a *agent) reserve(s Service, fence int64) (context.Context, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	// With a.mu: a cancel that is not noted yet will find what is reserved here.
+	record, err := a.store.instance(s.Instance)
+	if err != nil {
+		return nil, err
+	}
+	if 0 < fence && fence <= record.Cancelled {
+		return nil, givenUp(s)
+	}
 	if !a.artifacts.has(s.Artifact) {
-		return artifactMissing(s.Artifact)
+		return nil, artifactMissing(s.Artifact)
 	}
 	for _, target := range sortedKeys(s.Volumes) {
 		var volume Volume
 		err := a.store.load("volumes", filepath.Base(s.Volumes[target]), &volume)
 		// The very id: a path that only ends in it would be mounted as it is, through links that the app made.
 		if errors.Is(err, fs.ErrNotExist) || err == nil && (volume.Instance != s.Instance || volume.ID != s.Volumes[target]) {
-			return volumeMissing(s.Volumes[target])
+			return nil, volumeMissing(s.Volumes[target])
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 	}
 	for _, name := range sortedKeys(s.Uses) {
 		// The instance of a service never changes, so it may be read without its lock.
 		if used := a.services[s.Uses[name]]; used == nil || used.instance != s.Instance {
-			return serviceMissing(s.Uses[name])
+			return nil, serviceMissing(s.Uses[name])
 		}
 	}
-	a.applying[s.ID()] = s
-	return nil
+	ctx, giveUp := context.WithCancelCause(a.ctx)
+	a.applying[s.ID()] = applying{s, fence, giveUp}
+	return ctx, nil
 }
 
 func (a *agent) unreserve(id string) {
 	a.mu.Lock()
+	a.applying[id].giveUp(nil)
 	delete(a.applying, id)
 	used := map[string]bool{}
-	for _, s := range a.applying {
-		used[s.Artifact] = true
+	for _, one := range a.applying {
+		used[one.service.Artifact] = true
 	}
 	for _, s := range a.services {
 		s.mu.Lock()
@@ -639,6 +665,22 @@ func (a *agent) unreserve(id string) {
 	if err := a.artifacts.prune(used); err != nil {
 		a.log.Warn("old artifacts stay", "error", err)
 	}
+}
+
+// cancel gives up what is being brought up for an instance with this fence, and refuses what still comes with
+// it, also after a restart. It does not wait for the end of that. What has switched is finished, and stays.
+func (a *agent) cancel(instance string, fence int64) error {
+	if err := a.noteCancel(instance, fence); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, one := range a.applying {
+		if one.service.Instance == instance && 0 < one.fence && one.fence <= fence {
+			one.giveUp(givenUp(one.service))
+		}
+	}
+	return nil
 }
 
 // gateway returns the socket through which other services reach the service id. It stays for as long as
@@ -735,6 +777,18 @@ func (a *agent) list(instance string) []Status {
 }
 
 func (a *agent) logFile(id string) string { return filepath.Join(a.dir, "logs", id+".log") }
+
+// cancelled is the code of the fault of a service that was given up before it was healthy.
+const cancelled = "service.cancelled"
+
+func givenUp(s Service) *fault.Fault {
+	return fault.New(fault.Conflict, cancelled, "The new version of %s was given up, because its deployment was cancelled.", s.Name).
+		Do("What ran before still runs.")
+}
+
+func agentStopping() *fault.Fault {
+	return fault.New(fault.Unavailable, "agent.stopping", "The agent is stopping.").Do("Try again when it runs.")
+}
 
 func serviceMissing(id string) *fault.Fault {
 	return fault.Missing("service", id).Do("Deploy the app again.")

@@ -81,6 +81,14 @@ func (c *Client) Release(ctx context.Context, id, artifact string, secrets map[s
 	return changed[Status](ctx, c, http.MethodPost, "/v1/services/"+url.PathEscape(id)+"/release", releaseRequest{artifact, secrets})
 }
 
+// Cancel has the agent give up what it is bringing up for an instance with the client's fence, and refuse what
+// still comes with it, also after a restart. It does not wait until nothing is left: the ApplyService or
+// Release that is given up does, and so does one that is called again. What has switched stays, and calling
+// again answers that it is there.
+func (c *Client) Cancel(ctx context.Context, instance string) error {
+	return c.change(ctx, http.MethodPost, "/v1/instances/"+url.PathEscape(instance)+"/cancel", nil)
+}
+
 // Prepare makes what a Release of this artifact will need, so that it only has to start the app. Nothing of
 // the app runs before the Release, which does without where this did not happen or no longer fits.
 func (c *Client) Prepare(ctx context.Context, id, artifact string) error {

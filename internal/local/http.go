@@ -65,6 +65,9 @@ func (a *agent) routes() http.Handler {
 		}
 		return nil, a.putSecrets(r.PathValue("instance"), values, fenceOf(r))
 	})
+	handle("POST /v1/instances/{instance}/cancel", func(r *http.Request) (any, error) {
+		return nil, a.cancel(r.PathValue("instance"), fenceOf(r))
+	})
 	handle("GET /v1/services", func(r *http.Request) (any, error) {
 		return a.list(r.FormValue("instance")), nil
 	})

@@ -7,8 +7,8 @@
 //
 // The life of a service: ApplyService or Release → a new fleet of processes starts beside the old one
 // → each process answers its health check → the service's record is written → the proxy switches to the
-// new fleet → the old one finishes its requests and ends. If the new fleet does not become healthy it is
-// stopped and nothing has changed. The record on disk is always what runs, never what was wished: after
+// new fleet → the old one finishes its requests and ends. If the new fleet does not become healthy, or is
+// given up before (Cancel), it is stopped and nothing has changed. The record on disk is always what runs, never what was wished: after
 // a crash of the agent the same services come back on the same addresses.
 //
 // Prepare makes the sandboxes of an imminent release beforehand (standby.go). They hold no secret and run

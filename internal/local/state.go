@@ -26,7 +26,7 @@ import (
 //
 //	state/services/<id>.json   a service as it runs
 //	state/volumes/<id>.json
-//	state/instances/<id>.json  the sealed secrets of an app's instance and its highest fence
+//	state/instances/<id>.json  the sealed secrets of an app's instance, its highest fence and the last cancelled one
 //	secret.key                 what the secrets are sealed with
 type store struct {
 	dir    string
@@ -42,9 +42,10 @@ type serviceRecord struct {
 
 // instanceRecord is what the agent knows of an app's instance.
 type instanceRecord struct {
-	Instance string            `json:"instance"`
-	Fence    int64             `json:"fence"`
-	Secrets  map[string]string `json:"secrets"` // name → sealed value
+	Instance  string            `json:"instance"`
+	Fence     int64             `json:"fence"`
+	Cancelled int64             `json:"cancelled,omitempty"` // a fence whose deployment was cancelled, as were those before
+	Secrets   map[string]string `json:"secrets"`             // name → sealed value
 }
 
 func openStore(dir string) (*store, error) {

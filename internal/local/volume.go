@@ -104,8 +104,8 @@ func (a *agent) removeDeleted() error {
 			mounted[id] = true
 		}
 	}
-	for _, s := range a.applying {
-		mounts(s)
+	for _, one := range a.applying {
+		mounts(one.service)
 	}
 	for _, s := range a.services {
 		s.mu.Lock()
@@ -242,6 +242,18 @@ func (a *agent) raiseFence(instance string, fence int64) error {
 	if err != nil {
 		return err
 	}
+	return a.store.save("instances", instance, record)
+}
+
+// noteCancel remembers that nothing is to be brought up for the instance with this fence or a lower one.
+func (a *agent) noteCancel(instance string, fence int64) error {
+	a.fences.Lock()
+	defer a.fences.Unlock()
+	record, err := a.fenced(instance, fence)
+	if err != nil || record.Cancelled >= fence {
+		return err
+	}
+	record.Cancelled = fence
 	return a.store.save("instances", instance, record)
 }
 
