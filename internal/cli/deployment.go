@@ -231,7 +231,7 @@ func (s *shell) control(c *cobra.Command, where string, body any, watch bool) er
 func (s *shell) deploymentCancel() *cobra.Command {
 	return &cobra.Command{
 		Use: "cancel DEPLOYMENT", Short: "Ask a deployment to stop",
-		Long: "Ask a deployment to stop. One that runs is interrupted at the next safe point; an apply that has\nfinished by then stays.", Args: cobra.ExactArgs(1),
+		Long: "Ask a deployment to stop. One that runs gives up what it is doing, and what ran before serves on;\na release or an apply that has finished by then stays.", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			return s.control(c, path("deployments", args[0], "cancel"), nil, false)
 		},

@@ -45,12 +45,13 @@ type Deployment struct {
 	FinishedAt  *time.Time  `json:"finishedAt,omitempty"`
 	Steps       []Step      `json:"steps,omitempty"`
 
-	fence    int64
-	shown    *change.Shown // to the operator who released it, or its change
-	releases int           // of its own held plans
-	cancel   bool
-	was      app.InstanceState // of the instance, before it began
-	attempt  int               // of the infrastructure run; more than 0 after its engine was killed
+	fence       int64
+	shown       *change.Shown     // to the operator who released it, or its change
+	releases    int               // of its own held plans
+	cancelledBy string            // name of who wants it to stop while it runs
+	cancelled   <-chan struct{}   // closed when the effect that runs is to be given up
+	was         app.InstanceState // of the instance, before it began
+	attempt     int               // of the infrastructure run; more than 0 after its engine was killed
 }
 
 // Kind of run.
@@ -98,7 +99,7 @@ func (s State) Over() bool {
 type Step struct {
 	Position   int        `json:"position"`
 	Name       string     `json:"name" enum:"prepare,plan,policy,apply,release,destroy,verify,record"`
-	State      string     `json:"state" enum:"running,waiting,succeeded,failed,held"`
+	State      string     `json:"state" enum:"running,waiting,succeeded,failed,cancelled,held"`
 	Detail     string     `json:"detail,omitempty"`
 	StartedAt  time.Time  `json:"startedAt"`
 	FinishedAt *time.Time `json:"finishedAt,omitempty"`

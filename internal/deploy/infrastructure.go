@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -102,7 +101,7 @@ func (r *Runs) run(ctx context.Context, d Deployment, log io.Writer) (tofu.Run, 
 	}
 	return tofu.Run{
 		ID: d.engineRun(), Dir: filepath.Join(r.Dir, d.engineRun()), Instance: d.Instance, Workspace: workspace, Fence: d.fence,
-		Destroy: d.Kind == Destroy, Variables: variables(v, target), Log: log,
+		Destroy: d.Kind == Destroy, Variables: variables(v, target), Log: log, Cancel: d.cancelled,
 	}, v, nil
 }
 
@@ -276,6 +275,12 @@ func (r *Runs) apply(ctx context.Context, d Deployment) outcome {
 	if err != nil {
 		return failed(err)
 	}
+	// The engine is interrupted, and what it waits for at the agent as well.
+	defer onCancel(d.cancelled, func() {
+		if err := r.giveUp(ctx, d); err != nil {
+			fmt.Fprintf(log, "the agent could not be asked to give up: %v\n", err)
+		}
+	})()
 	result, err := r.Engine.Apply(ctx, run)
 	if err != nil {
 		return r.engineFailed(result, err)
@@ -286,15 +291,11 @@ func (r *Runs) apply(ctx context.Context, d Deployment) outcome {
 	return outcome{}
 }
 
-// interrupt asks the engine of a running deployment to stop in an orderly way: what it has finished
-// stays finished. A deployment that has no engine running stops before its next step.
-func (r *Runs) interrupt(d Deployment, log *slog.Logger) {
-	runs, _ := filepath.Glob(filepath.Join(r.Dir, d.workflow()+"*")) // of every attempt
-	for _, dir := range runs {
-		if err := r.Engine.Cancel(tofu.Run{ID: filepath.Base(dir), Dir: dir}); err != nil {
-			log.Warn("the engine could not be interrupted", "deployment", d.ID, "error", err)
-		}
-	}
+// giveUp has the agent give up what it is bringing up for the deployment.
+func (r *Runs) giveUp(ctx context.Context, d Deployment) error {
+	agent := *r.Agent
+	agent.Fence = d.fence
+	return agent.Cancel(ctx, d.Instance)
 }
 
 // noRoom is what a full disk is called by the kernel, wherever an engine repeats it, and by our provider.
@@ -322,9 +323,6 @@ func (r *Runs) engineFailed(result tofu.Result, err error) outcome {
 	}
 	if len(messages) > 0 {
 		out.Failed = strings.Join(messages, " ")
-	}
-	if result.Outcome == tofu.Cancelled {
-		out.Code = "deployment.cancelled"
 	}
 	if result.Outcome == tofu.Interrupted {
 		out.Interrupted, out.Addresses = true, result.MayExist

@@ -17,7 +17,6 @@ import (
 	"flywheel.dev/flywheel/internal/durable"
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/runlog"
-	"flywheel.dev/flywheel/internal/tofu"
 )
 
 // order is the order of deployments without their effects: workflows are admitted and never run, and the
@@ -37,7 +36,7 @@ func newOrder(t *testing.T) *order {
 	}
 	dir := t.TempDir()
 	s := &Service{DB: d, Durable: engine, Changes: &change.Service{DB: d}, Log: log, Logs: &runlog.Store{Dir: filepath.Join(dir, "logs")},
-		Runs: &Runs{DB: d, Dir: filepath.Join(dir, "run"), Engine: &tofu.Service{}}}
+		Runs: &Runs{DB: d, Dir: filepath.Join(dir, "run")}}
 	s.Changes.Mended = s.Mended
 	s.Register()
 	o := &order{t, s}
@@ -374,6 +373,52 @@ func TestAnInstanceIsDegradedUntilSomethingMendsIt(t *testing.T) {
 	o.wantChange("chg_e", change.Merged, "cancelled by dana while its plan was held")
 }
 
+func TestAWishToCancelIsNotForgottenWhereAPlanWouldBeHeld(t *testing.T) {
+	o := newOrder(t)
+	o.merged("chg_a", "", "a", "staging")
+	o.succeeds("chg_a", "staging")
+	o.merged("chg_b", "", "b", "staging")
+	d := o.of("chg_b", "staging")
+	o.write(func(tx *db.Tx) error {
+		_, err := tx.Exec(`update deployment set cancelled_by = 'dana' where id = $1`, d.ID)
+		return err
+	})
+	o.write(func(tx *db.Tx) error { return o.holds(tx, d) })
+	o.want("chg_b", "staging", Cancelled, "cancelled by dana before its plan was held")
+	o.wantChange("chg_b", change.Merged, "in staging was cancelled by dana")
+	if i := o.instance("staging"); i.State != app.Healthy || i.Running != "" {
+		t.Errorf("%+v", i)
+	}
+}
+
+func TestWhatACancelledDeploymentLeavesIsSaid(t *testing.T) {
+	for name, c := range map[string]struct {
+		step string
+		out  outcome
+		want app.InstanceState
+	}{
+		"given up by the agent":       {"release", outcome{Untouched: true}, app.Healthy},
+		"in the middle of a command":  {"release", outcome{}, app.Degraded},
+		"in the middle of an apply":   {"apply", outcome{}, app.Degraded},
+		"before it touched the world": {"plan", outcome{}, app.Healthy},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := newOrder(t)
+			o.merged("chg_a", "", "a", "staging")
+			o.succeeds("chg_a", "staging")
+			o.merged("chg_b", "", "b", "staging")
+			o.merged("chg_c", "", "c", "staging")
+			c.out.Failed, c.out.Code = "cancelled by dana during its step "+c.step, codeCancelled
+			o.end("chg_b", "staging", c.step, c.out)
+			o.want("chg_b", "staging", Cancelled, "cancelled by dana during its step "+c.step)
+			o.want("chg_c", "staging", Running, "")
+			if was := o.of("chg_c", "staging").was; was != c.want {
+				t.Errorf("the instance was %s, want %s", was, c.want)
+			}
+		})
+	}
+}
+
 func TestWhoWasOvertakenWritesNothing(t *testing.T) {
 	o := newOrder(t)
 	o.merged("chg_a", "", "a", "staging")
@@ -385,7 +430,7 @@ func TestWhoWasOvertakenWritesNothing(t *testing.T) {
 	for name, write := range map[string]func(tx *db.Tx) error{
 		"succeed": func(tx *db.Tx) error { return o.succeed(tx, old, outcome{}) },
 		"give up": func(tx *db.Tx) error { _, err := o.giveUp(tx, old, outcome{Failed: "late"}); return err },
-		"intend":  func(tx *db.Tx) error { _, err := intend(tx, old, 0, "release", outcome{}); return err },
+		"intend":  func(tx *db.Tx) error { _, _, err := intend(tx, old, 0, "release", outcome{}); return err },
 		"state":   func(tx *db.Tx) error { return Fenced(tx, old.Instance, old.fence) },
 	} {
 		if err := o.DB.Write(o.as(), write); !fault.Is(err, "deployment.fenced") {

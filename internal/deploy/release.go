@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"flywheel.dev/flywheel/internal/app"
@@ -29,11 +30,14 @@ type Rollout struct {
 	Module     string         // folder with the certified pattern
 	Outputs    map[string]any // of the instance's infrastructure
 	Log        io.Writer
+	Cancel     <-chan struct{} // closed when the rollout is to be given up; it may be so from the beginning
 }
 
 // Driver rolls an artifact out without an infrastructure run. It returns when the new artifact is
 // healthy, or a fault with what ran before still running where the target can do that. It may be asked
-// again for the same rollout after a crash.
+// again for the same rollout after a crash. One that is cancelled it gives up: it returns the fault
+// service.cancelled where that leaves what ran before as it was, any other where nobody knows, and nil if the
+// rollout has finished by then.
 type Driver interface {
 	Release(ctx context.Context, r Rollout) error
 
@@ -57,6 +61,16 @@ func (l Local) Release(ctx context.Context, r Rollout) error {
 	if err != nil {
 		return err
 	}
+	if isClosed(r.Cancel) { // from the beginning: where it has begun, in the life of a server before, the agent knows
+		if err := l.Runs.giveUp(ctx, r.Deployment); err != nil {
+			return err
+		}
+	}
+	defer onCancel(r.Cancel, func() {
+		if err := l.Runs.giveUp(ctx, r.Deployment); err != nil {
+			fmt.Fprintf(r.Log, "the agent could not be asked to give up: %v\n", err)
+		}
+	})()
 	artifact := r.Deployment.Desired.Artifact
 	status, err := agent.Release(ctx, id, artifact, secrets)
 	if fault.Is(err, "artifact.not_found") {
@@ -137,6 +151,9 @@ func (c Command) Release(ctx context.Context, r Rollout) error {
 	}
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	if isClosed(r.Cancel) {
+		return commandCancelled()
+	}
 	fmt.Fprintf(r.Log, "$ %s\n", strings.Join(r.Release.Command, " "))
 	cmd, err := c.Sandbox.Command(limited, sandbox.Spec{
 		Args: r.Release.Command, Dir: "/pattern", Env: env,
@@ -146,11 +163,16 @@ func (c Command) Release(ctx context.Context, r Rollout) error {
 	if err != nil {
 		return err
 	}
-	err = cmd.Run()
+	if err = cmd.Start(); err == nil {
+		defer onCancel(r.Cancel, func() { interrupt(cmd, r.Log) })()
+		err = cmd.Wait()
+	}
 	var exit *sandbox.ExitError
 	switch {
-	case err == nil:
+	case err == nil: // whatever was asked of it in the meantime
 		return nil
+	case isClosed(r.Cancel):
+		return commandCancelled()
 	case limited.Err() != nil:
 		return fault.New(fault.Conflict, "release.command_timeout", "The rollout command of the pattern did not end within %s.", timeout).
 			Do("Its output is in the deployment's log; release.timeout in pattern.yaml gives it longer.")
@@ -162,6 +184,26 @@ func (c Command) Release(ctx context.Context, r Rollout) error {
 		return commandFailed(err.Error(), "; name a program in the pattern's folder as ./name and let it be executable")
 	}
 	return err
+}
+
+// commandGrace is what an interrupted command has to put things in order.
+const commandGrace = 10 * time.Second
+
+// interrupt asks the command to end, and ends it where it does not.
+func interrupt(cmd *sandbox.Cmd, log io.Writer) {
+	fmt.Fprintln(log, "Flywheel asks the command to end.")
+	_ = cmd.Signal(syscall.SIGTERM) // it may have ended
+	select {
+	case <-cmd.Done():
+	case <-time.After(commandGrace):
+		fmt.Fprintln(log, "Flywheel kills the command.")
+		_ = cmd.Signal(syscall.SIGKILL)
+	}
+}
+
+func commandCancelled() *fault.Fault {
+	return fault.New(fault.Conflict, "release.command_cancelled", "The rollout command of the pattern was interrupted.").
+		Do("What it left at the target is for somebody to look at.")
 }
 
 func commandFailed(how, more string) error {
@@ -281,8 +323,9 @@ func (s *Service) releaseArtifact(ctx context.Context, d Deployment) outcome {
 	if err != nil {
 		return failed(err)
 	}
-	if err := driver.Release(ctx, Rollout{Deployment: d, Release: v.Manifest.Spec.Release, Module: module, Outputs: outputs, Log: log}); err != nil {
+	if err := driver.Release(ctx, Rollout{Deployment: d, Release: v.Manifest.Spec.Release, Module: module, Outputs: outputs, Log: log, Cancel: d.cancelled}); err != nil {
 		out := failed(err)
+		out.Untouched = fault.Is(err, "service.cancelled")
 		fmt.Fprintln(log, out.Failed)
 		for _, f := range fault.From(err).Fields {
 			fmt.Fprintf(log, "%s: %s\n", f.Path, f.Message)

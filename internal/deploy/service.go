@@ -28,7 +28,9 @@ type Service struct {
 	Log      *slog.Logger
 	Interval time.Duration // of the sweeper; 0 means 5 s
 
-	sweeper durable.Sweeper
+	sweeper   durable.Sweeper
+	canceller durable.Sweeper
+	ongoing   ongoing
 }
 
 // Register makes the workflow known to the engine. Call it before the engine launches.
@@ -42,10 +44,14 @@ func (s *Service) Start() {
 		interval = 5 * time.Second
 	}
 	s.sweeper.Start(context.Background(), interval, s.Log, "deployments", s.Sweep)
+	s.canceller.Start(context.Background(), time.Second, s.Log, "cancels", s.obey)
 }
 
-// Stop ends the sweeper.
-func (s *Service) Stop() { s.sweeper.Stop() }
+// Stop ends the sweepers.
+func (s *Service) Stop() {
+	s.sweeper.Stop()
+	s.canceller.Stop()
+}
 
 // Sweep starts every deployment that is admitted, and lets those go on whose freeze has ended. Starting one
 // that runs already does nothing.
@@ -529,69 +535,6 @@ func (s *Service) Awaits(ctx context.Context, d Deployment) (yes bool, err error
 		return err
 	})
 	return yes, err
-}
-
-// Cancel asks a deployment to stop. One that waits ends at once; one that runs is interrupted at the
-// next safe point, and an apply that has finished by then stays.
-func (s *Service) Cancel(ctx context.Context, id string) (d Deployment, err error) {
-	err = s.DB.Write(ctx, func(tx *db.Tx) error {
-		if d, _, err = s.visible(ctx, tx, id, account.Deploy); err != nil {
-			return err
-		}
-		switch d.State {
-		case Waiting:
-			now := tx.Now()
-			d.State, d.Reason, d.FinishedAt = Cancelled, "cancelled by "+account.From(ctx).Name+" before it started", &now
-			if err := s.endLeg(tx, d, "failed"); err != nil {
-				return err
-			}
-			if err := s.stuck(tx, d, "was "+d.Reason+"."); err != nil {
-				return err
-			}
-		case Running:
-			d.cancel, d.Reason = true, "cancelling, as "+account.From(ctx).Name+" asked"
-			running := d
-			tx.AfterCommit(func() { s.Runs.interrupt(running, s.Log) })
-		case Held:
-			return s.dropHeld(ctx, tx, &d)
-		default:
-			return fault.New(fault.Conflict, "deployment.over", "Deployment %s has already %s.", d.ID, d.State)
-		}
-		if err := save(tx, d); err != nil {
-			return err
-		}
-		return account.Audit(tx, account.Entry{Action: "deployment.cancel", Subject: d.ID, Decision: "allowed", Reason: d.Reason})
-	})
-	return d, err
-}
-
-func (s *Service) dropHeld(ctx context.Context, tx *db.Tx, d *Deployment) error {
-	now := tx.Now()
-	d.State, d.Reason, d.FinishedAt = Cancelled, "cancelled by "+account.From(ctx).Name+" while its plan was held", &now
-	if err := save(tx, *d); err != nil {
-		return err
-	}
-	if err := s.endLeg(tx, *d, "failed"); err != nil {
-		return err
-	}
-	if err := account.Audit(tx, account.Entry{Action: "deployment.cancel", Subject: d.ID, Decision: "allowed", Reason: d.Reason}); err != nil {
-		return err
-	}
-	if err := s.stuck(tx, *d, "was "+d.Reason+"."); err != nil {
-		return err
-	}
-	instance, err := app.FindInstance(tx, d.App, d.Environment)
-	if err != nil {
-		return err
-	}
-	touched, err := effects(tx, *d) // by a run before, which its plan was to end
-	if err != nil {
-		return err
-	}
-	if instance.State, instance.Reason = d.was, ""; touched || d.was == app.Degraded {
-		instance.State, instance.Reason = app.Degraded, d.ID+" was "+d.Reason
-	}
-	return s.release(tx, instance)
 }
 
 // Proceed lets a held deployment go on. It binds to the plan that was shown: planDigest must be its

@@ -14,13 +14,13 @@ import (
 )
 
 const columns = `id, app, environment, instance, number, change, trigger_kind, kind, state, reason, desired, previous, fence, plan, plan_digest,
-	destroys, shown, releases, was, cancel_requested, evidence, created_by, created_at, started_at, finished_at`
+	destroys, shown, releases, was, cancelled_by, evidence, created_by, created_at, started_at, finished_at`
 
 func scan(r db.Row) (Deployment, error) {
 	var d Deployment
 	var plan json.RawMessage
 	err := r.Scan(&d.ID, &d.App, &d.Environment, &d.Instance, &d.Number, &d.Change, &d.Trigger, &d.Kind, &d.State, &d.Reason,
-		db.Into(&d.Desired), db.Into(&d.Previous), &d.fence, db.Into(&plan), &d.PlanDigest, db.Into(&d.Destroys), db.Into(&d.shown), &d.releases, &d.was, &d.cancel, db.Into(&d.Evidence),
+		db.Into(&d.Desired), db.Into(&d.Previous), &d.fence, db.Into(&plan), &d.PlanDigest, db.Into(&d.Destroys), db.Into(&d.shown), &d.releases, &d.was, &d.cancelledBy, db.Into(&d.Evidence),
 		&d.CreatedBy, &d.CreatedAt, &d.StartedAt, &d.FinishedAt)
 	if string(plan) != "null" {
 		d.Plan = plan
@@ -40,15 +40,15 @@ func Find(tx *db.Tx, id string) (Deployment, error) {
 func insert(tx *db.Tx, d Deployment) error {
 	_, err := tx.Exec(`insert into deployment (`+columns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25)`,
 		d.ID, d.App, d.Environment, d.Instance, d.Number, d.Change, d.Trigger, d.Kind, d.State, d.Reason, db.JSON(d.Desired), db.JSON(d.Previous),
-		d.fence, db.JSON(d.Plan), d.PlanDigest, db.JSON(d.Destroys), db.JSON(d.shown), d.releases, d.was, d.cancel, db.JSON(d.Evidence), d.CreatedBy, d.CreatedAt, d.StartedAt, d.FinishedAt)
+		d.fence, db.JSON(d.Plan), d.PlanDigest, db.JSON(d.Destroys), db.JSON(d.shown), d.releases, d.was, d.cancelledBy, db.JSON(d.Evidence), d.CreatedBy, d.CreatedAt, d.StartedAt, d.FinishedAt)
 	return err
 }
 
 // save writes what may change about a deployment, and tells everybody who watches it.
 func save(tx *db.Tx, d Deployment) error {
 	_, err := tx.Exec(`update deployment set kind=$2, state=$3, reason=$4, previous=$5, fence=$6, plan=$7, plan_digest=$8, destroys=$9,
-		shown=$10, releases=$11, was=$12, cancel_requested=$13, evidence=$14, started_at=$15, finished_at=$16 where id = $1`,
-		d.ID, d.Kind, d.State, d.Reason, db.JSON(d.Previous), d.fence, db.JSON(d.Plan), d.PlanDigest, db.JSON(d.Destroys), db.JSON(d.shown), d.releases, d.was, d.cancel, db.JSON(d.Evidence),
+		shown=$10, releases=$11, was=$12, cancelled_by=$13, evidence=$14, started_at=$15, finished_at=$16 where id = $1`,
+		d.ID, d.Kind, d.State, d.Reason, db.JSON(d.Previous), d.fence, db.JSON(d.Plan), d.PlanDigest, db.JSON(d.Destroys), db.JSON(d.shown), d.releases, d.was, d.cancelledBy, db.JSON(d.Evidence),
 		d.StartedAt, d.FinishedAt)
 	if err != nil {
 		return err
@@ -137,6 +137,13 @@ func (f Filter) query() (string, []any) {
 	return `select ` + columns + ` from deployment where ` + where + ` order by id desc limit $1`, args
 }
 
+// unwanted returns the running deployments that somebody wants to stop.
+func unwanted(tx *db.Tx) ([]string, error) {
+	return db.Collect(tx, func(r db.Row) (id string, err error) { return id, r.Scan(&id) }, selectUnwanted)
+}
+
+const selectUnwanted = `select id from deployment where state = 'running' and cancelled_by <> ''`
+
 func inState(tx *db.Tx, s State) ([]Deployment, error) {
 	return db.Collect(tx, scan, selectInState, s)
 }
@@ -148,6 +155,13 @@ func beginStep(tx *db.Tx, d Deployment, position int, name string) (bool, error)
 	n, err := tx.Exec(`insert into deployment_step (deployment, position, name, state, detail, started_at) values ($1,$2,$3,'running','',$4)
 		on conflict (deployment, position) do update set name = excluded.name, state = 'running', started_at = excluded.started_at, finished_at = null
 		where deployment_step.state not in ('running', 'waiting')`, d.ID, position, name, tx.Now())
+	return n > 0, err
+}
+
+// stepRuns reports whether the step has begun and not ended.
+func stepRuns(tx *db.Tx, d Deployment, position int) (bool, error) {
+	var n int
+	err := tx.QueryRow(`select count(*) from deployment_step where deployment = $1 and position = $2 and state in ('running', 'waiting')`, d.ID, position).Scan(&n)
 	return n > 0, err
 }
 

@@ -76,9 +76,9 @@ func history(t *testing.T, d *db.DB, many int) {
 	t.Helper()
 	write(t, d, func(tx *db.Tx) error {
 		_, err := tx.Exec(`with recursive n (i) as (select 1 union all select i + 1 from n where i < `+fmt.Sprint(many)+`)
-			insert into deployment (id, app, environment, instance, number, change, trigger_kind, kind, state, reason, desired, previous, fence, plan, plan_digest, destroys, shown, releases, cancel_requested, evidence, created_by, created_at, started_at, finished_at, was)
+			insert into deployment (id, app, environment, instance, number, change, trigger_kind, kind, state, reason, desired, previous, fence, plan, plan_digest, destroys, shown, releases, cancelled_by, evidence, created_by, created_at, started_at, finished_at, was)
 			select 'dpl_' || i, 'app-' || (i % 100), 'prod', 'ins-' || (i % 100), i, 'chg_' || i, 'change', 'release', case when i % 10 = 3 then 'waiting' else 'succeeded' end, '', '{}', '{}', 1, 'null', '',
-				'[]', 'null', 0, false, '[]', '', $1, $1, $1, '' from n`, tx.Now())
+				'[]', 'null', 0, '', '[]', '', $1, $1, $1, '' from n`, tx.Now())
 		return err
 	})
 	if d.Postgres() {
@@ -92,7 +92,7 @@ func TestNoQueryReadsTheWholeHistory(t *testing.T) {
 	d := dbtest.Open(t)
 	history(t, d, 20_000)
 	queries := map[string][]any{
-		selectWaiting: {"ins-7", 1}, selectInState: {"running"},
+		selectWaiting: {"ins-7", 1}, selectInState: {"running"}, selectUnwanted: {},
 		`select coalesce(max(number), 0) + 1 from deployment where instance = $1`: {"ins-7"},
 		selectSucceeded: {"ins-7"},
 	}

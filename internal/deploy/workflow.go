@@ -24,7 +24,8 @@ type outcome struct {
 	Code        string   `json:"code,omitempty"`
 	Held        bool     `json:"held,omitempty"`
 	Interrupted bool     `json:"interrupted,omitempty"`
-	Full        bool     `json:"full,omitempty"` // the disk was, and has room again: it is planned anew
+	Untouched   bool     `json:"untouched,omitempty"` // what ran before the step runs as if it had not begun
+	Full        bool     `json:"full,omitempty"`      // the disk was, and has room again: it is planned anew
 	URL         string   `json:"url,omitempty"`
 	Probes      []Probe  `json:"probes,omitempty"`
 	Addresses   []string `json:"addresses,omitempty"`
@@ -92,6 +93,9 @@ type step struct {
 	within func(tx *db.Tx, d Deployment) outcome
 }
 
+// verify is the last step: what is rolled out by then stays, and is looked at.
+const verify = "verify"
+
 // plan returns the steps of this kind of run, in order. The last one answers with the URL and the
 // probes.
 func (s *Service) plan(tx *db.Tx, d Deployment) ([]step, error) {
@@ -102,9 +106,9 @@ func (s *Service) plan(tx *db.Tx, d Deployment) ([]step, error) {
 	switch d.Kind {
 	case Release:
 		if err == nil && v.Manifest.Spec.Release.Driver == noop {
-			return []step{{name: "release", within: s.Runs.releaseNothing}, {name: "verify", within: verifyNothing}}, nil
+			return []step{{name: "release", within: s.Runs.releaseNothing}, {name: verify, within: verifyNothing}}, nil
 		}
-		return []step{{name: "release", do: s.releaseArtifact}, {name: "verify", do: s.verify}}, nil
+		return []step{{name: "release", do: s.releaseArtifact}, {name: verify, do: s.verify}}, nil
 	case Destroy:
 		return []step{{name: "prepare", do: s.Runs.prepare}, {name: "plan", do: s.planRun}, {name: "destroy", do: s.Runs.apply}}, nil
 	}
@@ -113,7 +117,7 @@ func (s *Service) plan(tx *db.Tx, d Deployment) ([]step, error) {
 		// Of this driver nothing in the module carries the artifact to where it runs.
 		steps = append(steps, step{name: "release", do: s.releaseArtifact})
 	}
-	return append(steps, step{name: "verify", do: s.verify}), nil
+	return append(steps, step{name: verify, do: s.verify}), nil
 }
 
 // step runs one part. The transaction before an effect writes the intent, closes the step before, and
@@ -122,7 +126,7 @@ func (s *Service) plan(tx *db.Tx, d Deployment) ([]step, error) {
 func (s *Service) step(flow durable.Flow, d Deployment, position int, st step, before outcome) (outcome, error) {
 	if st.within != nil {
 		return durable.Transaction(s.Durable, flow, st.name, func(tx *db.Tx) (outcome, error) {
-			if out, err := intend(tx, d, position, st.name, before); err != nil || !out.ok() {
+			if out, _, err := intend(tx, d, position, st.name, before); err != nil || !out.ok() {
 				return out, err
 			}
 			return st.within(tx, d), nil
@@ -132,21 +136,42 @@ func (s *Service) step(flow durable.Flow, d Deployment, position int, st step, b
 		// A stopping server must not turn a running effect into a failed one: it is resumed at the next
 		// start, so the step does not see the stop. It ends by its own time-outs.
 		ctx = account.System(context.WithoutCancel(ctx), "deploy")
-		err = s.DB.Write(ctx, func(tx *db.Tx) error { out, err = intend(tx, d, position, st.name, before); return err })
-		if err != nil || !out.ok() {
+		if st.name != verify {
+			cancelled, done := s.ongoing.begin(d.ID)
+			defer done()
+			d.cancelled = cancelled
+		}
+		var under bool
+		err = s.DB.Write(ctx, func(tx *db.Tx) error { out, under, err = intend(tx, d, position, st.name, before); return err })
+		if err != nil || !out.ok() && !under {
 			return out, err
 		}
+		if !out.ok() { // cancelled while nobody listened, with an effect under way that may have finished
+			s.ongoing.cancel(d.ID)
+		}
 		for {
-			if out = st.do(ctx, d); !out.passes() && !out.Full {
+			out = st.do(ctx, d)
+			if !out.ok() && !out.Interrupted && isClosed(d.cancelled) {
+				untouched := out.Untouched
+				err = s.DB.Read(ctx, func(tx *db.Tx) error { out, err = mayGoOn(tx, d, "during", st.name); return err })
+				out.Untouched = untouched
+				return out, err
+			}
+			if !out.passes() && !out.Full {
 				return out, nil
 			}
 			s.Log.Warn("a deployment waits", "deployment", d.ID, "step", st.name, "why", out.Failed)
 			pause := time.Second << min(d.attempt, 5) // the disk may not be the one that is looked at
+			wake := d.cancelled
 			for {
 				s.waits(ctx, d, position, "waiting", out.Failed)
-				time.Sleep(pause)
+				select {
+				case <-time.After(pause):
+				case <-wake:
+					wake = nil
+				}
 				var stop outcome
-				err := s.DB.Read(ctx, func(tx *db.Tx) (err error) { stop, err = mayGoOn(tx, d, st.name); return err })
+				err := s.DB.Read(ctx, func(tx *db.Tx) (err error) { stop, err = mayGoOn(tx, d, "during", st.name); return err })
 				if errors.Is(err, errLost) || !stop.ok() {
 					return stop, err
 				}
@@ -167,7 +192,7 @@ func (s *Service) step(flow durable.Flow, d Deployment, position int, st step, b
 func (s *Service) waits(ctx context.Context, d Deployment, position int, state, reason string) {
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {
 		now, err := Find(tx, d.ID)
-		if err != nil || now.Reason == reason || now.cancel {
+		if err != nil || now.Reason == reason || now.cancelledBy != "" {
 			return err
 		}
 		if _, err := tx.Exec(`update deployment_step set state = $3, detail = $4 where deployment = $1 and position = $2`, d.ID, position, state, reason); err != nil {
@@ -181,11 +206,11 @@ func (s *Service) waits(ctx context.Context, d Deployment, position int, state, 
 	}
 }
 
-// intend writes that a step begins. Its outcome is not ok if the step must not.
-func intend(tx *db.Tx, d Deployment, position int, name string, before outcome) (outcome, error) {
-	out, err := mayGoOn(tx, d, name)
-	if err != nil {
-		return out, err
+// intend writes that a step begins. Its outcome is not ok if the step must not; under then says that its effect
+// is under way nonetheless, begun by a process that died.
+func intend(tx *db.Tx, d Deployment, position int, name string, before outcome) (out outcome, under bool, err error) {
+	if out, err = mayGoOn(tx, d, "before", name); err != nil {
+		return out, false, err
 	}
 	if position > 0 {
 		state, detail := "succeeded", before.Detail
@@ -193,34 +218,35 @@ func intend(tx *db.Tx, d Deployment, position int, name string, before outcome) 
 			state, detail = "failed", before.Failed
 		}
 		if err := closeStep(tx, d, position-1, state, detail); err != nil {
-			return outcome{}, err
+			return outcome{}, false, err
 		}
 	}
 	if !out.ok() {
-		return out, nil
+		under, err = stepRuns(tx, d, position)
+		return out, under, err
 	}
 	begun, err := beginStep(tx, d, position, name)
 	if err != nil || !begun {
-		return outcome{}, err
+		return outcome{}, false, err
 	}
-	return outcome{}, announce(tx, d, name)
+	return outcome{}, false, announce(tx, d, name)
 }
 
-// mayGoOn fails if a newer deployment owns the instance. Its outcome is not ok if somebody wants to cancel.
-func mayGoOn(tx *db.Tx, d Deployment, name string) (outcome, error) {
+// mayGoOn fails if a newer deployment owns the instance. Its outcome is not ok if somebody has cancelled it
+// before the step, or during it.
+func mayGoOn(tx *db.Tx, d Deployment, when, name string) (outcome, error) {
 	var fence int64
-	var running string
-	var cancelled bool
-	err := tx.QueryRow(`select i.fence, i.running, d.cancel_requested from deployment d join instance i on i.id = d.instance where d.id = $1`, d.ID).
-		Scan(&fence, &running, &cancelled)
+	var running, who string
+	err := tx.QueryRow(`select i.fence, i.running, d.cancelled_by from deployment d join instance i on i.id = d.instance where d.id = $1`, d.ID).
+		Scan(&fence, &running, &who)
 	if err != nil {
 		return outcome{}, err
 	}
 	if fence != d.fence || running != d.ID {
 		return outcome{}, errLost
 	}
-	if cancelled && name != "verify" { // what was rolled out by then stays, and is looked at
-		return outcome{Failed: "It was cancelled before the step " + name + " was done.", Code: "deployment.cancelled"}, nil
+	if who != "" && name != verify {
+		return outcome{Failed: fmt.Sprintf("cancelled by %s %s its step %s", who, when, name), Code: codeCancelled}, nil
 	}
 	return outcome{}, nil
 }
@@ -318,6 +344,10 @@ func (s *Service) holds(tx *db.Tx, d Deployment) error {
 	if err != nil {
 		return err
 	}
+	if now.cancelledBy != "" { // since it was planned
+		_, err := s.giveUp(tx, d, outcome{Failed: "cancelled by " + now.cancelledBy + " before its plan was held", Code: codeCancelled})
+		return err
+	}
 	if err := closeRunning(tx, d, "held", now.Reason); err != nil {
 		return err
 	}
@@ -362,19 +392,22 @@ func (s *Service) giveUp(tx *db.Tx, d Deployment, out outcome) (back bool, err e
 	if instance.Fence != now.fence || now.State != Running {
 		return false, errLost
 	}
-	if err := closeRunning(tx, d, "failed", out.Failed); err != nil {
-		return false, err
-	}
 	at := tx.Now()
+	step, how := "failed", "ended: "+out.Failed
 	now.State, now.Reason, now.FinishedAt = Failed, out.Failed, &at
 	if out.Probes != nil {
 		now.Evidence = out.Probes
 	}
-	if out.Code == "deployment.cancelled" || out.Code == "engine.cancelled" {
+	switch {
+	case out.Interrupted:
+		now.State = Interrupted
+	case out.Code == codeCancelled:
+		now.State, step, how = Cancelled, "cancelled", "was "+out.Failed+"."
+	case out.Code == "engine.cancelled": // by somebody else than us
 		now.State = Cancelled
 	}
-	if out.Interrupted {
-		now.State = Interrupted
+	if err := closeRunning(tx, d, step, out.Failed); err != nil {
+		return false, err
 	}
 	if err := save(tx, now); err != nil {
 		return false, err
@@ -386,13 +419,14 @@ func (s *Service) giveUp(tx *db.Tx, d Deployment, out outcome) (back bool, err e
 	if err != nil {
 		return false, err
 	}
+	touched = touched && !(out.Untouched && d.Kind == Release)
 	instance.State, instance.Reason = app.Degraded, d.ID+": "+out.Failed
 	if !touched && !instance.Deployed.IsZero() {
 		instance.State = now.was // what ran before still runs, and nothing was done to it
 	}
 	if !touched || d.Trigger == ByRollback || d.Previous.IsZero() || out.Interrupted || d.Kind == Destroy || now.State == Cancelled {
 		// Nothing to go back from or to, or going back is what failed: a person decides.
-		if err := s.stuck(tx, d, "ended: "+out.Failed); err != nil {
+		if err := s.stuck(tx, d, how); err != nil {
 			return false, err
 		}
 		return false, s.release(tx, instance)

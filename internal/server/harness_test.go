@@ -489,6 +489,14 @@ func (p *platform) newShop(t *testing.T, name string, environments ...string) *s
 	return s
 }
 
+// on returns the shop for a test of its own.
+func (s *shop) on(t *testing.T) *shop {
+	here := *s
+	here.platform = s.at(t)
+	here.by = here.dana
+	return &here
+}
+
 // mode commits how the app behaves and pushes it as a change of its own.
 func (s *shop) mode(branch, mode string, trailers ...string) string {
 	s.t.Helper()

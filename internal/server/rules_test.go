@@ -21,7 +21,9 @@ func TestRulesOfChange(t *testing.T) {
 	for name, test := range map[string]func(t *testing.T, p *platform){
 		"waiting deployments run in their order, or end when cancelled":       queueAndCancel,
 		"a newer deployment replaces the waiting ones where the policy says":  replacePending,
-		"a cancelled rollout stays what it was":                               cancelRunning,
+		"a cancelled release is given up at once, and the next one goes on":   cancelRelease,
+		"a cancelled apply is given up, and what ran before serves on":        cancelApply,
+		"a cancel that comes too late loses nothing":                          cancelTooLate,
 		"a destroy plan waits for an operator who has seen it":                heldDestroy,
 		"a variable that would replace a volume is held":                      heldReplacement,
 		"a plan that destroys more than was released is held again":           heldForMore,
@@ -109,37 +111,6 @@ func replacePending(t *testing.T, p *platform) {
 	}
 	if n := s.starts("lab", "second"); n != 0 {
 		t.Errorf("the replaced version was started %d times", n)
-	}
-}
-
-func cancelRunning(t *testing.T, p *platform) {
-	s := p.newShop(t, "cancel", "staging")
-	// During the rollout: what is finished stays finished.
-	id := s.mode("slow", "version=slow start=1500ms")
-	running := p.during("staging", s.name, "release")
-	p.dana.must("POST", "/deployments/"+running+"/cancel", nil, nil)
-	if d := p.over(running); d.State != deploy.Succeeded {
-		t.Errorf("a finished release ended %s: %s", d.State, d.Reason)
-	}
-	p.settle(p.dana, id, change.Deployed)
-
-	// Before it: nothing was touched.
-	id = s.set("green", map[string]map[string]any{"staging": {"color": "green"}})
-	running = p.during("staging", s.name, "prepare")
-	p.dana.must("POST", "/deployments/"+running+"/cancel", nil, nil)
-	d := p.over(running)
-	if d.State == deploy.Cancelled {
-		if i := s.instance("staging"); i.State != app.Healthy || i.Running != "" || i.PinnedBy != "" {
-			t.Errorf("after a cancelled plan the instance is %s, runs %q, pinned by %q", i.State, i.Running, i.PinnedBy)
-		}
-		if c := p.change(id).Change; !strings.Contains(c.Why, "cancelled") {
-			t.Errorf("the change says %q", c.Why)
-		}
-		if got := s.page("staging"); got != "version=slow color=red" {
-			t.Errorf("it runs %q", got)
-		}
-	} else if d.State != deploy.Succeeded {
-		t.Errorf("it ended %s: %s", d.State, d.Reason)
 	}
 }
 

@@ -28,10 +28,8 @@ import (
 // engine.cancelled, engine.timeout or engine.interrupted.
 func (s *Service) Plan(ctx context.Context, r Run) (Result, error) {
 	step := filepath.Join(r.Dir, planStep)
-	if !claimed(step) {
-		if err := s.startPlan(ctx, r); err != nil {
-			return Result{}, err
-		}
+	if err := s.begin(ctx, r, step, s.startPlan); err != nil {
+		return Result{}, err
 	}
 	result, err := s.await(ctx, r, step)
 	if err != nil {
@@ -53,10 +51,8 @@ func (s *Service) Apply(ctx context.Context, r Run) (Result, error) {
 		return Result{}, fault.New(fault.Forbidden, "run.uncertified", "Only a certified pattern version can be applied.")
 	}
 	step := filepath.Join(r.Dir, applyStep)
-	if !claimed(step) {
-		if err := s.startApply(ctx, r); err != nil {
-			return Result{}, err
-		}
+	if err := s.begin(ctx, r, step, s.startApply); err != nil {
+		return Result{}, err
 	}
 	result, failure := s.await(ctx, r, step)
 	if ctx.Err() != nil && result.Outcome == "" {
@@ -78,22 +74,17 @@ func (s *Service) Apply(ctx context.Context, r Run) (Result, error) {
 	return result, failure
 }
 
-// Cancel asks the step of a run that is going on to stop. The engine stops in an orderly way; what it has
-// finished stays finished. Cancelling what has ended does nothing.
-func (s *Service) Cancel(r Run) error {
-	for _, step := range []string{planStep, applyStep} {
-		who, err := supervisor.LoadIdentity(filepath.Join(r.Dir, step), supervisor.RunFile)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if err := who.Signal(os.Interrupt); err != nil && !errors.Is(err, os.ErrProcessDone) {
-			return err
-		}
+// begin starts a step that no supervisor has ever taken.
+func (s *Service) begin(ctx context.Context, r Run, step string, start func(context.Context, Run) error) error {
+	if claimed(step) {
+		return nil
 	}
-	return nil
+	select {
+	case <-r.Cancel:
+		return cancelled(r)
+	default:
+		return start(ctx, r)
+	}
 }
 
 // Close removes everything of a run that may hold values, and leaves its logs and results. It refuses
@@ -324,7 +315,7 @@ func claimed(step string) bool {
 // await waits for the result of a step, copies its log meanwhile, and turns an outcome into a fault.
 func (s *Service) await(ctx context.Context, r Run, step string) (Result, error) {
 	log := &tail{path: filepath.Join(step, supervisor.LogFile), to: r.Log}
-	result, err := s.outcome(ctx, step, log)
+	result, err := s.outcome(ctx, r, step, log)
 	log.copy()
 	if err != nil {
 		return Result{}, err
@@ -334,12 +325,13 @@ func (s *Service) await(ctx context.Context, r Run, step string) (Result, error)
 
 // outcome polls, because a supervisor may be the child of a server that is gone; the one that this server
 // started tells it at once.
-func (s *Service) outcome(ctx context.Context, step string, log *tail) (supervisor.Result, error) {
+func (s *Service) outcome(ctx context.Context, r Run, step string, log *tail) (supervisor.Result, error) {
 	s.mu.Lock()
 	gone := s.children[step]
 	s.mu.Unlock()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
+	asked, interrupted := false, false
 	for {
 		result, err := supervisor.Load(step)
 		if !errors.Is(err, fs.ErrNotExist) {
@@ -351,15 +343,37 @@ func (s *Service) outcome(ctx context.Context, step string, log *tail) (supervis
 			}
 			continue
 		}
+		if asked && !interrupted {
+			if interrupted, err = interrupt(step); err != nil {
+				return result, err
+			}
+		}
 		select {
 		case <-ctx.Done():
 			return result, ctx.Err()
+		case <-r.Cancel:
+			r.Cancel, asked = nil, true
 		case <-gone:
 			gone = nil
 		case <-tick.C:
 		}
 		log.copy()
 	}
+}
+
+// interrupt asks the supervisor of a step to cancel. It reports false while there is none yet.
+func interrupt(step string) (bool, error) {
+	who, err := supervisor.LoadIdentity(step, supervisor.RunFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err == nil {
+		err = who.Signal(os.Interrupt)
+	}
+	if errors.Is(err, os.ErrProcessDone) {
+		err = nil
+	}
+	return err == nil, err
 }
 
 // settle looks at a step without a result. If its supervisor is gone, the engine that it may have left is
@@ -394,7 +408,7 @@ func failure(r Run, result supervisor.Result) error {
 	case Succeeded:
 		return nil
 	case Cancelled:
-		return fault.New(fault.Conflict, "engine.cancelled", "Run %s was cancelled.", r.ID)
+		return cancelled(r)
 	case TimedOut:
 		return fault.New(fault.Unavailable, "engine.timeout", "Run %s took longer than it may.", r.ID)
 	case Interrupted:
@@ -415,6 +429,10 @@ func failure(r Run, result supervisor.Result) error {
 		f.At(d.Where(), "%s", strings.TrimSpace(d.Summary+". "+d.Detail))
 	}
 	return f
+}
+
+func cancelled(r Run) *fault.Fault {
+	return fault.New(fault.Conflict, "engine.cancelled", "Run %s was cancelled.", r.ID)
 }
 
 func (s *Service) mayExist(ctx context.Context, r Run) ([]string, error) {

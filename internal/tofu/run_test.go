@@ -303,12 +303,11 @@ func TestCancelStopsAnApplyInOrder(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine tofu.Engine) {
 		p := start(t, engine)
 		module, reached, release := slow(t)
-		r := p.run(t, "ins_a", module)
+		r, asked := p.run(t, "ins_a", module), make(chan struct{})
+		r.Cancel = asked
 		ended := p.background(t.Context(), t, r)
 		eventually(t, "the apply is under way", func() bool { return exists(reached) })
-		if err := p.Cancel(r); err != nil {
-			t.Fatal(err)
-		}
+		close(asked)
 		if o := <-ended; !fault.Is(o.err, "engine.cancelled") || o.Outcome != tofu.Cancelled {
 			t.Errorf("%+v, %v\n%s", o.Result, o.err, logs(r))
 		}
@@ -316,8 +315,32 @@ func TestCancelStopsAnApplyInOrder(t *testing.T) {
 		if err != nil || !strings.Contains(string(state), `"first"`) || strings.Contains(string(state), `"last"`) {
 			t.Errorf("state after a cancel: %s, %v", state, err)
 		}
+		next := p.run(t, "ins_a", module)
+		next.Cancel = asked
+		if _, err := p.Plan(t.Context(), next); !fault.Is(err, "engine.cancelled") || exists(next.PlanLog()) {
+			t.Errorf("a run that was cancelled before it began: %v", err)
+		}
 		os.WriteFile(release, nil, 0o600)
 		p.deploy(t, p.run(t, "ins_a", module)) // nothing is locked
+	})
+}
+
+func TestAServerThatRestartedCancelsTheApplyOfTheOneBefore(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine tofu.Engine) {
+		p := start(t, engine)
+		module, reached, _ := slow(t)
+		r, asked := p.run(t, "ins_a", module), make(chan struct{})
+		ctx, stop := context.WithCancel(t.Context())
+		ended := p.background(ctx, t, r)
+		eventually(t, "the apply is under way", func() bool { return exists(reached) })
+		stop()
+		<-ended
+		close(asked)
+		r.Cancel = asked
+		next := &tofu.Service{Engine: p.Engine, Dir: p.Dir, States: p.States, StateURL: p.StateURL}
+		if result, err := next.Apply(t.Context(), r); !fault.Is(err, "engine.cancelled") || result.Outcome != tofu.Cancelled {
+			t.Errorf("%+v, %v\n%s", result, err, logs(r))
+		}
 	})
 }
 

@@ -109,6 +109,9 @@ type Run struct {
 	// like Secrets. Untrusted runs never get it.
 	Environment map[string]string
 	Log         io.Writer // receives the log while Plan or Apply waits; may be nil
+	// Cancel, when it is closed, asks the step that is waited for to stop. The engine stops in an orderly way;
+	// what it has finished stays finished. A step that has not begun does not begin.
+	Cancel <-chan struct{}
 }
 
 // PlanLog is the log of the plan, complete also if the server was gone in between; ApplyLog that of the apply.

@@ -19,7 +19,7 @@ create table deployment (
   shown            text      not null,
   releases         bigint    not null,
   was              text      not null,
-  cancel_requested boolean   not null,
+  cancelled_by     text      not null,
   evidence         text      not null,
   created_by       text      not null,
   created_at       timestamp not null,

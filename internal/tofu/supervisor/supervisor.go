@@ -129,13 +129,14 @@ func run(folder string, hooks Hooks) error {
 	if err := reserve(folder); err != nil {
 		return err
 	}
+	// Before anybody can find out whom to interrupt.
+	cancelled := make(chan os.Signal, 4)
+	signal.Notify(cancelled, syscall.SIGINT, syscall.SIGTERM)
+	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
 	if err := claim(folder, launch.Durable); err != nil {
 		os.Remove(partOf(folder))
 		return err
 	}
-	cancelled := make(chan os.Signal, 4)
-	signal.Notify(cancelled, syscall.SIGINT, syscall.SIGTERM)
-	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
 
 	s := &supervisor{Launch: launch, folder: folder, hooks: hooks, cancelled: cancelled, redactor: NewRedactor(launch.Hide)}
 	s.result = Result{Outcome: Succeeded, Started: time.Now().UTC(), Commands: []Command{}, Diagnostics: []Diagnostic{}}

@@ -33,6 +33,12 @@ variable "pay" {
   default     = false
 }
 
+variable "patience" {
+  description = "Seconds within which a new process must be healthy"
+  type        = number
+  default     = 5
+}
+
 variable "region" {
   description = "Where it runs"
   type        = string
@@ -50,7 +56,7 @@ resource "flywheel_service" "app" {
   command       = ["./app"]
   instances     = var.instances
   memory_mb     = 64
-  start_seconds = 5
+  start_seconds = var.patience
   drain_seconds = 1
   env           = { COLOR = var.color, REGION = var.region }
   secrets       = var.pay ? { PAYMENT_KEY = "payment_key" } : {}

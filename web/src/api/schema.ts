@@ -1748,7 +1748,7 @@ export interface components {
             /** Format: date-time */
             startedAt: string;
             /** @enum {string} */
-            state: "running" | "waiting" | "succeeded" | "failed" | "held";
+            state: "running" | "waiting" | "succeeded" | "failed" | "cancelled" | "held";
         };
         Deployment: {
             app: string;

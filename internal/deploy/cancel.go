@@ -1,0 +1,179 @@
+package deploy
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"flywheel.dev/flywheel/internal/account"
+	"flywheel.dev/flywheel/internal/app"
+	"flywheel.dev/flywheel/internal/db"
+	"flywheel.dev/flywheel/internal/fault"
+)
+
+// A cancel of a running deployment is a wish in its row. Whichever replica runs the effect of its step hears of
+// it and tells the effect, which gives up what it can and says so, or says that it has finished (rule of
+// change 11).
+
+// codeCancelled is the code of the outcome of a step that somebody stopped.
+const codeCancelled = "deployment.cancelled"
+
+// ongoing are the effects that run in this process, by their deployment. The zero value has none.
+type ongoing struct {
+	mu   sync.Mutex
+	stop map[string]context.CancelFunc
+}
+
+// begin returns what is closed when somebody cancels the deployment, until done.
+func (o *ongoing) begin(id string) (cancelled <-chan struct{}, done func()) {
+	wish, stop := context.WithCancel(context.Background())
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.stop == nil {
+		o.stop = map[string]context.CancelFunc{}
+	}
+	o.stop[id] = stop
+	return wish.Done(), func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		delete(o.stop, id)
+		stop()
+	}
+}
+
+// cancel tells the effects of these deployments, where they run here.
+func (o *ongoing) cancel(ids ...string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, id := range ids {
+		if stop, here := o.stop[id]; here {
+			stop()
+		}
+	}
+}
+
+func (o *ongoing) none() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.stop) == 0
+}
+
+// obey stops the effects of this process whose deployment was cancelled through another replica.
+func (s *Service) obey(ctx context.Context) error {
+	if s.ongoing.none() {
+		return nil
+	}
+	var ids []string
+	err := s.DB.Read(ctx, func(tx *db.Tx) (err error) { ids, err = unwanted(tx); return err })
+	s.ongoing.cancel(ids...)
+	return err
+}
+
+// onCancel does something when cancelled is closed, until stop.
+func onCancel(cancelled <-chan struct{}, do func()) (stop func()) {
+	over := make(chan struct{})
+	go func() {
+		select {
+		case <-cancelled:
+			do()
+		case <-over:
+		}
+	}()
+	return func() { close(over) }
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// Cancel asks a deployment to stop, and returns it as it is when it has. One that waits ends at once. One that
+// runs gives up what it is doing: what ran before goes on, and what it has finished by then stays.
+func (s *Service) Cancel(ctx context.Context, id string) (d Deployment, err error) {
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		if d, _, err = s.visible(ctx, tx, id, account.Deploy); err != nil {
+			return err
+		}
+		switch d.State {
+		case Waiting:
+			now := tx.Now()
+			d.State, d.Reason, d.FinishedAt = Cancelled, "cancelled by "+account.From(ctx).Name+" before it started", &now
+			if err := s.endLeg(tx, d, "failed"); err != nil {
+				return err
+			}
+			if err := s.stuck(tx, d, "was "+d.Reason+"."); err != nil {
+				return err
+			}
+		case Running:
+			d.cancelledBy = account.From(ctx).Name
+			d.Reason = "cancelling, as " + d.cancelledBy + " asked"
+			tx.AfterCommit(func() { s.ongoing.cancel(id) })
+		case Held:
+			return s.dropHeld(ctx, tx, &d)
+		default:
+			return fault.New(fault.Conflict, "deployment.over", "Deployment %s has already %s.", d.ID, d.State)
+		}
+		if err := save(tx, d); err != nil {
+			return err
+		}
+		return account.Audit(tx, account.Entry{Action: "deployment.cancel", Subject: d.ID, Decision: "allowed", Reason: d.Reason})
+	})
+	if err != nil || d.State != Running {
+		return d, err
+	}
+	return s.stopped(ctx, d), nil
+}
+
+// stopped waits a moment for what comes of a cancel, and returns the deployment as it is then.
+func (s *Service) stopped(ctx context.Context, d Deployment) Deployment {
+	patience := time.After(5 * time.Second)
+	for {
+		select {
+		case <-ctx.Done():
+			return d
+		case <-patience:
+			return d
+		case <-time.After(25 * time.Millisecond):
+		}
+		now, err := s.Get(ctx, d.ID)
+		if err != nil {
+			return d
+		}
+		if d = now; d.State != Running {
+			return d
+		}
+	}
+}
+
+func (s *Service) dropHeld(ctx context.Context, tx *db.Tx, d *Deployment) error {
+	now := tx.Now()
+	d.State, d.Reason, d.FinishedAt = Cancelled, "cancelled by "+account.From(ctx).Name+" while its plan was held", &now
+	if err := save(tx, *d); err != nil {
+		return err
+	}
+	if err := s.endLeg(tx, *d, "failed"); err != nil {
+		return err
+	}
+	if err := account.Audit(tx, account.Entry{Action: "deployment.cancel", Subject: d.ID, Decision: "allowed", Reason: d.Reason}); err != nil {
+		return err
+	}
+	if err := s.stuck(tx, *d, "was "+d.Reason+"."); err != nil {
+		return err
+	}
+	instance, err := app.FindInstance(tx, d.App, d.Environment)
+	if err != nil {
+		return err
+	}
+	touched, err := effects(tx, *d) // by a run before, which its plan was to end
+	if err != nil {
+		return err
+	}
+	if instance.State, instance.Reason = d.was, ""; touched || d.was == app.Degraded {
+		instance.State, instance.Reason = app.Degraded, d.ID+" was "+d.Reason
+	}
+	return s.release(tx, instance)
+}
