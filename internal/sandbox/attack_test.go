@@ -18,6 +18,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // attacks are what a stranger's command may try. Each returns nil if it got what it wanted.
@@ -126,6 +129,40 @@ var attacks = map[string]func(args []string) error{
 			conn.Close()
 		}
 		return err
+	},
+
+	// What the kernel keeps for the user of the platform.
+	"read a key of the platform": func(args []string) error {
+		runtime.LockOSThread()
+		keys, _ := os.ReadFile("/proc/keys")
+		for line := range strings.Lines(strings.Repeat(string(keys), 2)) {
+			id, _ := strconv.ParseInt(strings.Fields(line)[0], 16, 64)
+			unix.KeyctlInt(unix.KEYCTL_LINK, int(id), unix.KEY_SPEC_SESSION_KEYRING, 0, 0) // who owns a keyring may use what it holds
+			text := make([]byte, 64)
+			if n, err := unix.KeyctlBuffer(unix.KEYCTL_READ, int(id), text, 0); err == nil && bytes.HasPrefix(text[:min(n, len(text))], []byte(args[0])) {
+				return nil
+			}
+		}
+		return errors.New("no such key")
+	},
+	"join a keyring of the platform": func([]string) error {
+		_, err := unix.KeyctlJoinSessionKeyring("flywheel")
+		return err
+	},
+	"open a socket": func(args []string) error {
+		fd, err := unix.Socket(atoi(args[0]), unix.SOCK_STREAM, 0)
+		if err == nil {
+			unix.Close(fd)
+		}
+		return err
+	},
+	"make a ring": func([]string) error {
+		_, _, err := unix.Syscall(unix.SYS_IO_URING_SETUP, 1, uintptr(unsafe.Pointer(&[120]byte{})), 0)
+		return orNil(err)
+	},
+	"load a program into the kernel": func([]string) error {
+		_, _, err := unix.Syscall(unix.SYS_BPF, 0, uintptr(unsafe.Pointer(&[128]byte{0: 2, 4: 4, 8: 4, 12: 1})), 20)
+		return orNil(err)
 	},
 
 	// More than it may use.
@@ -270,6 +307,13 @@ var helpers = map[string]func(args []string) error{
 		}
 		return cmd.Run()
 	},
+}
+
+func orNil(err syscall.Errno) error {
+	if err == 0 {
+		return nil
+	}
+	return err
 }
 
 func atoi(text string) int {

@@ -2,7 +2,8 @@
 // pattern, and apps on the local target.
 //
 // A command runs in bubblewrap, as nobody, in namespaces of its own, without capabilities. It sees the
-// base system read-only, an empty /tmp, and what its Spec binds. It has no network but its own loopback.
+// base system read-only, an empty /tmp, and what its Spec binds, and the kernel refuses it calls that no namespace
+// holds (filter.go). It has no network but its own loopback.
 // What it may reach outside is given by name: a Forward makes a Unix socket of the host a port inside, a
 // Proxy lets it fetch from listed hosts, and Dial or Listen reach a server inside from the host. None of
 // these puts a socket into the file system of the sandbox: package first, the first process inside, hands
@@ -47,6 +48,7 @@ type Sandbox struct {
 	bwrap   string
 	self    *os.File // kept open: an upgrade of the binary must not change what runs inside
 	base    []string // flags that show the base system
+	filter  string   // of the kernel's calls
 	cgroups cgroups
 }
 
@@ -75,7 +77,7 @@ func New(options Options) (*Sandbox, error) {
 		return nil, fault.New(fault.Unavailable, "sandbox.unavailable", "Bubblewrap is not installed, so untrusted code cannot be run.").
 			Do("Install the package bubblewrap, version 0.8 or newer.").Because(err)
 	}
-	s.base = baseSystem()
+	s.base, s.filter = baseSystem(), string(callFilter())
 	return s, s.prove()
 }
 
@@ -181,18 +183,32 @@ func (s *Sandbox) flags(spec Spec, firstFD int) (flags []string, files []*os.Fil
 	flags = append(flags, coverProc()...)
 	flags = append(flags, "--dev", "/dev", "--size", tmp, "--tmpfs", "/dev/shm", "--remount-ro", "/dev",
 		"--size", tmp, "--tmpfs", "/tmp")
+	give := func(text string) (fd string, err error) {
+		file, err := readable(text)
+		if err != nil {
+			closeAll(files)
+			return "", err
+		}
+		files = append(files, file)
+		return itoa(firstFD + len(files) - 1), nil
+	}
+	if s.filter != "" {
+		fd, err := give(s.filter)
+		if err != nil {
+			return nil, nil, err
+		}
+		flags = append(flags, "--seccomp", fd)
+	}
 	for _, stub := range stubs {
 		if spec.Network == Host && stub.path == "/etc/hosts" {
 			flags = append(flags, "--ro-bind-try", "/etc/hosts", "/etc/hosts", "--ro-bind-try", "/etc/resolv.conf", "/etc/resolv.conf")
 			continue
 		}
-		file, err := readable(stub.text)
+		fd, err := give(stub.text)
 		if err != nil {
-			closeAll(files)
 			return nil, nil, err
 		}
-		flags = append(flags, "--file", itoa(firstFD+len(files)), stub.path)
-		files = append(files, file)
+		flags = append(flags, "--file", fd, stub.path)
 	}
 	for _, b := range spec.Binds {
 		how := "--ro-bind"

@@ -21,6 +21,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"flywheel.dev/flywheel/internal/fault"
 )
 
@@ -175,8 +177,13 @@ func TestEveryEscapeFailsInsideAndWorksWithout(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer syscall.Close(leaked)
-	tcp, abstract, unix := listenOn(t, "tcp", "127.0.0.1:0"), listenOn(t, "unix", "@flywheel-"+filepath.Base(dir)), listenOn(t, "unix", socketPath(t))
+	tcp, abstract, socket := listenOn(t, "tcp", "127.0.0.1:0"), listenOn(t, "unix", "@flywheel-"+filepath.Base(dir)), listenOn(t, "unix", socketPath(t))
 	root := os.Getuid() == 0
+	key, err := unix.AddKey("user", "flywheel-"+filepath.Base(dir), []byte("hunter2-in-a-keyring"), unix.KEY_SPEC_USER_KEYRING)
+	hasKey := err == nil // a container may refuse it
+	if hasKey {
+		defer unix.KeyctlInt(unix.KEYCTL_UNLINK, key, unix.KEY_SPEC_USER_KEYRING, 0, 0)
+	}
 
 	for _, attack := range []struct {
 		name    string
@@ -219,9 +226,15 @@ func TestEveryEscapeFailsInsideAndWorksWithout(t *testing.T) {
 		{"trace a process", []string{"1"}, false},
 		{"read an environment", []string{"hunter2-in-the-environment"}, true},
 		{"create a user namespace", nil, true},
+		{"read a key of the platform", []string{"hunter2-in-a-keyring"}, hasKey},
+		{"join a keyring of the platform", nil, hasKey},
+		{"open a socket", []string{itoa(unix.AF_VSOCK)}, false},
+		{"open a socket", []string{itoa(unix.AF_ALG)}, false},
+		{"make a ring", nil, false},
+		{"load a program into the kernel", nil, false},
 		{"connect", []string{"tcp", tcp}, true},
 		{"connect", []string{"unix", abstract}, true},
-		{"connect", []string{"unix", unix}, true},
+		{"connect", []string{"unix", socket}, true},
 		{"kill a process", []string{"victim", "pid"}, true},
 	} {
 		t.Run(attack.name+" "+strings.Join(attack.args, " "), func(t *testing.T) {
