@@ -142,6 +142,8 @@ test("a secret is set and never shown", async () => {
   await dialog.getByText("PAYMENT_KEY").waitFor();
   assert.equal(await dialog.getByLabel("Value", { exact: true }).inputValue(), "");
   assert.doesNotMatch(await dana.content(), /hunter2/);
+  await dialog.getByRole("button", { name: "Redeploy now" }).waitFor();
+  await check(dana, "secret-set");
   await dana.keyboard.press("Escape");
 });
 

@@ -22,6 +22,7 @@
 //	json PATH OP VALUE         check the JSON that the last command printed
 //	let NAME PATH              keep a value of the JSON that the last command printed in $NAME
 //	get [STATUS] URL           ask an app until it answers with the status (200); the body is the output
+//	pay STATUS URL KEY         buy in the storefront at the URL, pay with a signature under KEY, and expect the status
 //	hides TEXT PATH…           fail if a file below the paths holds the text, plain or in base64
 //
 // They run on SQLite with the engine on PATH, or on PostgreSQL at FLYWHEEL_TEST_DATABASE_URL with
@@ -54,6 +55,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"flywheel.dev/flywheel/internal/db/dbtest"
+	"flywheel.dev/flywheel/internal/demo"
 	"flywheel.dev/flywheel/internal/local"
 )
 
@@ -78,7 +80,7 @@ func TestScenarios(t *testing.T) {
 			"flywheel": program("flywheel"), "git": program("git"),
 			"serve": serve, "kill-server": killServer, "serve-restart": serveAgain, "company": company, "as": as, "restore": restore, "approve": approveChange,
 			"app": createApp, "clone": clone, "commit": commit, "change": nameChange,
-			"exits": exits, "wait-for": waitFor, "json": checkJSON, "let": let, "get": get, "hides": hides,
+			"exits": exits, "wait-for": waitFor, "json": checkJSON, "let": let, "get": get, "pay": pay, "hides": hides,
 		},
 	})
 }
@@ -142,11 +144,13 @@ func setUp(env *testscript.Env, bin string) error {
 		engine = os.Getenv("FLYWHEEL_TOFU")
 	}
 	env.Setenv("ENGINE", engine)
-	pattern, err := filepath.Abs("testdata/pattern")
-	if err != nil {
-		return err
+	for name, path := range map[string]string{"PATTERN": "testdata/pattern", "EXAMPLES": "../examples"} {
+		path, err := filepath.Abs(path)
+		if err != nil {
+			return err
+		}
+		env.Setenv(name, path)
 	}
-	env.Setenv("PATTERN", pattern)
 	for name, value := range person(env.WorkDir, "admin") {
 		env.Setenv(name, value)
 	}
@@ -487,6 +491,15 @@ func get(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("%s answers %s, want %d", args[0], said, status)
+}
+
+func pay(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 3, "pay STATUS URL KEY")
+	answer, err := demo.Pay(context.Background(), args[1], args[2])
+	ts.Check(err)
+	if strconv.Itoa(answer.Status) != args[0] {
+		ts.Fatalf("the payment is answered with %d %s, want %s", answer.Status, answer.Body, args[0])
+	}
 }
 
 func hides(ts *testscript.TestScript, neg bool, args []string) {

@@ -2,7 +2,8 @@
 // stores. Programs get JSON, browsers get pages, from the same addresses.
 //
 // It listens on 127.0.0.1:$PORT and keeps carts and orders in the folder $DATA_DIR, which all of its
-// processes share and which outlives every release of it.
+// processes share and which outlives every release of it. With $PAYMENT_KEY it takes payments, which are
+// signed with that key; without, it says so.
 package main
 
 import (
@@ -27,6 +28,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	shop.paymentKey = os.Getenv("PAYMENT_KEY")
 	server := &http.Server{Addr: "127.0.0.1:" + os.Getenv("PORT"), Handler: shop.routes(), ReadHeaderTimeout: 5 * time.Second}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -1,7 +1,11 @@
 package main
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -67,6 +71,42 @@ func TestAnOrderIsMadeOnceForAKey(t *testing.T) {
 		if w.Code != 409 {
 			t.Errorf("%s: %d %s", what, w.Code, w.Body)
 		}
+	}
+}
+
+func TestAPaymentCountsOnlyWithTheSignatureOfTheKey(t *testing.T) {
+	s := newShop(t)
+	do(s, "POST", "/cart/c1/items", `{"product":"brush","quantity":1}`)
+	var order Order
+	if err := json.Unmarshal(do(s, "POST", "/checkout", `{"cart":"c1"}`, "Idempotency-Key", "k1").Body.Bytes(), &order); err != nil {
+		t.Fatal(err)
+	}
+	body := fmt.Sprintf(`{"order":%q,"cents":%d}`, order.ID, order.Cents)
+	pay := func(body, key string) int {
+		mac := hmac.New(sha256.New, []byte(key))
+		mac.Write([]byte(body))
+		return do(s, "POST", "/payments", body, "Payment-Signature", hex.EncodeToString(mac.Sum(nil))).Code
+	}
+	if got := pay(body, ""); got != 503 {
+		t.Errorf("a shop without a key answers %d", got)
+	}
+	s.paymentKey = "the key of the shop"
+	for _, c := range []struct {
+		body, key string
+		want      int
+	}{
+		{body, "", 401}, {body, "another key", 401}, {`{"order":"none","cents":1}`, s.paymentKey, 404}, {`{"order":"../lock"}`, s.paymentKey, 400},
+		{`not JSON`, s.paymentKey, 400}, {fmt.Sprintf(`{"order":%q,"cents":1}`, order.ID), s.paymentKey, 409}, {body, s.paymentKey, 200}, {body, s.paymentKey, 200},
+	} {
+		if got := pay(c.body, c.key); got != c.want {
+			t.Errorf("%s signed with %q: %d, not %d", c.body, c.key, got, c.want)
+		}
+	}
+	if w := do(s, "POST", "/payments", body); w.Code != 401 {
+		t.Errorf("without a signature: %d", w.Code)
+	}
+	if w := do(s, "GET", "/orders/"+order.ID, ""); !strings.Contains(w.Body.String(), `"paid":true`) {
+		t.Errorf("the order is %s", w.Body)
 	}
 }
 

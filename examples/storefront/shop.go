@@ -32,17 +32,22 @@ type Order struct {
 	Cart  string `json:"cart"`
 	Lines []Line `json:"lines"`
 	Cents int    `json:"cents"`
+	Paid  bool   `json:"paid"`
 }
 
 var (
 	errEmpty   = errors.New("the cart is empty")
 	errOther   = errors.New("this key belongs to the order of another cart")
 	errTooMany = errors.New("nobody needs so many")
+	errAmount  = errors.New("the order costs another amount")
 )
 
 // shop keeps its books as files, one for each cart and order. Processes of the same release, and of the
 // one before, use them at the same time, so that whoever changes a cart holds the lock of the folder.
-type shop struct{ dir string }
+type shop struct {
+	dir        string
+	paymentKey string // "" takes no payments
+}
 
 func open(dir string) (*shop, error) {
 	for _, sub := range []string{"carts", "orders"} {
@@ -50,7 +55,7 @@ func open(dir string) (*shop, error) {
 			return nil, err
 		}
 	}
-	return &shop{dir}, nil
+	return &shop{dir: dir}, nil
 }
 
 func (s *shop) locked(do func() error) error {
@@ -125,6 +130,21 @@ func (s *shop) order(key, cart string) (o Order, again bool, err error) {
 			return err
 		}
 		return os.Remove(filepath.Join(s.dir, "carts", cart)) // a crash before this leaves a full cart, and the order
+	})
+}
+
+// pay marks an order as paid, which costs these cents.
+func (s *shop) pay(id string, cents int) (o Order, err error) {
+	name := filepath.Join("orders", id)
+	return o, s.locked(func() error {
+		if err := s.load(name, &o); err != nil || o.Paid {
+			return err
+		}
+		if o.Cents != cents {
+			return errAmount
+		}
+		o.Paid = true
+		return s.save(name, o, true)
 	})
 }
 

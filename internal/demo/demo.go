@@ -9,6 +9,7 @@ package demo
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -409,18 +410,32 @@ func (d *demo) softwareLane(ctx context.Context) error {
 }
 
 func (d *demo) variableLane(ctx context.Context) error {
-	if err := d.variables("prod: {}", "prod: {variables: {instances: 3}}"); err != nil {
+	// Payments need a secret: the platform stores it encrypted, and only the agent looks it up, when it starts the app.
+	key := rand.Text()
+	if _, err := d.pay(ctx, "before", d.urls["prod"], key); err != nil {
 		return err
 	}
-	now, err := d.push(ctx, "storefront", "more-instances", "Run three instances in prod", change.Deployed)
+	if err := d.dana.call(ctx, "PUT", "/api/v1/apps/storefront/environments/prod/secrets/payment_key", map[string]any{"value": key}, nil); err != nil {
+		return err
+	}
+	d.line("dana: flywheel secret set storefront prod payment_key < key.txt")
+	if err := d.variables("prod: {}", "prod: {variables: {instances: 3, payments: true}}"); err != nil {
+		return err
+	}
+	now, err := d.push(ctx, "storefront", "more-instances", "Run three instances in prod, and take payments", change.Deployed)
 	if err != nil {
 		return err
 	}
 	d.keep(now)
 	d.line("prod runs three instances; nobody was asked (lane %s)", now.Change.Lane)
 	d.ask(ctx, "after", d.urls["prod"]+"/healthz")
+	paid, err := d.pay(ctx, "after", d.urls["prod"], key)
+	if err != nil || paid.Status != 200 {
+		return errors.Join(err, fmt.Errorf("the payment was answered with %d %s", paid.Status, paid.Body))
+	}
+	d.line("a payment signed with the secret is taken; before, the shop took none")
 
-	if err := d.variables("prod: {variables: {instances: 3}}", "prod: {variables: {instances: 40}}"); err != nil {
+	if err := d.variables("prod: {variables: {instances: 3, payments: true}}", "prod: {variables: {instances: 40, payments: true}}"); err != nil {
 		return err
 	}
 	now, err = d.push(ctx, "storefront", "too-many", "Run forty instances in prod", change.Refused)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -756,7 +757,12 @@ func (a *agent) get(id string) (Status, error) {
 	if s == nil {
 		return Status{}, serviceMissing(id)
 	}
-	return a.status(s), nil
+	status := a.status(s)
+	secrets, err := a.secretsOf(status.Service)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	status.Outdated = err != nil || !maps.Equal(secrets, s.fleet.secrets) // one that is gone is a secret that changed
+	return status, nil
 }
 
 // list returns the services of an instance, or all if it is "", in the order of their ids.

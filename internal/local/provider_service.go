@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/boolplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64default"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64planmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
@@ -40,6 +41,7 @@ type serviceModel struct {
 	ID           types.String `tfsdk:"id"`
 	URL          types.String `tfsdk:"url"`
 	Health       types.String `tfsdk:"health"`
+	Outdated     types.Bool   `tfsdk:"outdated"`
 }
 
 func (r *serviceResource) Metadata(_ context.Context, _ resource.MetadataRequest, answer *resource.MetadataResponse) {
@@ -91,13 +93,17 @@ func (r *serviceResource) Schema(_ context.Context, _ resource.SchemaRequest, an
 				Description: "Healthy, Progressing, Degraded or Missing, when it was last read.", Computed: true,
 				PlanModifiers: []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
 			},
+			"outdated": schema.BoolAttribute{
+				Description: "Whether a secret it refers to was set anew since its processes were started, when it was last read.", Computed: true,
+				PlanModifiers: []planmodifier.Bool{boolplanmodifier.UseStateForUnknown()},
+			},
 		},
 	}
 }
 
-// ModifyPlan keeps two promises. A service whose processes are gone and do not come back by themselves
-// is planned for an update, though nothing that was asked for differs. And what an update may change is
-// not promised to stay.
+// ModifyPlan keeps two promises. A service whose processes are gone and do not come back by themselves,
+// or know a secret as it was before, is planned for an update, though nothing that was asked for differs.
+// And what an update may change is not promised to stay.
 func (r *serviceResource) ModifyPlan(ctx context.Context, request resource.ModifyPlanRequest, answer *resource.ModifyPlanResponse) {
 	if request.Plan.Raw.IsNull() || request.State.Raw.IsNull() {
 		return
@@ -109,8 +115,9 @@ func (r *serviceResource) ModifyPlan(ctx context.Context, request resource.Modif
 		return
 	}
 	gone := state.Health.ValueString() == string(Missing)
-	if gone || !request.Plan.Raw.Equal(request.State.Raw) {
+	if gone || state.Outdated.ValueBool() || !request.Plan.Raw.Equal(request.State.Raw) {
 		answer.Diagnostics.Append(answer.Plan.SetAttribute(ctx, path.Root("health"), types.StringUnknown())...)
+		answer.Diagnostics.Append(answer.Plan.SetAttribute(ctx, path.Root("outdated"), types.BoolUnknown())...)
 	}
 	if !plan.Port.Equal(state.Port) {
 		answer.Diagnostics.Append(answer.Plan.SetAttribute(ctx, path.Root("url"), types.StringUnknown())...)
@@ -199,6 +206,7 @@ func (m *serviceModel) read(ctx context.Context, s Status) {
 	m.Env, m.Secrets = textMap(m.Env, s.Env), textMap(m.Secrets, s.Secrets)
 	m.Volumes, m.Uses = textMap(m.Volumes, s.Volumes), textMap(m.Uses, s.Uses)
 	m.ID, m.URL, m.Health = types.StringValue(s.ID), types.StringValue(s.URL), types.StringValue(string(s.Health))
+	m.Outdated = types.BoolValue(s.Outdated)
 }
 
 func texts(from types.Map) map[string]string {

@@ -191,6 +191,24 @@ func testProvider(t *testing.T, path string) {
 	}
 	e.wantPlan()
 
+	// A secret set anew, or taken away, is drift too: what runs knows it as it was.
+	must(t, agent.PutSecrets(t.Context(), "ins_shop", map[string]string{"token": "planted-anew"}))
+	if get(t, url+"/env?name=TOKEN") != "planted-secret" {
+		t.Error("a running process was given another secret")
+	}
+	e.wantPlan("update flywheel_service.shop")
+	e.apply()
+	if get(t, url+"/env?name=TOKEN") != "planted-anew" {
+		t.Error("the secret that was set anew did not reach the app")
+	}
+	e.wantPlan()
+	must(t, agent.PutSecrets(t.Context(), "ins_shop", map[string]string{}))
+	if out, err := e.try("apply", "-input=false", "-auto-approve"); err == nil || !strings.Contains(out, "[secret.not_set]") {
+		t.Errorf("the run without the secret said %v\n%s", err, out)
+	}
+	must(t, agent.PutSecrets(t.Context(), "ins_shop", map[string]string{"token": "planted-anew"}))
+	e.wantPlan()
+
 	// A version that does not become healthy fails the run, and what ran runs on.
 	good := e.vars["artifact"]
 	e.vars["artifact"] = artifact(t, agent, "bad", "crash")

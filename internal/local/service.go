@@ -80,6 +80,7 @@ type Status struct {
 	Reason    string    `json:"reason,omitempty"` // why it is not Healthy
 	Processes []Process `json:"processes"`
 	Prepared  int       `json:"prepared,omitempty"` // sandboxes that wait for the next release
+	Outdated  bool      `json:"outdated,omitempty"` // a secret it refers to was set anew since its processes were started; only told of one service
 	Updated   time.Time `json:"updated"`            // when its record last changed
 }
 

@@ -219,7 +219,7 @@ func (s Service) pick(secrets map[string]string) (map[string]string, error) {
 		value, found := secrets[s.Secrets[env]]
 		if !found {
 			return nil, fault.New(fault.Conflict, "secret.not_set", "The service %s asks for the secret %q, which is not set.", s.Name, s.Secrets[env]).
-				Do("Set it for the app and environment, then deploy again.")
+				Do("Set it with `flywheel secret set APP ENVIRONMENT %s`, then deploy again.", s.Secrets[env])
 		}
 		picked[env] = value
 	}

@@ -17,6 +17,7 @@ func (s *shop) routes() http.Handler {
 	mux.HandleFunc("POST /cart/{id}/items", s.addItem)
 	mux.HandleFunc("POST /checkout", s.checkout)
 	mux.HandleFunc("GET /orders/{id}", s.showOrder)
+	mux.HandleFunc("POST /payments", s.takePayment)
 	mux.HandleFunc("GET /pages/{name}", page)
 	mux.HandleFunc("GET /stores", listStores)
 	mux.HandleFunc("GET /stores/near", near)

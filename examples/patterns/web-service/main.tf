@@ -13,5 +13,6 @@ resource "flywheel_service" "app" {
   health_path   = "/healthz"
   start_seconds = 10
   env           = { DATA_DIR = "/data", DB_VERSION = var.db_version }
+  secrets       = var.payments ? { PAYMENT_KEY = "payment_key" } : {} # only the name: the agent looks the value up
   volumes       = { "/data" = flywheel_volume.data.id }
 }

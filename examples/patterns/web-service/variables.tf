@@ -15,6 +15,12 @@ variable "memory_mb" {
   default     = 256
 }
 
+variable "payments" {
+  description = "Whether the app takes payments. It then needs the secret payment_key, which it finds in PAYMENT_KEY"
+  type        = bool
+  default     = false
+}
+
 variable "db_version" {
   description = "Version of the database the app speaks to"
   type        = string

@@ -32,6 +32,27 @@ run "team_choices_reach_the_service" {
   }
 }
 
+run "an_app_without_payments_needs_no_secret" {
+  command = plan
+
+  assert {
+    condition     = length(flywheel_service.app.secrets) == 0
+    error_message = "The default must work before anybody has set a secret."
+  }
+}
+
+run "payments_bring_the_key" {
+  command = plan
+  variables {
+    payments = true
+  }
+
+  assert {
+    condition     = flywheel_service.app.secrets["PAYMENT_KEY"] == "payment_key"
+    error_message = "PAYMENT_KEY refers to the secret payment_key."
+  }
+}
+
 run "an_unknown_database_is_refused" {
   command = plan
   variables {

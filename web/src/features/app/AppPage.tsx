@@ -144,7 +144,7 @@ function Place({ app, name, environment, instance, can }: { app: App; name: stri
           </span>
         </footer>
       )}
-      <Secrets app={app.name} environment={name} opened={dialog === "secrets"} close={close} />
+      <Secrets app={app.name} environment={name} deploys={can("deploy") && !!environment && !!deployed} opened={dialog === "secrets"} close={close} />
       <RollBack app={app.name} environment={name} opened={dialog === "rollback"} close={close} />
       <Remove what={`${app.name} from ${name}`} name={app.name} opened={dialog === "remove"} close={close} act={() => removeEnvironment(app.name, name)} />
     </section>

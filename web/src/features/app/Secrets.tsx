@@ -5,13 +5,14 @@ import { useQuery } from "@tanstack/react-query";
 import { useState, type FormEvent } from "react";
 import { useAct } from "../../ui/act";
 import { Ask, Time, Wrong } from "../../ui/parts";
-import { removeSecret, secretsQuery, setSecret } from "./queries";
+import { redeploy, removeSecret, secretsQuery, setSecret } from "./queries";
 
-export function Secrets({ app, environment, opened, close }: { app: string; environment: string; opened: boolean; close: () => void }) {
+export function Secrets({ app, environment, deploys, opened, close }: { app: string; environment: string; deploys: boolean; opened: boolean; close: () => void }) {
   const query = useQuery({ ...secretsQuery(app, environment), enabled: opened });
   const [name, setName] = useState("");
   const [value, setValue] = useState("");
   const set = useAct(() => setSecret(app, environment, name, value));
+  const again = useAct(() => redeploy(app, environment), `${app} is being deployed in ${environment}.`);
   const remove = useAct((name: string) => removeSecret(app, environment, name));
   const submit = (event: FormEvent) => {
     event.preventDefault();
@@ -38,6 +39,8 @@ export function Secrets({ app, environment, opened, close }: { app: string; envi
           <PasswordInput label="Value" description="At least 4 characters. It is encrypted and never shown again." required withAsterisk={false} value={value} onChange={(event) => setValue(event.currentTarget.value)} autoComplete="new-password" />
           <Wrong error={set.error} />
           <p className="dim small">What runs keeps the old value until its next deployment.</p>
+          {set.isSuccess && deploys && <div className="line"><span role="status">It is set.</span><Button variant="light" size="xs" loading={again.isPending} onClick={() => again.mutate(undefined, { onSuccess: close })}>Redeploy now</Button></div>}
+          <Wrong error={again.error} />
           <div className="line"><Button type="submit" loading={set.isPending}>Set the secret</Button><Button variant="subtle" color="gray" onClick={close}>Close</Button></div>
         </form>
       </div>
