@@ -533,7 +533,7 @@ func (s *Service) CreateToken(ctx context.Context, t Token) (Token, string, erro
 		}
 		if !t.ExpiresAt.After(now) || t.ExpiresAt.After(latest) {
 			return fault.New(fault.Invalid, "token.expiry", "A token ends within a year, and one made with a token not after that.").
-				Do("Choose a time until %s.", latest.Format(time.DateOnly)).At("body.expires_at", "between now and %s", latest.Format(time.RFC3339))
+				Do("Choose a time until %s.", latest.Format(time.DateOnly)).At("body.expiresAt", "between now and %s", latest.Format(time.RFC3339))
 		}
 		t.ID, t.User, t.CreatedAt, t.ExpiresAt = db.NewID("tok"), actor.Name, now, t.ExpiresAt.UTC().Truncate(time.Microsecond)
 		if err := insertToken(tx, t, hash, actor.ID); err != nil {

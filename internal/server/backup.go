@@ -33,7 +33,7 @@ func backupCommand() *cobra.Command {
 every secret. It works while Flywheel runs.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := configure(c); err != nil {
+			if err := configure(c, c.LocalNonPersistentFlags()); err != nil {
 				return err
 			}
 			if err := backup(c.Context(), o, args[0]); err != nil {
@@ -45,6 +45,7 @@ every secret. It works while Flywheel runs.`,
 	}
 	c.Flags().StringVar(&o.Data, "data", defaultData(), "data folder of the running Flywheel")
 	c.Flags().StringVar(&o.DatabaseURL, "database-url", "", "its database (default: SQLite in the data folder)")
+	placeFlags(c, &o)
 	return c
 }
 
@@ -56,7 +57,7 @@ func restoreCommand() *cobra.Command {
 		Short: "Restore a backup into an empty data folder",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := configure(c); err != nil {
+			if err := configure(c, c.LocalNonPersistentFlags()); err != nil {
 				return err
 			}
 			if keys == "" {
@@ -68,7 +69,16 @@ func restoreCommand() *cobra.Command {
 	c.Flags().StringVar(&o.Data, "data", defaultData(), "empty data folder to restore into")
 	c.Flags().StringVar(&o.DatabaseURL, "database-url", "", "empty PostgreSQL database (default: SQLite in the data folder)")
 	c.Flags().StringVar(&keys, "keys", "", "the file with the keys (default: FILE.keys)")
+	placeFlags(c, &o)
 	return c
+}
+
+// placeFlags are where the keys are, if not in the data folder. A server that was told so elsewhere must not
+// get a backup without them.
+func placeFlags(c *cobra.Command, o *Options) {
+	c.Flags().StringVar(&o.Key, "key", "", "key file, or URL of the keeper of secrets (default: keys/secret.key in the data folder)")
+	c.Flags().StringVar(&o.Agent, "agent", "", "folder of the local agent (default: agent in the data folder)")
+	c.Flags().String("config", "", "configuration file of the server, in YAML")
 }
 
 func backup(ctx context.Context, o Options, file string) (err error) {
@@ -132,6 +142,14 @@ func backup(ctx context.Context, o Options, file string) (err error) {
 	return os.Rename(part, file)
 }
 
+// The names of the keys in their archive.
+const (
+	serverKey = "keys/secret.key"
+	agentKey  = "agent/secret.key"
+)
+
+// backupKeys writes the key of secrets and states, if it is a file, and the agent's. A key behind a URL is
+// where its keeper has it.
 func backupKeys(o Options, file string) error {
 	out, err := os.OpenFile(file, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -139,16 +157,53 @@ func backupKeys(o Options, file string) error {
 	}
 	defer out.Close()
 	archive := tar.NewWriter(out)
-	if err := addFolder(archive, filepath.Join(o.Data, "keys"), "keys"); err != nil {
+	if !strings.Contains(o.Key, "://") {
+		if err := addFile(archive, o.Key, serverKey); err != nil {
+			return fault.New(fault.Invalid, "backup.no_key", "The key file %s cannot be read; without it no secret and no state of the backup can be opened.", o.Key).
+				Do("Say --key as the server was told.").Because(err)
+		}
+	}
+	if err := addFile(archive, filepath.Join(o.Agent, "secret.key"), agentKey); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	agentKey := filepath.Join(o.Agent, "secret.key")
-	if _, err := os.Stat(agentKey); err == nil {
-		if err := addFile(archive, agentKey, "agent/secret.key"); err != nil {
+	return errors.Join(archive.Close(), out.Sync())
+}
+
+// restoreKeys puts the keys where the server will look for them.
+func restoreKeys(o Options, r io.Reader) error {
+	if err := unpackBackup(o.Data, r); err != nil {
+		return err
+	}
+	for name, place := range map[string]string{serverKey: o.Key, agentKey: filepath.Join(o.Agent, "secret.key")} {
+		from := filepath.Join(o.Data, name)
+		key, err := os.ReadFile(from)
+		if errors.Is(err, fs.ErrNotExist) || place == from || strings.Contains(place, "://") {
+			continue
+		}
+		if err == nil {
+			err = os.MkdirAll(filepath.Dir(place), 0o700)
+		}
+		if err == nil {
+			err = writeNew(place, key)
+		}
+		if errors.Is(err, fs.ErrExist) {
+			return fault.New(fault.Conflict, "restore.key_there", "%s is there already.", place).Do("Move it away if it is not the key of this backup; nothing is overwritten.")
+		}
+		if err = errors.Join(err, os.RemoveAll(filepath.Dir(from))); err != nil {
 			return err
 		}
 	}
-	return errors.Join(archive.Close(), out.Sync())
+	return nil
+}
+
+// writeNew writes a file that only its owner may read and that must not be there yet.
+func writeNew(path string, content []byte) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	return errors.Join(err, f.Sync(), f.Close())
 }
 
 // dumpDatabase writes a consistent copy: SQLite by `vacuum into`, PostgreSQL by pg_dump.
@@ -207,9 +262,8 @@ func addFolder(archive *tar.Writer, dir, name string) error {
 	return err
 }
 
-func restore(ctx context.Context, o Options, file, keys string) error {
-	o, err := withDefaults(o)
-	if err != nil {
+func restore(ctx context.Context, o Options, file, keys string) (err error) {
+	if o, err = withDefaults(o); err != nil {
 		return err
 	}
 	if entries, err := os.ReadDir(o.Data); err == nil && len(entries) > 0 {
@@ -218,6 +272,11 @@ func restore(ctx context.Context, o Options, file, keys string) error {
 	if err := os.MkdirAll(o.Data, 0o700); err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil { // half a company must not look like one; the folder was empty
+			err = errors.Join(err, emptyFolder(o.Data))
+		}
+	}()
 	f, err := os.Open(file)
 	if err != nil {
 		return fault.New(fault.Invalid, "restore.unreadable", "The backup %s cannot be read.", file).Because(err)
@@ -235,7 +294,7 @@ func restore(ctx context.Context, o Options, file, keys string) error {
 		return fault.New(fault.Invalid, "restore.no_keys", "The keys %s cannot be read; without them no secret and no state can be opened.", keys).Do("Say --keys.").Because(err)
 	}
 	defer k.Close()
-	if err := unpackBackup(o.Data, k); err != nil {
+	if err := restoreKeys(o, k); err != nil {
 		return err
 	}
 	dump := filepath.Join(o.Data, "database")
@@ -252,6 +311,15 @@ func restore(ctx context.Context, o Options, file, keys string) error {
 	}
 	host := &git.Host{Root: filepath.Join(o.Data, "repos")}
 	return restoreRepos(ctx, host, filepath.Join(o.Data, "repos"))
+}
+
+// emptyFolder removes everything in a folder, and leaves the folder, which may be a mount.
+func emptyFolder(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+	}
+	return err
 }
 
 func restoreRepos(ctx context.Context, host *git.Host, root string) error {

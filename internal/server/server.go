@@ -107,6 +107,9 @@ func New(ctx context.Context, o Options) (s *Server, err error) {
 			made.undo()
 		}
 	}(s)
+	if info, err := os.Stat(o.Mirror); o.Mirror != "" && (err != nil || !info.IsDir()) {
+		return nil, fault.New(fault.Invalid, "configuration.invalid", "The folder of provider plugins %s is not there.", o.Mirror).Do("Correct --provider-mirror.")
+	}
 	for _, dir := range []string{"run", "repos", "blobs", "logs", "workspaces", "patterns", "work"} {
 		if err := os.MkdirAll(filepath.Join(o.Data, dir), 0o700); err != nil {
 			return nil, fault.New(fault.Unavailable, "data.unwritable", "The data folder %s cannot be written.", o.Data).Do("Give --data a folder that this user owns.").Because(err)
