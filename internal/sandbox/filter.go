@@ -28,6 +28,9 @@ const (
 	argumentAt = 16 // the lower half of the first one; each has 8 bytes
 )
 
+// No library writes it: libseccomp needs C, and github.com/elastic/go-seccomp-bpf 1.6 lets the calls of another
+// architecture pass where everything else is allowed, which 32-bit code would use.
+
 // callFilter returns the program of the kernel that refuses these calls, in the form that bubblewrap takes, or
 // nothing for an architecture whose calls are not known here.
 func callFilter() []byte {
