@@ -2,6 +2,7 @@ package git
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -35,6 +36,17 @@ func (h *Host) Export(ctx context.Context, r Repo, treeish, dir string) error {
 	return h.writeTree(ctx, r, root, entries)
 }
 
+// pathLimit is how many bytes the path of a file may have: every step of it costs time for every file below.
+const pathLimit = 1024
+
+func checkLength(name string) error {
+	if len(name) <= pathLimit {
+		return nil
+	}
+	return fault.New(fault.Invalid, "file.path_too_long", "The path %s… has %d bytes, more than the %d that are allowed.", display(name[:60]), len(name), pathLimit).
+		Do("Use fewer levels of folders, or shorter names.")
+}
+
 func (h *Host) checkExport(entries []Entry) error {
 	limit := h.TreeLimit
 	if limit == 0 {
@@ -42,7 +54,7 @@ func (h *Host) checkExport(entries []Entry) error {
 	}
 	total := int64(0)
 	for _, e := range entries {
-		if err := checkPath(e.Path); err != nil {
+		if err := errors.Join(checkLength(e.Path), checkPath(e.Path)); err != nil {
 			return err
 		}
 		total += e.Size

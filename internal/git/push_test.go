@@ -105,6 +105,11 @@ func TestAPushThatCannotBecomeAChangeIsRefusedWithTheReason(t *testing.T) {
 		c.commit("caf\xe9.txt", "x", "Latin")
 		contains(t, c.fails("push", "origin", "latin"), `remote: The file name "caf\xe9.txt" is not UTF-8.`, "remote: Rename the file", "latin -> latin (hook declined)")
 	})
+	t.Run("a file below too many folders", func(t *testing.T) {
+		c.git("switch", "--quiet", "-c", "deep", "origin/main")
+		c.commit(strings.Repeat("deep/", 250)+"file", "x", "Deep")
+		contains(t, c.fails("push", "origin", "deep"), "has 1254 bytes, more than the 1024 that are allowed.", "remote: Use fewer levels", "deep -> deep (hook declined)")
+	})
 	t.Run("a branch name that is not UTF-8", func(t *testing.T) {
 		c.git("switch", "--quiet", "-c", "fine", "origin/main")
 		contains(t, c.fails("push", "origin", "HEAD:refs/heads/caf\xe9"), "(the branch's name is not UTF-8: rename the branch)")

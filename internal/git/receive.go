@@ -144,6 +144,9 @@ func (h *Host) inspect(ctx context.Context, r Repo, c command) error {
 		return err
 	}
 	for name := range bytes.SplitSeq(out, []byte{0}) {
+		if err := checkLength(string(name)); err != nil {
+			return err
+		}
 		if !utf8.Valid(name) {
 			return fault.New(fault.Invalid, "file.name_not_utf8", "The file name %s is not UTF-8.", strconv.QuoteToASCII(string(name))).
 				Do("Rename the file: git mv <old> <new>, commit and push again.")

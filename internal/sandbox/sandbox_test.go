@@ -154,7 +154,7 @@ func TestAllOfThisHoldsForANormalUserToo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(copied, "-test.v", "-test.timeout=100s")
+	cmd := exec.Command(copied, "-test.v", "-test.timeout=5m")
 	cmd.Dir = dir
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + dir}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}

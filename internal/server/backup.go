@@ -309,6 +309,9 @@ func restore(ctx context.Context, o Options, file, keys string) (err error) {
 	} else if err := os.Rename(dump, o.DatabaseURL); err != nil {
 		return err
 	}
+	if err := passFences(ctx, o.DatabaseURL); err != nil {
+		return err
+	}
 	host := &git.Host{Root: filepath.Join(o.Data, "repos")}
 	return restoreRepos(ctx, host, filepath.Join(o.Data, "repos"))
 }
@@ -320,6 +323,27 @@ func emptyFolder(dir string) error {
 		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
 	}
 	return err
+}
+
+// afterRestore is more than the deployments that an instance can have had since any backup.
+const afterRestore = 1_000_000
+
+// passFences raises every fence over those that were given after the backup: the agent has seen them, and
+// would take the next deployments for ones that were overtaken. Engines that still run hold old ones.
+func passFences(ctx context.Context, url string) error {
+	d, err := db.Open(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Write(ctx, func(tx *db.Tx) error {
+		for _, table := range []string{"instance", "deployment"} {
+			if _, err := tx.Exec(`update `+table+` set fence = fence + $1`, afterRestore); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 func restoreRepos(ctx context.Context, host *git.Host, root string) error {
