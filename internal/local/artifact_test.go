@@ -132,11 +132,12 @@ func put(t *testing.T, archive []byte) error {
 func TestALogIsRotatedAndKeepsItsLastLines(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "app.log")
 	log := openLog(name)
-	out := &lineWriter{log: log, process: "p1", hide: hider(map[string]string{"A": "secret-a", "B": "secret-and-more"})}
+	out := newOutput(log, "p1")
+	out.hides(map[string]string{"A": "secret-a", "B": "secret-and-more"})
 	io.WriteString(out, "first secret-and-more\nsecond sec")
 	io.WriteString(out, "ret-a\nthird")
 	out.flush()
-	for i, want := range []string{"first [secret B]", "second [secret A]", "third"} {
+	for i, want := range []string{"first (sensitive)", "second (sensitive)", "third"} {
 		if line := log.last(3)[i]; !strings.HasSuffix(line, " p1 "+want) {
 			t.Errorf("line %d is %q, want %q", i, line, want)
 		}

@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"flywheel.dev/flywheel/internal/redact"
 )
 
 const (
@@ -156,18 +159,48 @@ func (l *serviceLog) close(remove bool) {
 	}
 }
 
-// lineWriter cuts what a process prints into lines of the log and hides the secrets it was given.
+// output takes what a process prints into the log, without the secrets it was given.
+type output struct {
+	mu    sync.Mutex
+	lines lineWriter
+	out   io.WriteCloser // to lines
+}
+
+func newOutput(log *serviceLog, process string) *output {
+	o := &output{lines: lineWriter{log: log, process: process}}
+	o.hides(nil)
+	return o
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.out.Write(p)
+}
+
+// hides makes o hide the values of secrets from now on.
+func (o *output) hides(secrets map[string]string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.out = redact.New(slices.Collect(maps.Values(secrets))...).Writer(&o.lines)
+}
+
+// flush ends an unfinished last line.
+func (o *output) flush() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	_ = o.out.Close() // lines take everything
+	o.lines.flush()
+}
+
+// lineWriter cuts what it is given into lines of the log.
 type lineWriter struct {
 	log     *serviceLog
 	process string
-	hide    *strings.Replacer
-	mu      sync.Mutex
 	rest    []byte
 }
 
 func (w *lineWriter) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.rest = append(w.rest, p...)
 	for {
 		end := bytes.IndexByte(w.rest, '\n')
@@ -178,39 +211,14 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 		if end < 0 || end > logLine {
 			cut, end = logLine, logLine-1
 		}
-		w.log.add(w.process, w.hide.Replace(strings.TrimSuffix(string(w.rest[:cut]), "\r")))
+		w.log.add(w.process, strings.TrimSuffix(string(w.rest[:cut]), "\r"))
 		w.rest = w.rest[end+1:]
 	}
 }
 
-// hides makes w hide the values of secrets from now on.
-func (w *lineWriter) hides(secrets map[string]string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.hide = hider(secrets)
-}
-
-// flush ends an unfinished last line.
 func (w *lineWriter) flush() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	if len(w.rest) > 0 {
-		w.log.add(w.process, w.hide.Replace(string(w.rest)))
+		w.log.add(w.process, string(w.rest))
 		w.rest = nil
 	}
-}
-
-// hider replaces the values of secrets in what an app prints. Very short values are left, they would
-// make the log unreadable and hide nothing.
-func hider(secrets map[string]string) *strings.Replacer {
-	names := sortedKeys(secrets)
-	// One value may begin with another: the longer one goes first.
-	slices.SortStableFunc(names, func(a, b string) int { return len(secrets[b]) - len(secrets[a]) })
-	var pairs []string
-	for _, name := range names {
-		if len(secrets[name]) >= 6 {
-			pairs = append(pairs, secrets[name], "[secret "+name+"]")
-		}
-	}
-	return strings.NewReplacer(pairs...)
 }

@@ -50,7 +50,7 @@ type process struct {
 	proxy   *proxy
 	start   func() (*sandbox.Cmd, int, error) // returns the port inside too
 	cleanup func()
-	output  *lineWriter
+	output  *output
 
 	first   chan error    // how the first start went, once
 	quit    chan struct{} // closed by stop
@@ -277,7 +277,7 @@ func (a *agent) newProcess(f *fleet, log *serviceLog, to *proxy, prepared *stand
 		p.id, p.output = prepared.process, prepared.output
 	} else {
 		p.id = newProcessID()
-		p.output = &lineWriter{log: log, process: p.id}
+		p.output = newOutput(log, p.id)
 	}
 	p.output.hides(f.secrets)
 	p.backend = newBackend(p.dial, a.log.With("service", f.service.Name, "process", p.id))

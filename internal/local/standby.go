@@ -21,14 +21,14 @@ const standbyFor = 5 * time.Minute
 type standby struct {
 	service Service
 	process string // id of the process that it is for
-	output  *lineWriter
+	output  *output
 	port    int // where the process is to listen inside
 	cmd     *sandbox.Cmd
 }
 
 // newStandby makes a sandbox for one copy of the service. Inside it has its artifact at /app, a folder of
 // its own at /home/app, its volumes, and nothing else of this machine.
-func (a *agent) newStandby(s Service, process string, output *lineWriter) (*standby, error) {
+func (a *agent) newStandby(s Service, process string, output *output) (*standby, error) {
 	if !a.artifacts.has(s.Artifact) {
 		return nil, artifactMissing(s.Artifact)
 	}
@@ -145,7 +145,7 @@ func (a *agent) prepare(id, artifact string) error {
 		if b == nil {
 			process := newProcessID()
 			var err error
-			if b, err = a.newStandby(wanted, process, &lineWriter{log: s.log, process: process}); err != nil {
+			if b, err = a.newStandby(wanted, process, newOutput(s.log, process)); err != nil {
 				removeTree(a.home(process))
 				a.discard(ready)
 				return err

@@ -98,7 +98,7 @@ func TestAPreparedSandboxKnowsNoSecret(t *testing.T) {
 	if got := get(t, status.URL+"/env?name=TOKEN"); got != "the-newer-secret" {
 		t.Errorf("after the release the app has %q", got)
 	}
-	if text := logs(t, agent, status.ID); strings.Contains(text, "the-newer-secret") || !strings.Contains(text, "starting two  with [secret TOKEN]") {
+	if text := logs(t, agent, status.ID); strings.Contains(text, "the-newer-secret") || !strings.Contains(text, "starting two  with (sensitive)") {
 		t.Errorf("the log says %s", text)
 	}
 }

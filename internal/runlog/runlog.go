@@ -3,7 +3,7 @@
 //
 // A log is named by its owner (a deployment's id, or a change's revision and check). Whoever runs the
 // same step again after a crash goes on in the same file. Secret values are replaced before a line
-// reaches the disk, by the Hide list its writer brings.
+// reaches the disk (package redact), by the list that who opens it brings.
 //
 // Deliberately absent: levels, structure and search; a log is what a person would have seen on a
 // terminal. Events (package event) are what machines read.
@@ -17,12 +17,11 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/redact"
 )
 
 // Limit is how much of one log is kept; a program that writes for ever must not fill the disk.
@@ -51,30 +50,28 @@ func (s *Store) Open(name string, hide ...string) (*Writer, error) {
 		f.Close()
 		return nil, err
 	}
-	pairs := []string{}
-	slices.SortFunc(hide, func(a, b string) int { return len(b) - len(a) })
-	for _, h := range hide {
-		if len(h) >= 4 { // hiding "1" would make every log unreadable and hide nothing
-			pairs = append(pairs, h, "(secret)")
-		}
-	}
-	return &Writer{file: f, size: info.Size(), hide: strings.NewReplacer(pairs...)}, nil
+	l := &lines{file: f, size: info.Size()}
+	return &Writer{redact.New(hide...).Writer(l), l}, nil
 }
 
-// Writer appends to one log. It may be used by several goroutines.
+// Writer appends to one log, without the secrets. It may be used by several goroutines.
 type Writer struct {
-	mu   sync.Mutex
+	io.WriteCloser
+	lines *lines
+}
+
+// Close writes what is left of the last line.
+func (w *Writer) Close() error { return errors.Join(w.WriteCloser.Close(), w.lines.close()) }
+
+// lines appends whole lines with their time and keeps an unfinished one back.
+type lines struct {
 	file *os.File
 	size int64
-	rest []byte // an unfinished line
-	hide *strings.Replacer
+	rest []byte
 	full bool
 }
 
-// Write appends whole lines and keeps an unfinished one back, so that a secret cut in two is still seen.
-func (w *Writer) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+func (w *lines) Write(p []byte) (int, error) {
 	w.rest = append(w.rest, p...)
 	for {
 		end := bytes.IndexByte(w.rest, '\n')
@@ -92,11 +89,11 @@ func (w *Writer) Write(p []byte) (int, error) {
 	}
 }
 
-func (w *Writer) line(line []byte) error {
+func (w *lines) line(line []byte) error {
 	if w.full {
 		return nil
 	}
-	text := time.Now().UTC().Format("15:04:05.000 ") + strings.ToValidUTF8(w.hide.Replace(strings.TrimRight(string(line), "\r\n")), "�") + "\n"
+	text := time.Now().UTC().Format("15:04:05.000 ") + strings.ToValidUTF8(strings.TrimRight(string(line), "\r\n"), "�") + "\n"
 	if w.size += int64(len(text)); w.size > Limit {
 		w.full = true
 		text = "… the rest is left out: a log keeps 8 MiB\n"
@@ -105,10 +102,7 @@ func (w *Writer) line(line []byte) error {
 	return err
 }
 
-// Close writes what is left of the last line.
-func (w *Writer) Close() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+func (w *lines) close() error {
 	if len(w.rest) > 0 {
 		_ = w.line(w.rest) // the file is closed either way
 		w.rest = nil

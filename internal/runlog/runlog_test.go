@@ -25,7 +25,7 @@ func TestASecretIsHiddenEvenWhenItArrivesInTwoPieces(t *testing.T) {
 	if err := s.Read(t.Context(), "dpl_1", &out, false, nil); err != nil {
 		t.Fatal(err)
 	}
-	if got := out.String(); strings.Contains(got, "hunter2") || !strings.Contains(got, "password=(secret) ok") || !strings.Contains(got, "last line") {
+	if got := out.String(); strings.Contains(got, "hunter2") || !strings.Contains(got, "password=(sensitive) ok") || !strings.Contains(got, "last line") {
 		t.Errorf("the log says %q", got)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/event"
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/redact"
 )
 
 // Service keeps the secrets of apps.
@@ -37,9 +38,9 @@ type sealed struct {
 
 // Set gives a secret a value, new or again. What runs keeps the old value until its next deployment.
 func (s *Service) Set(ctx context.Context, app, environment, name, value string) (secret Secret, err error) {
-	if len(value) < shortest || strings.IndexByte(value, 0) >= 0 {
-		return secret, fault.New(fault.Invalid, "secret.value", "A secret has at least %d characters and no NUL.", shortest).
-			Do("Choose a longer one: a shorter one could be guessed and could not be kept out of logs.").At("body.value", "at least %d characters", shortest)
+	if len(value) < redact.Shortest || strings.IndexByte(value, 0) >= 0 {
+		return secret, fault.New(fault.Invalid, "secret.value", "A secret has at least %d characters and no NUL.", redact.Shortest).
+			Do("Choose a longer one: a shorter one could be guessed and could not be kept out of logs.").At("body.value", "at least %d characters", redact.Shortest)
 	}
 	// Encrypted first: a keeper may be a service on the network, and a transaction must not wait for it.
 	cipher, err := s.keeper.Encrypt(ctx, []byte(db.JSON(sealed{app, environment, name, value})))

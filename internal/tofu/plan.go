@@ -14,12 +14,12 @@ import (
 	tfjson "github.com/hashicorp/terraform-json"
 
 	"flywheel.dev/flywheel/internal/fault"
-	"flywheel.dev/flywheel/internal/tofu/supervisor"
+	"flywheel.dev/flywheel/internal/redact"
 )
 
 // What stands in a plan for a value that nobody may or can know.
 const (
-	SensitiveValue = supervisor.Hidden
+	SensitiveValue = redact.Mark
 	UnknownValue   = "(known after apply)"
 )
 
@@ -92,7 +92,7 @@ func ReadPlan(data []byte, secrets ...string) (*Plan, error) {
 	if err := json.Unmarshal(data, &raw); err != nil {
 		return nil, fault.New(fault.Invalid, "plan.malformed", "This is not a plan as `show -json` prints it.").Because(err)
 	}
-	hide := supervisor.NewRedactor(secrets)
+	hide := redact.New(secrets...)
 	p := &Plan{Engine: raw.TerraformVersion, Outputs: []OutputChange{}, Checks: checksOf(raw.Checks, hide)}
 	var err error
 	if p.Changes, err = changesOf(raw.ResourceChanges, hide); err != nil {
@@ -333,7 +333,7 @@ func indexOf(key any) string {
 	}
 }
 
-func changesOf(raw []*tfjson.ResourceChange, hide *supervisor.Redactor) ([]ResourceChange, error) {
+func changesOf(raw []*tfjson.ResourceChange, hide *redact.Redactor) ([]ResourceChange, error) {
 	list := []ResourceChange{}
 	for _, r := range raw {
 		if r.Change == nil {
@@ -393,13 +393,13 @@ func pathOf(path any) string {
 	return b.String()
 }
 
-func masked(c *tfjson.Change, hide *supervisor.Redactor) (before, after any) {
+func masked(c *tfjson.Change, hide *redact.Redactor) (before, after any) {
 	return mask(c.Before, nil, c.BeforeSensitive, hide), mask(c.After, c.AfterUnknown, c.AfterSensitive, hide)
 }
 
 // mask walks a value together with its masks, which have its shape down to the place where `true`
 // covers everything below.
-func mask(value, unknown, sensitive any, hide *supervisor.Redactor) any {
+func mask(value, unknown, sensitive any, hide *redact.Redactor) any {
 	if sensitive == true {
 		return SensitiveValue
 	}
@@ -408,7 +408,7 @@ func mask(value, unknown, sensitive any, hide *supervisor.Redactor) any {
 	}
 	switch v := value.(type) {
 	case string:
-		return hide.String(v)
+		return hide.Text(v)
 	case []any:
 		unknowns, _ := unknown.([]any)
 		sensitives, _ := sensitive.([]any)
@@ -422,7 +422,7 @@ func mask(value, unknown, sensitive any, hide *supervisor.Redactor) any {
 		sensitives, _ := sensitive.(map[string]any)
 		m := make(map[string]any, len(v))
 		for key := range v {
-			m[hide.String(key)] = mask(v[key], unknowns[key], sensitives[key], hide)
+			m[hide.Text(key)] = mask(v[key], unknowns[key], sensitives[key], hide)
 		}
 		for key := range unknowns { // a value that is wholly unknown is left out of the value itself
 			if _, ok := v[key]; !ok && holdsTrue(unknowns[key]) {
@@ -526,7 +526,7 @@ func at(list []any, i int) any {
 	return nil
 }
 
-func checksOf(raw []tfjson.CheckResultStatic, hide *supervisor.Redactor) []Check {
+func checksOf(raw []tfjson.CheckResultStatic, hide *redact.Redactor) []Check {
 	list := []Check{}
 	for _, r := range raw {
 		if r.Status == tfjson.CheckStatusPass {
@@ -535,7 +535,7 @@ func checksOf(raw []tfjson.CheckResultStatic, hide *supervisor.Redactor) []Check
 		c := Check{Address: r.Address.ToDisplay, Status: string(r.Status), Problems: []string{}}
 		for _, i := range r.Instances {
 			for _, p := range i.Problems {
-				c.Problems = append(c.Problems, hide.String(p.Message))
+				c.Problems = append(c.Problems, hide.Text(p.Message))
 			}
 		}
 		list = append(list, c)

@@ -18,7 +18,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/rego"
 
 	"flywheel.dev/flywheel/internal/fault"
-	"flywheel.dev/flywheel/internal/tofu/supervisor"
+	"flywheel.dev/flywheel/internal/redact"
 )
 
 //go:embed policy/*.rego
@@ -162,7 +162,7 @@ func (p *Policies) Judge(ctx context.Context, planJSON []byte, secrets ...string
 	if err != nil {
 		return nil, fmt.Errorf("plan as policy input: %w", err)
 	}
-	hide := supervisor.NewRedactor(append(sensitiveTexts(planJSON), secrets...))
+	hide := redact.New(append(sensitiveTexts(planJSON), secrets...)...)
 	results := []PolicyResult{}
 	for _, c := range p.list {
 		found := c.judge(ctx, value)
@@ -170,7 +170,7 @@ func (p *Policies) Judge(ctx context.Context, planJSON []byte, secrets ...string
 			return nil, ctx.Err()
 		}
 		for i := range found {
-			found[i].Message, found[i].Address = hide.String(found[i].Message), hide.String(found[i].Address)
+			found[i].Message, found[i].Address = hide.Text(found[i].Message), hide.Text(found[i].Address)
 		}
 		results = append(results, found...)
 	}

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"flywheel.dev/flywheel/internal/redact"
 )
 
 // Outcome says how a run ended.
@@ -72,8 +74,8 @@ type rawDiagnostic struct {
 	}
 }
 
-func (d rawDiagnostic) hidden(r *Redactor) Diagnostic {
-	out := Diagnostic{Severity: d.Severity, Summary: r.String(d.Summary), Detail: r.String(d.Detail), Address: r.String(d.Address)}
+func (d rawDiagnostic) hidden(r *redact.Redactor) Diagnostic {
+	out := Diagnostic{Severity: d.Severity, Summary: r.Text(d.Summary), Detail: r.Text(d.Detail), Address: r.Text(d.Address)}
 	if d.Range != nil {
 		out.File, out.Line, out.Column = d.Range.Filename, d.Range.Start.Line, d.Range.Start.Column
 		if filepath.IsAbs(out.File) { // of the run, not of the module: its folder tells nobody anything

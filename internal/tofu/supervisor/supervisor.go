@@ -13,7 +13,7 @@
 //
 // A run that needs neither Flywheel's provider nor the sandbox is started with --plain: it then runs
 // from init, before the other packages of the binary are initialised, which saves most of the start of a
-// large binary. Hence this package imports the standard library only.
+// large binary. Hence this package and what it imports, package redact, import the standard library only.
 package supervisor
 
 import (
@@ -29,6 +29,8 @@ import (
 	"runtime"
 	"syscall"
 	"time"
+
+	"flywheel.dev/flywheel/internal/redact"
 )
 
 // Name is the argument that makes the binary run as a supervisor; Plain follows it for a plain run.
@@ -138,10 +140,10 @@ func run(folder string, hooks Hooks) error {
 		return err
 	}
 
-	s := &supervisor{Launch: launch, folder: folder, hooks: hooks, cancelled: cancelled, redactor: NewRedactor(launch.Hide)}
+	s := &supervisor{Launch: launch, folder: folder, hooks: hooks, cancelled: cancelled, redactor: redact.New(launch.Hide...)}
 	s.result = Result{Outcome: Succeeded, Started: time.Now().UTC(), Commands: []Command{}, Diagnostics: []Diagnostic{}}
 	if err := s.commands(); err != nil {
-		s.result.Outcome, s.result.Failure = Failed, s.redactor.String(err.Error())
+		s.result.Outcome, s.result.Failure = Failed, s.redactor.Text(err.Error())
 	}
 	for _, file := range launch.Remove {
 		if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -179,8 +181,8 @@ type supervisor struct {
 	folder    string
 	hooks     Hooks
 	cancelled chan os.Signal
-	redactor  *Redactor
-	log       *os.File
+	redactor  *redact.Redactor
+	log       io.WriteCloser // without secrets
 	result    Result
 }
 
@@ -190,10 +192,12 @@ func (s *supervisor) commands() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 
-	var err error
-	if s.log, err = os.OpenFile(filepath.Join(s.folder, LogFile), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err != nil {
+	file, err := os.OpenFile(filepath.Join(s.folder, LogFile), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
 		return err
 	}
+	defer file.Close()
+	s.log = s.redactor.Writer(file)
 	defer s.log.Close()
 	socket, err := s.provider(ctx)
 	if err != nil {
@@ -349,7 +353,7 @@ func (s *supervisor) wait(process Process, timeout time.Duration) (why Outcome, 
 		if interrupts++; interrupts > 2 {
 			sig = os.Kill
 		}
-		s.echo([]byte("Flywheel sends " + sig.String() + " to the engine."))
+		s.echo([]byte("Flywheel sends " + sig.String() + " to the engine.\n"))
 		process.Signal(sig)
 		next = time.After(s.Grace)
 	}
@@ -385,15 +389,14 @@ func (s *supervisor) say(line []byte) {
 		s.echo(line)
 		return
 	}
-	s.echo([]byte(message.Message))
+	s.echo([]byte(message.Message + "\n"))
 	if d := message.Diagnostic; d != nil {
 		s.result.Diagnostics = append(s.result.Diagnostics, d.hidden(s.redactor))
 		if d.Detail != "" {
-			s.echo([]byte(d.Detail))
+			s.echo([]byte(d.Detail + "\n"))
 		}
 	}
 }
 
-func (s *supervisor) echo(line []byte) {
-	io.WriteString(s.log, s.redactor.String(string(line))+"\n")
-}
+// echo writes to the log: a line with its end, or a piece of a very long one.
+func (s *supervisor) echo(line []byte) { _, _ = s.log.Write(line) }
