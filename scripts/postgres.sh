@@ -4,6 +4,8 @@
 #
 #   eval "$(scripts/postgres.sh start)"   exports FLYWHEEL_TEST_DATABASE_URL
 #   scripts/postgres.sh stop              stops it and removes its folder
+#   scripts/postgres.sh crash             ends it as a failure would, with all that it holds
+#   scripts/postgres.sh resume            starts it again after that
 #
 # FLYWHEEL_TEST_POSTGRES_DIR and FLYWHEEL_TEST_POSTGRES_PORT choose another folder and port.
 # With FLYWHEEL_TEST_POSTGRES_FSYNC=on commits wait for the disk, as benchmarks need.
@@ -41,6 +43,18 @@ as_user() {
 	fi
 }
 
+run() {
+	options="-p $port -k $dir -c listen_addresses=127.0.0.1 -c max_connections=400 -c shared_buffers=128MB"
+	if [ "$fsync" != on ]; then
+		options="$options -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
+	fi
+	cd "$dir"
+	as_user "$bin/pg_ctl" -D "$dir/data" -l "$dir/server.log" -o "$options" -w -t 60 start >>"$dir.log" 2>&1 || {
+		cat "$dir.log" "$dir/server.log" >&2
+		exit 1
+	}
+}
+
 case "${1:-}" in
 start)
 	bin=$(binaries)
@@ -56,14 +70,7 @@ start)
 			cat "$dir.log" >&2
 			exit 1
 		}
-		options="-p $port -k $dir -c listen_addresses=127.0.0.1 -c max_connections=400 -c shared_buffers=128MB"
-		if [ "$fsync" != on ]; then
-			options="$options -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
-		fi
-		as_user "$bin/pg_ctl" -D "$dir/data" -l "$dir/server.log" -o "$options" -w -t 60 start >>"$dir.log" 2>&1 || {
-			cat "$dir.log" "$dir/server.log" >&2
-			exit 1
-		}
+		run
 	fi
 	echo "export FLYWHEEL_TEST_DATABASE_URL='$url'"
 	;;
@@ -74,8 +81,17 @@ stop)
 	fi
 	rm -rf "$dir" "$dir.log"
 	;;
+crash)
+	bin=$(binaries)
+	cd "$dir"
+	as_user "$bin/pg_ctl" -D "$dir/data" -m immediate -w stop >/dev/null
+	;;
+resume)
+	bin=$(binaries)
+	run
+	;;
 *)
-	echo "usage: scripts/postgres.sh start|stop" >&2
+	echo "usage: scripts/postgres.sh start|stop|crash|resume" >&2
 	exit 2
 	;;
 esac

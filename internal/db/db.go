@@ -15,6 +15,7 @@ package db
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"embed"
 	"encoding/base32"
 	"errors"
@@ -194,7 +195,8 @@ func IsAway(err error) bool {
 		return strings.HasPrefix(pg.Code, "08") || strings.HasPrefix(pg.Code, "57P") || pg.Code == "55000" || pg.Code == "53300"
 	}
 	var refused *pgconn.ConnectError
-	return errors.As(err, &refused) || pgconn.Timeout(err) || err != nil && strings.Contains(err.Error(), "conn closed")
+	var lost lostError
+	return errors.As(err, &refused) || errors.As(err, &lost) || errors.Is(err, driver.ErrBadConn) || pgconn.Timeout(err) || err != nil && strings.Contains(err.Error(), "conn closed")
 }
 
 // IsFull reports whether err says that the disk under the database is full.

@@ -47,6 +47,7 @@ func (d *DB) Read(ctx context.Context, fn func(*Tx) error) error { return d.once
 func (d *DB) once(ctx context.Context, fn func(*Tx) error, readOnly bool) error {
 	tx := &Tx{ctx: ctx, now: d.now(), postgres: d.Postgres()}
 	var commit, rollback func() error
+	lost := func() bool { return false }
 	if d.Pool != nil {
 		options := pgx.TxOptions{}
 		if readOnly {
@@ -54,8 +55,10 @@ func (d *DB) once(ctx context.Context, fn func(*Tx) error, readOnly bool) error 
 		}
 		t, err := d.Pool.BeginTx(ctx, options)
 		if err != nil {
-			return err
+			return orLost(err, ctx.Err() == nil) // nothing but the connection can have failed
 		}
+		conn := t.Conn()
+		lost = func() bool { return ctx.Err() == nil && conn.IsClosed() } // the end of ctx closes it too
 		tx.q, commit, rollback = pgxQuerier{t}, func() error { return t.Commit(ctx) }, func() error { return t.Rollback(context.WithoutCancel(ctx)) }
 	} else {
 		t, err := d.SQL.BeginTx(ctx, &sql.TxOptions{ReadOnly: readOnly})
@@ -65,17 +68,31 @@ func (d *DB) once(ctx context.Context, fn func(*Tx) error, readOnly bool) error 
 		tx.q, commit, rollback = sqlQuerier{t}, t.Commit, t.Rollback
 	}
 	defer rollback() // harmless after a commit; ends the transaction when fn fails or panics
-	if err := fn(tx); err != nil {
-		return err
+	err := fn(tx)
+	if err == nil {
+		err = tx.Finish()
 	}
-	if err := tx.Finish(); err != nil {
-		return err
+	if err == nil {
+		err = commit()
 	}
-	if err := commit(); err != nil {
-		return err
+	if err != nil {
+		return orLost(err, lost())
 	}
 	tx.Committed()
 	return nil
+}
+
+// lostError is whatever error a transaction ended with when its connection was lost: a server that crashes
+// says no more than the end of a file.
+type lostError struct{ error }
+
+func (l lostError) Unwrap() error { return l.error }
+
+func orLost(err error, lost bool) error {
+	if lost {
+		return lostError{err}
+	}
+	return err
 }
 
 // Join wraps a transaction that the workflow engine has begun, so that store functions write into the

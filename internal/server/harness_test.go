@@ -316,6 +316,14 @@ func (p *platform) look() *db.DB {
 	return p.db
 }
 
+// leave closes the test's own connections to the database, which is about to go.
+func (p *platform) leave() {
+	if p.db != nil {
+		p.db.Close()
+		p.db = nil
+	}
+}
+
 // query reads one column of the database.
 func (p *platform) query(sql string, args ...any) (found []string) {
 	p.t.Helper()

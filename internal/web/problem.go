@@ -11,6 +11,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/fault"
 )
 
@@ -76,7 +77,7 @@ func Status(kind fault.Kind) int {
 
 // problemOf is the edge: here an unknown error is logged, once, and hidden.
 func problemOf(ctx context.Context, err error) *Problem {
-	f := fault.From(err)
+	f := known(err)
 	x := exchangeOf(ctx)
 	if f.Kind == fault.Internal || f.Kind == fault.Unavailable {
 		if !errors.Is(ctx.Err(), context.Canceled) { // else the client has gone, and its request with it
@@ -89,6 +90,21 @@ func problemOf(ctx context.Context, err error) *Problem {
 		Type: "urn:flywheel:problem:" + f.Code, Title: http.StatusText(status), Status: status,
 		Code: f.Code, Detail: f.Message, Remedy: f.Remedy, Fields: f.Fields, RequestID: x.id,
 	}
+}
+
+// known returns the fault inside err. A database that is away is no defect: who asks again is answered.
+func known(err error) *fault.Fault {
+	f := fault.From(err)
+	if f.Kind != fault.Internal {
+		return f
+	}
+	switch {
+	case db.IsAway(err):
+		return fault.New(fault.Unavailable, "database.away", "The database does not answer right now.").Do("Try again in a moment; nothing is lost.").Because(err)
+	case db.IsFull(err):
+		return fault.New(fault.Unavailable, "database.full", "The disk under the database is full.").Do("Free some space and try again.").Because(err)
+	}
+	return f
 }
 
 func cause(f *fault.Fault) error {
