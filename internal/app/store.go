@@ -150,6 +150,16 @@ func Instances(tx *db.Tx, app string) ([]Instance, error) {
 		from instance i join environment e on e.name = i.environment where i.app = $1 and i.state <> 'removed' order by e.position, e.name`, app)
 }
 
+// Deployed returns what is deployed of an app, by environment.
+func Deployed(tx *db.Tx, app string) (map[string]Desired, error) {
+	instances, err := Instances(tx, app)
+	deployed := map[string]Desired{}
+	for _, i := range instances {
+		deployed[i.Environment] = i.Deployed
+	}
+	return deployed, err
+}
+
 // InstancesOf returns every live instance whose app runs on the pattern.
 func InstancesOf(tx *db.Tx, pattern string) ([]Instance, error) {
 	return db.Collect(tx, scanInstance, `select `+instanceColumns+` from instance where pattern = $1 and state <> 'removed' order by app, environment`, pattern)

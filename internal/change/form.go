@@ -98,7 +98,7 @@ func (s *Service) Preview(ctx context.Context, name string, in Form) (p Preview,
 		}
 		return p, err
 	}
-	p.Verdict = Classify(a.Description, d, environments, func(e, v string) string { return version.Manifest.Explain(classOf(environments, e), v) })
+	p.Verdict = Classify(a.Description, d, environments, nil, func(e, v string) string { return version.Manifest.Explain(classOf(environments, e), v) })
 	p.Reasons = append(p.Reasons, waived...)
 	return p, nil
 }

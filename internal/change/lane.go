@@ -43,11 +43,13 @@ type Verdict struct {
 }
 
 // Classify compares what main describes with what the change, merged into main as it is now, would
-// describe, environment by environment (rule of change 1). explain says, for a variable of an
+// describe, environment by environment (rule of change 1). deployed is what is deployed, by environment: it
+// alters no lane, but an instance that lags behind main needs an infrastructure run even for a new artifact,
+// and the reasons say so (rule of change 2); nil if it is not known. explain says, for a variable of an
 // environment, who controls it and which bounds it has; it may be nil.
 //
 // The verdict is the candidate lane: the plan of each effect confirms it or holds the change.
-func Classify(main, merged app.Description, environments []app.Environment, explain func(environment, variable string) string) Verdict {
+func Classify(main, merged app.Description, environments []app.Environment, deployed map[string]app.Desired, explain func(environment, variable string) string) Verdict {
 	v := Verdict{Lane: Software, Reasons: []Reason{}, Effects: []Effect{}}
 	raise := func(lane Lane, environment, variable, format string, args ...any) {
 		if lane == Variable {
@@ -71,6 +73,7 @@ func Classify(main, merged app.Description, environments []app.Environment, expl
 		raise(Software, "", "", "the app's own code differs: a new artifact")
 	}
 
+	lags := false
 	for _, e := range app.InOrder(environments) {
 		old, had := main.Environments[e.Name]
 		new, has := merged.Environments[e.Name]
@@ -105,13 +108,30 @@ func Classify(main, merged app.Description, environments []app.Environment, expl
 		if infrastructure || code {
 			v.Effects = append(v.Effects, Effect{e.Name, "deploy", infrastructure})
 		}
+		if there := deployed[e.Name]; code && !infrastructure && deployed != nil && !there.SameInfrastructure(main.Desired(e, "")) {
+			lags = true
+			raise(Software, e.Name, "", "%s lags behind main (%s): unless it has caught up by then, the new artifact comes with an infrastructure run", e.Name, lag(there, main))
+		}
 	}
 	if len(v.Reasons) == 0 {
 		v.Reasons = append(v.Reasons, Reason{Text: "nothing that runs differs: merging deploys nothing"})
+	} else if v.Lane == Software && lags {
+		v.Reasons = append(v.Reasons, Reason{Text: "variables and pattern are as on main: no infrastructure run where an instance does not lag"})
 	} else if v.Lane == Software {
 		v.Reasons = append(v.Reasons, Reason{Text: "variables and pattern are as on main: no infrastructure run"})
 	}
 	return v
+}
+
+// lag says in which way an instance is behind main.
+func lag(deployed app.Desired, main app.Description) string {
+	switch {
+	case deployed.IsZero():
+		return "nothing is deployed there yet"
+	case deployed.Digest != main.Pin.Digest:
+		return fmt.Sprintf("%s %s is deployed there", deployed.Pattern, deployed.Version)
+	}
+	return "other variables are deployed there"
 }
 
 func names(a, b map[string]any) []string {

@@ -56,7 +56,7 @@ func TestEachKindOfChangeFindsItsLane(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			v := Classify(tt.main, described(tt.edit), environments, nil)
+			v := Classify(tt.main, described(tt.edit), environments, nil, nil)
 			if v.Lane != tt.lane || v.Held != tt.held {
 				t.Errorf("lane %s held %v, want %s %v", v.Lane, v.Held, tt.lane, tt.held)
 			}
@@ -79,9 +79,58 @@ func TestEachKindOfChangeFindsItsLane(t *testing.T) {
 }
 
 func TestAReasonNamesTheBoundsOfTheVariable(t *testing.T) {
-	v := Classify(described(nil), described(func(d *app.Description) { d.Environments["prod"]["db_version"] = "16" }), environments,
+	v := Classify(described(nil), described(func(d *app.Description) { d.Environments["prod"]["db_version"] = "16" }), environments, nil,
 		func(environment, variable string) string { return "team-controlled, allowed 15, 16" })
 	if want := "prod.db_version 15 → 16: team-controlled, allowed 15, 16"; v.Reasons[0].Text != want {
 		t.Errorf("reason %q, want %q", v.Reasons[0].Text, want)
+	}
+}
+
+func TestAnInstanceThatLagsBehindMainIsSaidToNeedAnInfrastructureRun(t *testing.T) {
+	main := described(nil)
+	upToDate := func(edit func(prod *app.Desired)) map[string]app.Desired {
+		deployed := map[string]app.Desired{}
+		for _, e := range environments {
+			if _, selected := main.Environments[e.Name]; selected {
+				deployed[e.Name] = main.Desired(e, "sha256:artifact")
+			}
+		}
+		prod := deployed["prod"]
+		edit(&prod)
+		deployed["prod"] = prod
+		return deployed
+	}
+	code := func(d *app.Description) { d.Source = "sha256:new" }
+	tests := []struct {
+		name     string
+		edit     func(*app.Description)
+		deployed map[string]app.Desired
+		lane     Lane
+		says     string
+		never    string
+	}{
+		{"nothing lags", code, upToDate(func(*app.Desired) {}), Software, "as on main: no infrastructure run", "lags"},
+		{"another artifact is no lag", code, upToDate(func(d *app.Desired) { d.Artifact = "sha256:older" }), Software, "as on main: no infrastructure run", "lags"},
+		{"prod has an older version of the pattern", code, upToDate(func(d *app.Desired) { d.Digest, d.Version = "sha256:old", "0.9.0" }), Software, "prod lags behind main (web-service 0.9.0 is deployed there)", "as on main: no infrastructure run"},
+		{"prod has older variables", code, upToDate(func(d *app.Desired) { d.Variables = map[string]any{"instances": 1} }), Software, "prod lags behind main (other variables", "staging lags"},
+		{"prod was never deployed", code, upToDate(func(d *app.Desired) { *d = app.Desired{} }), Software, "prod lags behind main (nothing is deployed there yet)", "staging lags"},
+		{"the change needs an infrastructure run there anyway", func(d *app.Description) {
+			code(d)
+			d.Environments["prod"]["instances"] = 3
+		}, upToDate(func(d *app.Desired) { d.Version, d.Digest = "0.9.0", "sha256:old" }), Variable, "prod.instances 2 → 3", "lags"},
+		{"a change that deploys nothing there", nil, upToDate(func(d *app.Desired) { d.Digest = "sha256:old" }), Software, "deploys nothing", "lags"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			v := Classify(main, described(tt.edit), environments, tt.deployed, nil)
+			texts := []string{}
+			for _, r := range v.Reasons {
+				texts = append(texts, r.Text)
+			}
+			said := strings.Join(texts, "\n")
+			if v.Lane != tt.lane || !strings.Contains(said, tt.says) || strings.Contains(said+"\n", tt.never+"\n") || tt.never != "as on main: no infrastructure run" && strings.Contains(said, tt.never) {
+				t.Errorf("lane %s, and it says:\n%s", v.Lane, said)
+			}
+		})
 	}
 }

@@ -129,6 +129,7 @@ func (s *Service) findLane(ctx context.Context, id string, revision int) (f foun
 	var a app.App
 	var environments []app.Environment
 	var waivers []app.Waiver
+	var deployed map[string]app.Desired
 	var beside Change
 	var busy bool
 	err = s.DB.Read(ctx, func(tx *db.Tx) error { c, err = current(tx, Find, id, revision, Checking); return err })
@@ -150,6 +151,9 @@ func (s *Service) findLane(ctx context.Context, id string, revision int) (f foun
 		if environments, err = app.Environments(tx); err != nil {
 			return err
 		}
+		if deployed, err = app.Deployed(tx, c.Subject); err != nil {
+			return err
+		}
 		waivers, err = app.Waivers(tx, c.Subject)
 		return err
 	})
@@ -161,7 +165,7 @@ func (s *Service) findLane(ctx context.Context, id string, revision int) (f foun
 	case busy:
 		f.State, f.Why = Checking, "waits until the change "+beside.ID+" is merged"
 	default:
-		if f, err = s.look(ctx, c, f.Main, a, environments, waivers); err != nil {
+		if f, err = s.look(ctx, c, f.Main, a, environments, deployed, waivers); err != nil {
 			refused := fault.From(err)
 			if refused.Kind == fault.Internal || refused.Kind == fault.Unavailable {
 				return f, err
@@ -202,7 +206,7 @@ func (s *Service) findLane(ctx context.Context, id string, revision int) (f foun
 }
 
 // look is findLane without its writing. A fault it returns is a refusal.
-func (s *Service) look(ctx context.Context, c Change, main string, a app.App, environments []app.Environment, waivers []app.Waiver) (f found, err error) {
+func (s *Service) look(ctx context.Context, c Change, main string, a app.App, environments []app.Environment, deployed map[string]app.Desired, waivers []app.Waiver) (f found, err error) {
 	f.State, f.Main = Checking, main
 	repo := c.Repo()
 	if there, err := s.Git.Contains(ctx, repo, f.Main, c.Head); err != nil {
@@ -266,7 +270,7 @@ func (s *Service) look(ctx context.Context, c Change, main string, a app.App, en
 		f.Verdict.Reasons = outside
 		return f, err
 	}
-	f.Verdict = Classify(a.Description, f.Proposal.Description, environments, func(environment, variable string) string {
+	f.Verdict = Classify(a.Description, f.Proposal.Description, environments, deployed, func(environment, variable string) string {
 		return version.Manifest.Explain(classOf(environments, environment), variable)
 	})
 	f.Verdict.Reasons = append(f.Verdict.Reasons, waived...)
