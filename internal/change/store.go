@@ -74,6 +74,11 @@ func OpenOf(tx *db.Tx, kind Kind, subject string) ([]Change, error) {
 	return db.Collect(tx, scan, `select `+columns+` from change where kind = $1 and subject = $2 and `+open+` order by id`, kind, subject)
 }
 
+// Of returns every change of a repository there ever was.
+func Of(tx *db.Tx, kind Kind, subject string) ([]Change, error) {
+	return db.Collect(tx, scan, `select `+columns+` from change where kind = $1 and subject = $2 order by id`, kind, subject)
+}
+
 // open is the condition of an index, word for word.
 const open = `state not in ('merged', 'deployed', 'rolled_back', 'closed', 'rejected')`
 

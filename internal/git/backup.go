@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"flywheel.dev/flywheel/internal/fault"
@@ -48,4 +49,61 @@ func (h *Host) Restore(ctx context.Context, r Repo, bundle io.Reader) error {
 		}
 		return err
 	})
+}
+
+// Rewind takes main back to its newest merge that known says yes to, or else to its first commit, and
+// drops the tags of what main then lacks. What the others merged and no branch holds any more gets the branch
+// that branch names for the change. It returns the changes that were taken
+// off main. It is for a repository that is newer than the database it was backed up with.
+func (h *Host) Rewind(ctx context.Context, r Repo, known func(merge, change string) bool, branch func(change string) string) (dropped []string, err error) {
+	const main = "refs/heads/" + Main
+	out, err := h.git(ctx, h.dir(r), nil, "log", "-z", "--first-parent", "--format=tformat:%H%x00%P%x00%(trailers:key=Change,valueonly,separator=%x20)", main)
+	if err != nil {
+		return nil, err
+	}
+	fields := strings.Split(string(out), "\x00")
+	tip, rest := fields[0], [][]string{}
+	for ; len(fields) > 3; fields = fields[3:] {
+		commit, parents, change := fields[0], strings.Fields(fields[1]), fields[2]
+		if known(commit, change) || len(parents) == 0 {
+			tip = commit
+			break
+		}
+		rest = append(rest, []string{change, parents[len(parents)-1]})
+	}
+	if len(rest) == 0 {
+		return nil, nil
+	}
+	if _, err := h.git(ctx, h.dir(r), nil, "update-ref", main, tip); err != nil {
+		return nil, err
+	}
+	for _, one := range rest {
+		dropped = append(dropped, one[0])
+		holders, err := h.git(ctx, h.dir(r), nil, "for-each-ref", "--contains="+one[1], "refs/heads")
+		if err != nil {
+			return nil, err
+		}
+		if len(holders) > 0 {
+			continue
+		}
+		ref := "refs/heads/" + branch(one[0])
+		if _, err := h.git(ctx, h.dir(r), nil, "rev-parse", "--quiet", "--verify", ref); err == nil {
+			ref += "-restored" // the branch was rewritten since
+		} else if exitCode(err) < 0 {
+			return nil, err
+		}
+		if err := h.moveRef(ctx, r, ref, one[1], ""); err != nil {
+			return nil, err
+		}
+	}
+	tags, err := h.git(ctx, h.dir(r), nil, "for-each-ref", "--format=%(refname)", "--no-merged="+main, "refs/tags")
+	if err != nil {
+		return nil, err
+	}
+	for _, tag := range strings.Fields(string(tags)) {
+		if _, err := h.git(ctx, h.dir(r), nil, "update-ref", "-d", tag); err != nil {
+			return nil, err
+		}
+	}
+	return dropped, nil
 }

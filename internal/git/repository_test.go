@@ -367,3 +367,49 @@ func TestABackupHoldsEveryRef(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestWhatWasMergedAfterTheDatabaseWasCopiedIsABranchAgain(t *testing.T) {
+	f := newForge(t)
+	ctx := t.Context()
+	first := f.create(storefront)
+	merged := func(branch, change, main string) (head, merge string) {
+		t.Helper()
+		head = must[string](t)(f.CommitFiles(ctx, storefront, branch, main, map[string][]byte{branch: []byte("x")}, branch, ann))
+		return head, must[string](t)(f.CommitMerge(ctx, storefront, main, head, branch+"\n\nChange: "+change+"\n", Platform))
+	}
+	rewind := func(known ...string) []string {
+		t.Helper()
+		return must[[]string](t)(f.Rewind(ctx, storefront, func(merge, change string) bool {
+			return slices.Contains(known, merge) || slices.Contains(known, change)
+		}, func(change string) string { return "of-" + change }))
+	}
+	_, known := merged("known", "chg_1", first)
+	_, merging := merged("merging", "chg_2", known)
+	kept, late := merged("kept", "chg_3", merging)
+	gone, later := merged("gone", "chg_4", late)
+	must[[]byte](t)(f.Host.git(ctx, f.dir(storefront), nil, "update-ref", "-d", "refs/heads/gone"))
+	for tag, at := range map[string]string{"v1.0.0": known, "v1.1.0": later} {
+		if err := f.Tag(ctx, storefront, tag, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if dropped := rewind(known, "chg_4"); len(dropped) != 0 || must[string](t)(f.Resolve(ctx, storefront, "refs/heads/main")) != later {
+		t.Errorf("a main that the database knows lost %v", dropped)
+	}
+	if dropped := rewind(known, "chg_2"); !slices.Equal(dropped, []string{"chg_4", "chg_3"}) {
+		t.Errorf("taken off main were %v", dropped)
+	}
+	heads := must[map[string]string](t)(f.Heads(ctx, storefront))
+	if heads["main"] != merging || heads["of-chg_4"] != gone || heads["kept"] != kept || heads["of-chg_3"] != "" {
+		t.Errorf("the branches are %v", heads)
+	}
+	if _, err := f.Resolve(ctx, storefront, "refs/tags/v1.1.0"); err == nil {
+		t.Error("a tag still names what is not on main")
+	}
+	if must[string](t)(f.Resolve(ctx, storefront, "refs/tags/v1.0.0")) != known {
+		t.Error("the tag of what is on main is gone")
+	}
+	if rewind(); must[string](t)(f.Resolve(ctx, storefront, "refs/heads/main")) != first {
+		t.Error("where nothing is known main begins anew")
+	}
+}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"flywheel.dev/flywheel/internal/change"
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/git"
@@ -22,7 +23,8 @@ import (
 
 // A backup is a tar.gz: the database first, then repositories as bundles, then artifacts. In this order
 // everything the database names is in the backup, because blobs and commits are written before the rows
-// that name them. Keys are told apart (keys.tar beside it), so that a stolen backup opens no secret.
+// that name them. What was merged between the two is on main and not in the database: a restore takes it off
+// main, where it is a branch again and merged anew. Keys are told apart (keys.tar beside it), so that a stolen backup opens no secret.
 
 func backupCommand() *cobra.Command {
 	var o Options
@@ -313,7 +315,53 @@ func restore(ctx context.Context, o Options, file, keys string) (err error) {
 		return err
 	}
 	host := &git.Host{Root: filepath.Join(o.Data, "repos")}
-	return restoreRepos(ctx, host, filepath.Join(o.Data, "repos"))
+	if err := restoreRepos(ctx, host, filepath.Join(o.Data, "repos")); err != nil {
+		return err
+	}
+	return rewindRepos(ctx, host, o.DatabaseURL)
+}
+
+// rewindRepos takes off every main what the database does not know as merged, or as being merged: it was
+// merged after the database was copied.
+func rewindRepos(ctx context.Context, host *git.Host, url string) error {
+	d, err := db.Open(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	repos, err := host.List()
+	if err != nil {
+		return err
+	}
+	for _, r := range repos {
+		kind := change.OfApp
+		if r.Kind == git.Patterns {
+			kind = change.OfPattern
+		}
+		merges, changes := map[string]bool{}, map[string]change.Change{}
+		err := d.Read(ctx, func(tx *db.Tx) error {
+			all, err := change.Of(tx, kind, r.Name)
+			for _, c := range all {
+				merges[c.Merged], changes[c.ID] = true, c
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		_, err = host.Rewind(ctx, r, func(merge, id string) bool {
+			return merges[merge] || changes[id].State == change.Merging
+		}, func(id string) string {
+			if branch := changes[id].Branch; branch != "" {
+				return branch
+			}
+			return "restored-" + strings.TrimPrefix(id, "chg_")
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // emptyFolder removes everything in a folder, and leaves the folder, which may be a mount.
