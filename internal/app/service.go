@@ -257,27 +257,23 @@ func (s *Service) visible(ctx context.Context, tx *db.Tx, name string, p account
 // List returns the apps the actor may see, or the removed ones, by name, after a cursor, with their instances.
 func (s *Service) List(ctx context.Context, removed bool, after string, limit int) (found []Detail, err error) {
 	err = s.DB.Read(ctx, func(tx *db.Tx) error {
-		found = []Detail{}
 		actor := account.From(ctx)
-		for len(found) < limit {
-			page, err := All(tx, removed, after, limit)
-			if err != nil {
+		apps, err := db.Fill(limit, func(a App) bool { return actor.Sees(a.Team) }, func(last *App) ([]App, error) {
+			if last != nil {
+				after = last.Name
+			}
+			return All(tx, removed, after, limit)
+		})
+		if err != nil {
+			return err
+		}
+		found = []Detail{}
+		for _, a := range apps {
+			d := Detail{App: a, Environments: []Environment{}, Waivers: []Waiver{}, Repository: s.BaseURL + git.App(a.Name).Path()}
+			if d.Instances, err = Instances(tx, a.Name); err != nil {
 				return err
 			}
-			for _, a := range page {
-				after = a.Name
-				if !actor.Sees(a.Team) || len(found) == limit {
-					continue
-				}
-				d := Detail{App: a, Environments: []Environment{}, Waivers: []Waiver{}, Repository: s.BaseURL + git.App(a.Name).Path()}
-				if d.Instances, err = Instances(tx, a.Name); err != nil {
-					return err
-				}
-				found = append(found, d)
-			}
-			if len(page) < limit {
-				return nil
-			}
+			found = append(found, d)
 		}
 		return nil
 	})
@@ -609,27 +605,17 @@ func (s *Service) visibleWaiver(ctx context.Context, tx *db.Tx, id string, load 
 // empty.
 func (s *Service) ListWaivers(ctx context.Context, name string, state WaiverState, before string, limit int) (found []Waiver, err error) {
 	err = s.DB.Read(ctx, func(tx *db.Tx) error {
-		found = []Waiver{}
 		may, err := Visible(tx, account.From(ctx))
 		if err != nil {
 			return err
 		}
-		for len(found) < limit {
-			page, err := allWaivers(tx, name, state, before, limit)
-			if err != nil {
-				return err
+		found, err = db.Fill(limit, func(w Waiver) bool { return may(w.App) }, func(last *Waiver) ([]Waiver, error) {
+			if last != nil {
+				before = last.ID
 			}
-			for _, w := range page {
-				before = w.ID
-				if may(w.App) && len(found) < limit {
-					found = append(found, w)
-				}
-			}
-			if len(page) < limit {
-				return nil
-			}
-		}
-		return nil
+			return allWaivers(tx, name, state, before, limit)
+		})
+		return err
 	})
 	return found, err
 }

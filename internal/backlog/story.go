@@ -66,26 +66,17 @@ func (s *Service) Create(ctx context.Context, title, team string) (st Story, err
 func (s *Service) List(ctx context.Context, before int64, limit int) (found []Story, err error) {
 	actor := account.From(ctx)
 	err = s.DB.Read(ctx, func(tx *db.Tx) error {
-		found = []Story{}
-		for before := before; len(found) < limit; { // pages of what is there, until one of what the actor sees is full
-			page, err := db.Collect(tx, func(r db.Row) (st Story, err error) {
+		found, err = db.Fill(limit, func(st Story) bool { return actor.Sees(st.Team) }, func(last *Story) ([]Story, error) {
+			if last != nil {
+				before = last.number
+			}
+			return db.Collect(tx, func(r db.Row) (st Story, err error) {
 				err = r.Scan(&st.ID, &st.number, &st.Title, &st.Team, &st.State, &st.CreatedBy, &st.CreatedAt)
 				st.Key = fmt.Sprintf("STY-%d", st.number)
 				return st, err
 			}, `select id, number, title, team, state, created_by, created_at from story where number < $1 order by number desc limit $2`, before, limit)
-			if err != nil {
-				return err
-			}
-			for _, st := range page {
-				if before = st.number; len(found) < limit && actor.Sees(st.Team) {
-					found = append(found, st)
-				}
-			}
-			if len(page) < limit {
-				return nil
-			}
-		}
-		return nil
+		})
+		return err
 	})
 	return found, err
 }

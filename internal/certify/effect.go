@@ -118,6 +118,19 @@ func radius(counts []counted, seen func(team string) bool) Radius {
 	return r
 }
 
+// move counts an instance under another outcome. The groups stay as they were read.
+func (r *Radius) move(from, to Outcome) {
+	r.Outcomes[from]--
+	r.Outcomes[to]++
+	if from.breaking() {
+		r.Breaking--
+	}
+	if to.breaking() {
+		r.Breaking++
+	}
+	r.Planned = r.Instances - r.Outcomes[Unplanned]
+}
+
 // gravest sorts groups: most breaking first, then by name.
 func gravest(groups map[string]*Group) []Group {
 	list := []Group{}

@@ -125,10 +125,11 @@ const batch = 20
 // planEffects plans every effect that is due, batch by batch. What changes after since is left to the next
 // pass, so that it comes to an end however often instances change.
 func (s *Service) planEffects(flow durable.Flow, ctx context.Context, id string, revision int, tree string, since time.Time) error {
+	var known Radius
 	for n, left := 1, true; left; n++ {
 		var err error
 		left, err = durable.Step(flow, fmt.Sprintf("effects %d", n), func(context.Context) (bool, error) {
-			return s.planBatch(ctx, id, revision, tree, since)
+			return s.planBatch(ctx, id, revision, tree, since, &known)
 		})
 		if err != nil {
 			return err
@@ -138,8 +139,9 @@ func (s *Service) planEffects(flow durable.Flow, ctx context.Context, id string,
 }
 
 // planBatch plans the next effects that are due, as many at a time as half of the processors and at least two, and reports
-// whether there were any. It may run again: an effect that was saved is not due any more.
-func (s *Service) planBatch(ctx context.Context, id string, revision int, tree string, since time.Time) (bool, error) {
+// whether there were any. It may run again: an effect that was saved is not due any more. The radius is read
+// by the first batch of a process and kept up by each one, because it spans all instances.
+func (s *Service) planBatch(ctx context.Context, id string, revision int, tree string, since time.Time, known *Radius) (bool, error) {
 	var c change.Change
 	var found Certification
 	var list []Effect
@@ -160,15 +162,15 @@ func (s *Service) planBatch(ctx context.Context, id string, revision int, tree s
 		if list, err = due(tx, found, since, batch); err != nil || len(list) == 0 {
 			return err
 		}
-		radius, err := readRadius(tx, found, account.From(ctx).Sees)
-		if err != nil {
-			return err
-		}
-		summary := radius.summary()
 		if decidable(c) {
-			summary = "planning again what has changed"
+			return change.SetCheck(tx, c, change.Check{Name: "effect", State: change.CheckRunning, Summary: "planning again what has changed"})
 		}
-		return change.SetCheck(tx, c, change.Check{Name: "effect", State: change.CheckRunning, Summary: summary})
+		if known.Outcomes == nil {
+			if *known, err = readRadius(tx, found, account.From(ctx).Sees); err != nil {
+				return err
+			}
+		}
+		return change.SetCheck(tx, c, change.Check{Name: "effect", State: change.CheckRunning, Summary: known.summary()})
 	})
 	if err != nil || len(list) == 0 {
 		return false, err
@@ -184,14 +186,27 @@ func (s *Service) planBatch(ctx context.Context, id string, revision int, tree s
 	}
 	group, limited := errgroup.WithContext(ctx)
 	group.SetLimit(max(2, runtime.NumCPU()/2)) // deployments need the rest
-	for _, old := range list {
-		group.Go(func() error { return s.planOne(limited, found, v, old, environments, dir) })
+	now := make([]Effect, len(list))
+	for n, old := range list {
+		group.Go(func() (err error) {
+			now[n], err = s.planOne(limited, found, v, old, environments, dir)
+			return err
+		})
 	}
-	return true, group.Wait()
+	if err := group.Wait(); err != nil {
+		*known = Radius{} // some were saved
+		return true, err
+	}
+	if known.Outcomes != nil {
+		for n := range list {
+			known.move(list[n].Outcome, now[n].Outcome)
+		}
+	}
+	return true, nil
 }
 
-// planOne finds the effect on an instance as it is now and saves it.
-func (s *Service) planOne(ctx context.Context, found Certification, v pattern.Version, old Effect, environments []app.Environment, dir string) error {
+// planOne finds the effect on an instance as it is now, saves it and returns it.
+func (s *Service) planOne(ctx context.Context, found Certification, v pattern.Version, old Effect, environments []app.Environment, dir string) (Effect, error) {
 	var i app.Instance
 	var waivers []app.Waiver
 	err := s.DB.Read(ctx, func(tx *db.Tx) (err error) {
@@ -202,11 +217,11 @@ func (s *Service) planOne(ctx context.Context, found Certification, v pattern.Ve
 		return err
 	})
 	if err != nil {
-		return err
+		return Effect{}, err
 	}
 	at := slices.IndexFunc(environments, func(e app.Environment) bool { return e.Name == i.Environment })
 	if at < 0 {
-		return fmt.Errorf("certify: %s is in an unknown environment", i.ID)
+		return Effect{}, fmt.Errorf("certify: %s is in an unknown environment", i.ID)
 	}
 	e := foresee(v, i, environments[at], old.Team, waivers)
 	looked := s.DB.Now()
@@ -217,14 +232,14 @@ func (s *Service) planOne(ctx context.Context, found Certification, v pattern.Ve
 		case err == nil:
 			e = e.plan(planned)
 		case ctx.Err() != nil || f.Kind == fault.Unavailable:
-			return err
+			return Effect{}, err
 		default:
 			s.Log.Info("an instance cannot be planned on a version under review", "change", found.Change, "app", i.App, "environment", i.Environment, "error", err)
 			e.Outcome, e.Breaking, e.Error = Fails, true, f.Message
 		}
 	}
 	e.looked, e.position = looked, old.position
-	return s.DB.Write(ctx, func(tx *db.Tx) error { return saveEffect(tx, found, e) })
+	return e, s.DB.Write(ctx, func(tx *db.Tx) error { return saveEffect(tx, found, e) })
 }
 
 // runID names the plan of an instance as it is now. It is short: sockets have it in their path.

@@ -140,21 +140,12 @@ func readRadius(tx *db.Tx, c Certification, seen func(team string) bool) (Radius
 
 // pageOf returns a full page of effects that may be seen, as long as there are any.
 func pageOf(tx *db.Tx, c change.Change, f Filter, seen func(team string) bool) ([]Effect, error) {
-	found := []Effect{}
-	for {
-		page, err := listEffects(tx, c.ID, c.Revision, f)
-		if err != nil {
-			return nil, err
+	return db.Fill(f.Limit, func(e Effect) bool { return seen(e.Team) }, func(last *Effect) ([]Effect, error) {
+		if last != nil {
+			f.After = last.Cursor()
 		}
-		for _, e := range page {
-			if f.After = e.Cursor(); len(found) < f.Limit && seen(e.Team) {
-				found = append(found, e)
-			}
-		}
-		if len(found) == f.Limit || len(page) < f.Limit {
-			return found, nil
-		}
-	}
+		return listEffects(tx, c.ID, c.Revision, f)
+	})
 }
 
 // Effects returns the effects of a pattern change that match and that the actor may see, the gravest

@@ -523,22 +523,14 @@ func (s *Service) List(ctx context.Context, f Filter) (found []Change, err error
 		return nil, actor.Require(account.ViewPattern, "")
 	}
 	err = s.DB.Read(ctx, func(tx *db.Tx) error {
-		found = []Change{}
-		for f := f; len(found) < f.Limit; { // pages of what is there, until one of what the actor sees is full
-			page, err := list(tx, f)
-			if err != nil {
-				return err
+		may := func(c Change) bool { return c.Kind == OfPattern || actor.Can(account.ViewApp, c.Team) }
+		found, err = db.Fill(f.Limit, may, func(last *Change) ([]Change, error) {
+			if last != nil {
+				f.Before = last.ID
 			}
-			for _, c := range page {
-				if f.Before = c.ID; len(found) < f.Limit && (c.Kind == OfPattern || actor.Can(account.ViewApp, c.Team)) {
-					found = append(found, c)
-				}
-			}
-			if len(page) < f.Limit {
-				break
-			}
-		}
-		return nil
+			return list(tx, f)
+		})
+		return err
 	})
 	return found, err
 }

@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -427,13 +428,16 @@ func TestWhoWasOvertakenWritesNothing(t *testing.T) {
 		_, err := tx.Exec(`update instance set fence = fence + 1`)
 		return err
 	})
+	fenced := func(tx *db.Tx) error { return Fenced(tx, old.Instance, old.fence) }
+	if err := o.DB.Write(o.as(), fenced); !fault.Is(err, "deployment.fenced") {
+		t.Errorf("its engine is answered %v", err)
+	}
 	for name, write := range map[string]func(tx *db.Tx) error{
 		"succeed": func(tx *db.Tx) error { return o.succeed(tx, old, outcome{}) },
 		"give up": func(tx *db.Tx) error { _, err := o.giveUp(tx, old, outcome{Failed: "late"}); return err },
 		"intend":  func(tx *db.Tx) error { _, _, err := intend(tx, old, 0, "release", outcome{}); return err },
-		"state":   func(tx *db.Tx) error { return Fenced(tx, old.Instance, old.fence) },
 	} {
-		if err := o.DB.Write(o.as(), write); !fault.Is(err, "deployment.fenced") {
+		if err := o.DB.Write(o.as(), write); !errors.Is(err, durable.ErrOutdated) {
 			t.Errorf("%s answers %v", name, err)
 		}
 	}

@@ -492,7 +492,7 @@ func Fenced(tx *db.Tx, instance string, token int64) error {
 		return err
 	}
 	if now != token {
-		return errLost
+		return fault.New(fault.Conflict, "deployment.fenced", "A newer deployment owns this instance.")
 	}
 	return nil
 }
@@ -504,22 +504,13 @@ func (s *Service) List(ctx context.Context, f Filter) (found []Deployment, err e
 		if err != nil {
 			return err
 		}
-		found = []Deployment{}
-		for f := f; len(found) < f.Limit; { // pages of what is there, until one of what the actor sees is full
-			page, err := list(tx, f)
-			if err != nil {
-				return err
+		found, err = db.Fill(f.Limit, func(d Deployment) bool { return may(d.App) }, func(last *Deployment) ([]Deployment, error) {
+			if last != nil {
+				f.Before = last.ID
 			}
-			for _, d := range page {
-				if f.Before = d.ID; len(found) < f.Limit && may(d.App) {
-					found = append(found, d)
-				}
-			}
-			if len(page) < f.Limit {
-				break
-			}
-		}
-		return nil
+			return list(tx, f)
+		})
+		return err
 	})
 	return found, err
 }

@@ -33,9 +33,6 @@ type outcome struct {
 
 func (o outcome) ok() bool { return o.Failed == "" && !o.Held }
 
-// errLost says that a newer deployment owns the instance, so this run may no longer act.
-var errLost = fault.New(fault.Conflict, "deployment.fenced", "A newer deployment owns this instance.")
-
 // run is the deployment workflow: prepare → plan → policy → apply, or release → verify → record.
 // The id is the deployment's; after the release of a held plan it has a suffix.
 func (s *Service) run(flow durable.Flow, workflow string) (string, error) {
@@ -56,7 +53,7 @@ func (s *Service) run(flow durable.Flow, workflow string) (string, error) {
 	out, position := outcome{}, 0
 	for i := 0; i < len(steps); i++ {
 		if out, err = s.step(flow, d, position, steps[i], out); err != nil {
-			return "lost", lost(err)
+			return "lost", durable.UnlessOutdated(err)
 		}
 		position++
 		if out.Full || out.again() && d.attempt < attempts {
@@ -172,7 +169,7 @@ func (s *Service) step(flow durable.Flow, d Deployment, position int, st step, b
 				}
 				var stop outcome
 				err := s.DB.Read(ctx, func(tx *db.Tx) (err error) { stop, err = mayGoOn(tx, d, "during", st.name); return err })
-				if errors.Is(err, errLost) || !stop.ok() {
+				if errors.Is(err, durable.ErrOutdated) || !stop.ok() {
 					return stop, err
 				}
 				if !out.Full || s.Runs.room() {
@@ -232,7 +229,7 @@ func intend(tx *db.Tx, d Deployment, position int, name string, before outcome) 
 	return outcome{}, false, announce(tx, d, name)
 }
 
-// mayGoOn fails if a newer deployment owns the instance. Its outcome is not ok if somebody has cancelled it
+// mayGoOn is durable.ErrOutdated if a newer deployment owns the instance. Its outcome is not ok if somebody has cancelled it
 // before the step, or during it.
 func mayGoOn(tx *db.Tx, d Deployment, when, name string) (outcome, error) {
 	var fence int64
@@ -243,7 +240,7 @@ func mayGoOn(tx *db.Tx, d Deployment, when, name string) (outcome, error) {
 		return outcome{}, err
 	}
 	if fence != d.fence || running != d.ID {
-		return outcome{}, errLost
+		return outcome{}, durable.ErrOutdated
 	}
 	if who != "" && name != verify {
 		return outcome{Failed: fmt.Sprintf("cancelled by %s %s its step %s", who, when, name), Code: codeCancelled}, nil
@@ -267,7 +264,7 @@ func closeRunning(tx *db.Tx, d Deployment, state, detail string) error {
 // record writes that the instance is in its desired state.
 func (s *Service) record(flow durable.Flow, d Deployment, out outcome) error {
 	_, err := durable.Transaction(s.Durable, flow, "record", func(tx *db.Tx) (string, error) { return "", s.succeed(tx, d, out) })
-	return lost(err)
+	return durable.UnlessOutdated(err)
 }
 
 // succeed writes that the instance is in its desired state, admits the next deployment of the instance,
@@ -282,7 +279,7 @@ func (s *Service) succeed(tx *db.Tx, d Deployment, out outcome) error {
 		return err
 	}
 	if instance.Fence != now.fence || now.State != Running {
-		return errLost
+		return durable.ErrOutdated
 	}
 	if err := closeRunning(tx, d, "succeeded", out.Detail); err != nil {
 		return err
@@ -336,7 +333,7 @@ func (s *Service) succeed(tx *db.Tx, d Deployment, out outcome) error {
 // hold leaves the deployment as a row that waits for an operator. The instance stays its own.
 func (s *Service) hold(flow durable.Flow, d Deployment) error {
 	_, err := durable.Transaction(s.Durable, flow, "hold", func(tx *db.Tx) (string, error) { return "", s.holds(tx, d) })
-	return lost(err)
+	return durable.UnlessOutdated(err)
 }
 
 func (s *Service) holds(tx *db.Tx, d Deployment) error {
@@ -370,7 +367,7 @@ func (s *Service) holds(tx *db.Tx, d Deployment) error {
 func (s *Service) fail(flow durable.Flow, d Deployment, out outcome) error {
 	back, err := durable.Transaction(s.Durable, flow, "fail", func(tx *db.Tx) (bool, error) { return s.giveUp(tx, d, out) })
 	if err != nil || !back {
-		return lost(err)
+		return durable.UnlessOutdated(err)
 	}
 	_, err = durable.Step(flow, "revert", func(ctx context.Context) (string, error) {
 		return "", s.Changes.OpenRevert(account.System(context.WithoutCancel(ctx), "deploy"), d.Change)
@@ -390,7 +387,7 @@ func (s *Service) giveUp(tx *db.Tx, d Deployment, out outcome) (back bool, err e
 		return false, err
 	}
 	if instance.Fence != now.fence || now.State != Running {
-		return false, errLost
+		return false, durable.ErrOutdated
 	}
 	at := tx.Now()
 	step, how := "failed", "ended: "+out.Failed
@@ -455,15 +452,6 @@ func effects(tx *db.Tx, d Deployment) (bool, error) {
 	var n int
 	err := tx.QueryRow(`select count(*) from deployment_step where deployment = $1 and name in ('apply', 'release', 'destroy')`, d.ID).Scan(&n)
 	return n > 0, err
-}
-
-// lost turns "a newer deployment owns the instance" into a quiet end: that one tells the story.
-func lost(err error) error {
-	// An error that a workflow remembers across a restart is only its text.
-	if err != nil && strings.Contains(err.Error(), errLost.Message) {
-		return nil
-	}
-	return err
 }
 
 // planRun plans an infrastructure run and holds it where it would destroy or replace something
