@@ -772,6 +772,18 @@ func TestAServiceThatCannotBeIsRefusedByFields(t *testing.T) {
 	}
 }
 
+func TestAnAgentThatStandsStillIsNotWaitedForForEver(t *testing.T) {
+	agent, _ := startAgent(t)
+	health, err := agent.Health(t.Context())
+	must(t, err)
+	must(t, syscall.Kill(health.Pid, syscall.SIGSTOP))
+	defer syscall.Kill(health.Pid, syscall.SIGCONT)
+	impatient := *agent
+	impatient.Limit = 100 * time.Millisecond
+	_, err = impatient.Release(t.Context(), ServiceID("ins_shop", "shop"), "sha256:"+strings.Repeat("0", 64), nil)
+	wantFault(t, err, "agent.silent")
+}
+
 func TestAnAgentThatIsNotThereIsSaidSo(t *testing.T) {
 	_, err := (&Client{Socket: filepath.Join(t.TempDir(), "agent.sock")}).Health(t.Context())
 	if wantFault(t, err, "agent.unreachable").Kind != fault.Unavailable {

@@ -2,6 +2,7 @@ package local
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -35,6 +36,10 @@ type Client struct {
 	// upgraded: it comes back with its services within moments. 0 does not wait. Every request may be sent
 	// twice, but not one whose body is a stream.
 	Patience time.Duration
+
+	// Limit is how long an agent may take to answer, 20 minutes where it is 0: longer than any service may take
+	// to start. One that is there but stands still must not hold a deployment for ever.
+	Limit time.Duration
 }
 
 // Health returns what the agent says about itself, or the fault `agent.unreachable`.
@@ -158,7 +163,15 @@ func changed[T any](ctx context.Context, c *Client, method, path string, body an
 
 func call[T any](ctx context.Context, c *Client, method, path string, body any) (T, error) {
 	var answer T
+	limit := cmp.Or(c.Limit, 20*time.Minute)
+	slow := fault.New(fault.Unavailable, "agent.silent", "The agent behind %s did not answer within %s.", c.Socket, limit).
+		Do("Read its log, agent.log in its folder, and start it again if it stands still.")
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, slow)
+	defer cancel()
 	response, err := c.do(ctx, method, path, body)
+	if context.Cause(ctx) == slow {
+		return answer, slow
+	}
 	if err != nil {
 		return answer, err
 	}

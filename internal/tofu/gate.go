@@ -40,6 +40,7 @@ func Gate(dir string, allow Allow) []Problem {
 	g.files()
 	g.module(".")
 	g.module("tests")
+	g.locked()
 	slices.SortFunc(g.problems, func(a, b Problem) int {
 		if c := strings.Compare(a.File, b.File); c != 0 {
 			return c
@@ -75,6 +76,7 @@ type gate struct {
 	root     string
 	allow    Allow
 	seen     map[string]bool // folders and templates that were read
+	foreign  hcl.Range       // where a provider that is allowed, but not built in, is first named
 	problems []Problem
 }
 
@@ -294,8 +296,24 @@ func (m *gatedModule) provider(name string, at hcl.Range) {
 	allowed := func(list []string) bool {
 		return slices.ContainsFunc(list, func(a string) bool { return fullSource(a) == fullSource(source) })
 	}
-	if !allowed(builtin) && !allowed(m.allow.Providers) {
+	switch {
+	case allowed(builtin):
+	case allowed(m.allow.Providers):
+		if m.foreign.Filename == "" {
+			m.foreign = at
+		}
+	default:
 		m.refuse("provider", at, "The provider %s is not on the list of allowed providers; ask the CoE to add it.", source)
+	}
+}
+
+// locked refuses a pattern whose providers nobody has pinned: each of its runs could get others.
+func (g *gate) locked() {
+	if g.foreign.Filename == "" {
+		return
+	}
+	if _, err := os.Stat(filepath.Join(g.root, lockFile)); err != nil {
+		g.refuse("unlocked", g.foreign, "The versions of the providers are not pinned; run `tofu providers lock` or `terraform providers lock`, and commit %s.", lockFile)
 	}
 }
 
