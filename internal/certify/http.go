@@ -12,6 +12,7 @@ import (
 
 // Routes registers the decisions about pattern changes, and their effects.
 func (s *Service) Routes(api *web.API) {
+	api.Metrics.MustRegister(metrics{s})
 	huma.Register(api, huma.Operation{OperationID: "approve-change", Method: http.MethodPost, Path: "/api/v1/changes/{change}/approve", Tags: []string{"changes"},
 		Summary: "Approve a pattern change for a discipline"}, s.approveHTTP)
 	huma.Register(api, huma.Operation{OperationID: "request-changes", Method: http.MethodPost, Path: "/api/v1/changes/{change}/request-changes", Tags: []string{"changes"},

@@ -305,7 +305,7 @@ func (s *Service) PostResult(ctx context.Context, id string, r Result) (c Change
 		if r.Head != c.Head {
 			return fault.New(fault.Stale, "change.result_stale", "The result is about %.10s, but the change is at %.10s.", r.Head, c.Head).Do("Run the check again on the new head.")
 		}
-		if strings.ContainsAny(r.Name, "\n\r") || own(r.Name) {
+		if strings.ContainsAny(r.Name, "\n\r") || manifest.OwnCheck(r.Name) {
 			return fault.New(fault.Invalid, "change.result_name", "%q is the name of a check that Flywheel runs itself.", r.Name).At("name", "choose another")
 		}
 		k := Check{Name: r.Name, State: CheckPassed, Summary: r.Summary}

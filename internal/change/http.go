@@ -14,6 +14,7 @@ import (
 // Routes registers the operations of changes. The answer to "one change" with everything needed to
 // decide is composed in package server, from this package and those below it.
 func (s *Service) Routes(api *web.API) {
+	api.Metrics.MustRegister(metrics{s})
 	huma.Register(api, huma.Operation{OperationID: "list-changes", Method: http.MethodGet, Path: "/api/v1/changes", Tags: []string{"changes"},
 		Summary: "List changes, newest first"}, s.listHTTP)
 	huma.Register(api, huma.Operation{OperationID: "get-change-diff", Method: http.MethodGet, Path: "/api/v1/changes/{change}/diff", Tags: []string{"changes"},

@@ -4,12 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 
 	"flywheel.dev/flywheel/internal/account"
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/event"
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/manifest"
 )
 
 const columns = `id, kind, subject, team, branch, title, body, state, why, remedy, lane, reasons, effects, revision, head, main, merged,
@@ -204,11 +204,6 @@ func SetCheck(tx *db.Tx, c Change, k Check) error {
 	return announce(tx, c, "dev.cdeventsx.flywheel-change.checked", &k)
 }
 
-// own are the names of the checks of an app change that the platform runs itself.
-func own(name string) bool {
-	return name == "lane" || name == "tests" || name == "policy" || strings.HasPrefix(name, "plan")
-}
-
 // carry keeps what an outer CI said about the head, which the next revision still has.
 func carry(tx *db.Tx, c Change, from int) error {
 	checks, err := Checks(tx, c.ID, from)
@@ -216,7 +211,7 @@ func carry(tx *db.Tx, c Change, from int) error {
 		return err
 	}
 	for _, k := range checks {
-		if own(k.Name) {
+		if manifest.OwnCheck(k.Name) {
 			continue
 		}
 		if err := SetCheck(tx, c, k); err != nil {

@@ -24,6 +24,7 @@ type Service struct {
 
 // Routes registers the operations of the log.
 func (s *Service) Routes(api *web.API) {
+	api.Metrics.MustRegister(metrics{s})
 	huma.Register(api, huma.Operation{
 		OperationID: "list-events", Method: http.MethodGet, Path: "/api/v1/events", Tags: []string{"event"},
 		Summary: "List what happened", Description: "As CloudEvents, the newest first.",

@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -66,7 +67,9 @@ type agent struct {
 	services map[string]*service
 	gateways map[string]*front   // id of a service → the socket through which others reach it
 	applying map[string]applying // what is being brought up, by the id of its service
-	fences   sync.Mutex          // one reader and writer of an instance's record at a time
+	measured measurement
+	restarts atomic.Int64
+	fences   sync.Mutex // one reader and writer of an instance's record at a time
 }
 
 // applying is a service that is being brought up. Nothing that it needs is removed meanwhile.

@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"flywheel.dev/flywheel/internal/fault"
 )
 
@@ -386,6 +388,40 @@ func TestACrashedProcessIsSeenAndStartedAgain(t *testing.T) {
 			return fmt.Errorf("the service is %+v", now)
 		}
 		return nil
+	})
+	t.Run("and the metrics tell of it", func(t *testing.T) {
+		registry := prometheus.NewRegistry()
+		registry.MustRegister(Metrics{agent})
+		tells := func(want map[string]float64) {
+			t.Helper()
+			eventually(t, func() error {
+				families, err := registry.Gather()
+				if err != nil {
+					return err
+				}
+				got := map[string]float64{}
+				for _, f := range families {
+					for _, m := range f.GetMetric() {
+						name := f.GetName()
+						for _, l := range m.GetLabel() {
+							name += " " + l.GetValue()
+						}
+						got[name] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+					}
+				}
+				for name, v := range want {
+					if n, told := got[name]; !told || v > 0 && n < v || v == 0 && n != 0 {
+						return fmt.Errorf("%s is %v in %v", name, n, got)
+					}
+				}
+				return nil
+			})
+		}
+		// Bytes are counted beside the work, and there are at least so many.
+		tells(map[string]float64{"flywheel_agent_up": 1, "flywheel_agent_processes Healthy": 1, "flywheel_agent_processes Missing": 0,
+			"flywheel_agent_restarts_total": 2, "flywheel_agent_bytes artifacts": 1000, "flywheel_agent_bytes volumes": 0})
+		must(t, agent.Stop(t.Context()))
+		tells(map[string]float64{"flywheel_agent_up": 0})
 	})
 }
 

@@ -47,6 +47,11 @@ func (c *Client) Health(ctx context.Context) (AgentHealth, error) {
 	return call[AgentHealth](ctx, c, http.MethodGet, "/v1/health", nil)
 }
 
+// Usage returns what the agent's apps take of this machine.
+func (c *Client) Usage(ctx context.Context) (Usage, error) {
+	return call[Usage](ctx, c, http.MethodGet, "/v1/usage", nil)
+}
+
 // Stop asks the agent to stop. Its services come back when it is started again.
 func (c *Client) Stop(ctx context.Context) error {
 	return c.change(ctx, http.MethodPost, "/v1/stop", nil)

@@ -38,6 +38,7 @@ func (a *agent) routes() http.Handler {
 		defer a.mu.Unlock()
 		return AgentHealth{API: apiVersion, Version: a.options.Version, Pid: os.Getpid(), Services: len(a.services)}, nil
 	})
+	handle("GET /v1/usage", func(*http.Request) (any, error) { return a.usage(), nil })
 	handle("POST /v1/stop", func(*http.Request) (any, error) {
 		a.stopping()
 		return nil, nil

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -51,6 +52,8 @@ type process struct {
 	start   func() (*sandbox.Cmd, int, error) // returns the port inside too
 	cleanup func()
 	output  *output
+
+	restarted *atomic.Int64 // of all processes of the agent
 
 	first   chan error    // how the first start went, once
 	quit    chan struct{} // closed by stop
@@ -115,6 +118,7 @@ func (p *process) run() {
 		p.mu.Lock()
 		p.restarts++
 		p.mu.Unlock()
+		p.restarted.Add(1)
 	}
 }
 
@@ -269,7 +273,7 @@ func (p *process) stop() {
 // was prepared for it, if there is one.
 func (a *agent) newProcess(f *fleet, log *serviceLog, to *proxy, prepared *standby) *process {
 	p := &process{
-		service: f.service, log: log, proxy: to,
+		service: f.service, log: log, proxy: to, restarted: &a.restarts,
 		first: make(chan error, 1), quit: make(chan struct{}), stopped: make(chan struct{}),
 		health: Progressing, reason: "it is starting",
 	}

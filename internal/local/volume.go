@@ -28,7 +28,7 @@ func (a *agent) applyVolume(v Volume, fence int64) (Volume, error) {
 	if err := a.store.save("volumes", v.ID, Volume{Instance: v.Instance, Name: v.Name, SizeMB: v.SizeMB, ID: v.ID}); err != nil {
 		return Volume{}, err
 	}
-	return a.measured(v), nil
+	return a.withUse(v), nil
 }
 
 func (a *agent) getVolume(id string) (Volume, error) {
@@ -43,7 +43,7 @@ func (a *agent) getVolume(id string) (Volume, error) {
 	if _, err := os.Stat(a.volumePath(v.ID)); err != nil || v.Deleted {
 		return Volume{}, volumeMissing(id) // the folder is gone: so is the volume
 	}
-	return a.measured(v), nil
+	return a.withUse(v), nil
 }
 
 // listVolumes returns the volumes of an instance, or all if it is "".
@@ -141,20 +141,10 @@ func (a *agent) letGo() {
 	}
 }
 
-// measured adds where the volume is and how much it holds. Files that vanish meanwhile do not count.
-func (a *agent) measured(v Volume) Volume {
+// withUse adds where the volume is and how much it holds.
+func (a *agent) withUse(v Volume) Volume {
 	v.Path = a.volumePath(v.ID)
-	var used int64
-	filepath.WalkDir(v.Path, func(_ string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return nil
-		}
-		if info, err := entry.Info(); err == nil && info.Mode().IsRegular() {
-			used += info.Size()
-		}
-		return nil
-	})
-	v.UsedMB = int((used + 1<<20 - 1) >> 20)
+	v.UsedMB = int((bytesBelow(v.Path) + 1<<20 - 1) >> 20)
 	return v
 }
 

@@ -353,3 +353,14 @@ func problems(t testing.TB, err error) []string {
 	}
 	return out
 }
+
+func TestTheNamesOfOwnChecksAreReserved(t *testing.T) {
+	for name, own := range map[string]bool{
+		"lane": true, "tests": true, "policy": true, "plan": true, "plan: prod": true,
+		"ci": false, "planner": false, "tests of the browser": false, "lanes": false, "": false,
+	} {
+		if OwnCheck(name) != own {
+			t.Errorf("%q: %v", name, !own)
+		}
+	}
+}

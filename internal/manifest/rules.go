@@ -19,14 +19,21 @@ func (a *App) check(d *document) {
 		if b.Fetch+b.Command+b.Artifact+a.Test.Command != "" || len(b.Toolchains) > 0 {
 			d.note([]string{"spec", "build", "outer"}, "spec.build.outer has an outer CI build and test; take fetch, command, artifact, toolchains and test.command out")
 		}
-		if slices.ContainsFunc(ownChecks, func(own string) bool { return strings.HasPrefix(b.Outer, own) }) {
+		if OwnCheck(b.Outer) {
 			d.note([]string{"spec", "build", "outer"}, "%q is the name of a check that Flywheel runs itself; choose another", b.Outer)
 		}
 	}
 }
 
-// ownChecks are the names of what the platform checks itself; no outer check may have one.
-var ownChecks = []string{"lane", "tests", "policy", "plan"}
+// OwnCheck reports whether the name is one of a check of an app change that the platform runs itself. No
+// outer check may have it.
+func OwnCheck(name string) bool {
+	switch name {
+	case "lane", "tests", "policy", "plan":
+		return true
+	}
+	return strings.HasPrefix(name, "plan:") // of an environment
+}
 
 // check adds what the schema cannot say about a pattern.yaml.
 func (p *Pattern) check(d *document) {

@@ -297,6 +297,7 @@ func (s *Server) connect(ctx context.Context) (err error) {
 	}
 	s.API = s.web.API
 	s.API.Router.Handle("/git/*", s.Git)
+	s.API.Metrics.MustRegister(local.Metrics{Agent: agent})
 	s.secrets = secrets
 	s.register(s.API)
 	return nil
