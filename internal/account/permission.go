@@ -118,8 +118,8 @@ func (a Actor) Can(p Permission, team string) bool { return a.Require(p, team) =
 
 // Require returns nil if the actor may do p to what belongs to team (empty for what belongs to no
 // team). Otherwise it returns a fault: unauthenticated for nobody; not found if the actor may not even
-// see what belongs to the team, which services replace by a fault.Missing with the thing's name; else
-// forbidden, with the reason and who could.
+// see what belongs to the team, which RequireOf says in the words of the thing; else forbidden, with the
+// reason and who could.
 func (a Actor) Require(p Permission, team string) error {
 	r, known := rules[p]
 	switch {
@@ -143,6 +143,15 @@ func (a Actor) Require(p Permission, team string) error {
 			Do("Make a token with that scope: flywheel token create --scope %s.", r.scope)
 	}
 	return nil
+}
+
+// RequireOf is Require for a thing with a name: to an actor who may not see it, it is not there.
+func (a Actor) RequireOf(p Permission, team, what, name string) error {
+	err := a.Require(p, team)
+	if fault.Is(err, "not_found") {
+		return fault.Missing(what, name)
+	}
+	return err
 }
 
 func (r rule) allows(a Actor, team string) bool {

@@ -192,6 +192,23 @@ func TeamByName(tx *db.Tx, name string) (Team, error) {
 	return t, err
 }
 
+// TeamFor returns the team that is to own something new, if the actor may do p there. Everybody may know
+// of a team, so a refusal says why.
+func TeamFor(tx *db.Tx, p Permission, name string) (Team, error) {
+	actor := From(tx.Context())
+	if actor.Nobody() {
+		return Team{}, actor.Require(p, name)
+	}
+	t, err := TeamByName(tx, name)
+	if err != nil {
+		return t, err
+	}
+	if err = actor.Require(p, t.Name); fault.Is(err, "not_found") {
+		err = fault.New(fault.Forbidden, "permission.denied", "You are not in the team %s.", t.Name).Do("Ask %s.", rules[p].who(t.Name))
+	}
+	return t, err
+}
+
 func membersOf(tx *db.Tx, team string) ([]Member, error) {
 	return db.Collect(tx, func(row db.Row) (m Member, err error) {
 		err = row.Scan(&m.User, &m.Title, &m.Role)

@@ -53,17 +53,10 @@ func (s *Service) Create(ctx context.Context, in Create) (a App, change string, 
 	if err := CheckName("app", in.Name); err != nil {
 		return a, "", err
 	}
-	if err := account.From(ctx).Require(account.CreateApp, in.Team); err != nil {
-		return a, "", err
-	}
 	var environments []Environment
 	var version pattern.Version
 	err = s.DB.Read(ctx, func(tx *db.Tx) (err error) {
-		team, err := account.TeamByName(tx, in.Team)
-		if fault.Is(err, "team.not_found") {
-			return fault.New(fault.Invalid, "app.team_unknown", "There is no team named %q.", in.Team).
-				Do("Choose an existing team, or make it: flywheel team create %s.", in.Team).At("team", "not a team")
-		}
+		team, err := account.TeamFor(tx, account.CreateApp, in.Team)
 		if err != nil {
 			return err
 		}
@@ -247,11 +240,10 @@ func (s *Service) visible(ctx context.Context, tx *db.Tx, name string, p account
 	if err != nil {
 		return a, err
 	}
-	err = account.From(ctx).Require(p, a.Team)
-	if f := fault.From(err); f != nil && f.Kind == fault.NotFound {
-		return App{}, fault.Missing("app", name)
+	if err := account.From(ctx).RequireOf(p, a.Team, "app", name); err != nil {
+		return App{}, err
 	}
-	return a, err
+	return a, nil
 }
 
 // List returns the apps the actor may see, or the removed ones, by name, after a cursor, with their instances.

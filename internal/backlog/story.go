@@ -38,14 +38,15 @@ type Service struct{ DB *db.DB }
 
 // Create records a story for a team.
 func (s *Service) Create(ctx context.Context, title, team string) (st Story, err error) {
-	if err := account.From(ctx).Require(account.PlanStories, team); err != nil {
-		return st, err
-	}
 	if title = strings.TrimSpace(title); title == "" {
 		return st, fault.New(fault.Invalid, "story.title_missing", "A story needs a title.").At("title", "missing")
 	}
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
-		st = Story{ID: db.NewID("sty"), Title: title, Team: team, State: "open", CreatedBy: account.From(ctx).Name, CreatedAt: tx.Now()}
+		owner, err := account.TeamFor(tx, account.PlanStories, team)
+		if err != nil {
+			return err
+		}
+		st = Story{ID: db.NewID("sty"), Title: title, Team: owner.Name, State: "open", CreatedBy: account.From(ctx).Name, CreatedAt: tx.Now()}
 		if err := tx.Serialize(); err != nil { // so that the number is free
 			return err
 		}
@@ -101,7 +102,7 @@ func (s *Service) listHTTP(ctx context.Context, in *struct{ web.Paging }) (*web.
 type storyCreateInput struct {
 	Body struct {
 		Title string `json:"title" maxLength:"200"`
-		Team  string `json:"team"`
+		Team  string `json:"team" maxLength:"100"`
 	}
 }
 

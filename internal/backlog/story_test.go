@@ -14,8 +14,19 @@ func as(team string) context.Context {
 	return account.With(context.Background(), account.Actor{ID: "usr_1", Name: "dora", Teams: map[string]account.Role{team: account.Developer}})
 }
 
-func TestStoriesAreNumberedOneByOneAlsoAtTheSameTime(t *testing.T) {
+// service returns a service on a database with two teams.
+func service(t *testing.T) *Service {
 	s := &Service{DB: dbtest.Open(t)}
+	for _, team := range []string{"shop", "other"} {
+		if _, err := account.New(s.DB).CreateTeam(account.System(t.Context(), "test"), team, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
+func TestStoriesAreNumberedOneByOneAlsoAtTheSameTime(t *testing.T) {
+	s := service(t)
 	type answer struct {
 		story Story
 		err   error
@@ -43,7 +54,7 @@ func TestStoriesAreNumberedOneByOneAlsoAtTheSameTime(t *testing.T) {
 }
 
 func TestStoriesOfOtherTeamsAreSkippedAndDoNotEndTheList(t *testing.T) {
-	s := &Service{DB: dbtest.Open(t)}
+	s := service(t)
 	for _, team := range []string{"shop", "other", "other", "other", "shop", "other"} {
 		if _, err := s.Create(as(team), "A story", team); err != nil {
 			t.Fatal(err)
@@ -70,11 +81,16 @@ func TestStoriesOfOtherTeamsAreSkippedAndDoNotEndTheList(t *testing.T) {
 }
 
 func TestAStoryNeedsATitleAndATeamOnesOwn(t *testing.T) {
-	s := &Service{DB: dbtest.Open(t)}
+	s := service(t)
 	if _, err := s.Create(as("shop"), " ", "shop"); !fault.Is(err, "story.title_missing") {
 		t.Errorf("got %v", err)
 	}
-	if _, err := s.Create(as("shop"), "Theirs", "other"); err == nil {
-		t.Error("a story of another team was made")
+	if _, err := s.Create(as("shop"), "Theirs", "other"); !fault.Is(err, "permission.denied") {
+		t.Errorf("a story of another team is answered %v", err)
+	}
+	for name, actor := range map[string]context.Context{"a developer": as("shop"), "an admin": account.With(t.Context(), account.Actor{ID: "usr_2", Name: "root", Admin: true})} {
+		if _, err := s.Create(actor, "Nobody's", "nope"); !fault.Is(err, "team.not_found") {
+			t.Errorf("a story of no team by %s is answered %v", name, err)
+		}
 	}
 }

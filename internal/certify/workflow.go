@@ -176,7 +176,7 @@ func (s *Service) check(ctx context.Context, id string, revision int, tree, name
 	}
 	defer log.Close()
 	summary, detail, checkErr := do(ctx, c, dir, log)
-	if checkErr != nil && fault.From(checkErr).Kind == fault.Internal {
+	if f := fault.From(checkErr); f != nil && (f.Kind == fault.Internal || f.Code == fault.DiskFull) {
 		return false, checkErr
 	}
 	passed := checkErr == nil

@@ -106,7 +106,7 @@ func (s *Service) Preview(ctx context.Context, name string, in Form) (p Preview,
 // refusal shows a fault as the answer of a preview; other errors stay errors.
 func refusal(err error) (Preview, error) {
 	f := fault.From(err)
-	if f.Kind == fault.Internal || f.Kind == fault.NotFound || f.Kind == fault.Forbidden || f.Kind == fault.Unauthenticated {
+	if f.Kind == fault.Internal || f.Kind == fault.Unavailable || f.Kind == fault.NotFound || f.Kind == fault.Forbidden || f.Kind == fault.Unauthenticated {
 		return Preview{}, err
 	}
 	return Preview{Verdict: Verdict{Reasons: []Reason{}, Effects: []Effect{}}, Refused: f.Message, Remedy: f.Remedy, Fields: f.Fields}, nil
@@ -151,11 +151,7 @@ func (s *Service) edit(ctx context.Context, name string, p account.Permission, e
 		if a, err = app.Find(tx, name); err != nil {
 			return err
 		}
-		err := account.From(ctx).Require(p, a.Team)
-		if f := fault.From(err); f != nil && f.Kind == fault.NotFound {
-			return fault.Missing("app", name)
-		}
-		return err
+		return account.From(ctx).RequireOf(p, a.Team, "app", name)
 	})
 	if err != nil {
 		return a, "", nil, err

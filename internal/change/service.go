@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"flywheel.dev/flywheel/internal/account"
@@ -44,6 +45,7 @@ type Service struct {
 	Certify func(c Change) error
 
 	sweeper durable.Sweeper
+	missed  atomic.Bool // a branch may have moved without anybody noticing
 }
 
 // Planned is what the plan of an instance says, as far as a decision needs it.
@@ -63,11 +65,9 @@ func (s *Service) Register() { s.Durable.Register("change/v1", s.process) }
 // Start begins to sweep: what should be processed and is not, because the process died between a
 // commit and the start of the workflow, is started; branches whose push was not noticed are noticed.
 func (s *Service) Start() {
-	branches := true // once: a push after the start is noticed when it comes
+	s.missed.Store(true) // what was pushed while nobody was here
 	s.sweeper.Start(account.System(context.Background(), "change"), 10*time.Second, s.Log, "changes", func(ctx context.Context) error {
-		err := s.Sweep(ctx, branches)
-		branches = false
-		return err
+		return s.Sweep(ctx, s.missed.Swap(false))
 	})
 }
 
@@ -169,6 +169,9 @@ func (s *Service) reconcileOne(ctx context.Context, repo git.Repo) error {
 		s.Log.Info("a branch was pushed while the server was away", "repository", repo.String(), "branch", branch)
 		if _, _, err := s.open(ctx, repo, git.RefUpdate{Ref: "refs/heads/" + branch, New: sha}); err != nil {
 			s.Log.Warn("a branch could not become a change", "repository", repo.String(), "branch", branch, "error", err)
+			if db.IsAway(err) || fault.From(err).Code == fault.DiskFull {
+				s.missed.Store(true) // it is tried again when that has passed
+			}
 		}
 	}
 	for _, c := range open {
@@ -204,8 +207,10 @@ func (s *Service) Pushed(ctx context.Context, push git.Push) []string {
 		answer, err := s.push(ctx, push.Repo, u)
 		if err != nil {
 			f := fault.From(err)
-			if f.Kind == fault.Internal {
+			if f.Kind == fault.Internal || f.Kind == fault.Unavailable {
 				s.Log.Error("a push could not become a change", "repository", push.Repo.String(), "branch", u.Branch(), "error", err)
+				s.missed.Store(true) // the branch is there: pushing it again would say nothing is new
+				f.Remedy = "The branch is kept and becomes a change by itself once that has passed."
 			}
 			answer = []string{fmt.Sprintf("%s: %s %s", u.Branch(), f.Message, f.Remedy)}
 		}
@@ -240,9 +245,9 @@ func (s *Service) open(ctx context.Context, repo git.Repo, u git.RefUpdate) (c C
 		return c, nil, err
 	}
 	if len(commits) == 0 {
-		lines := []string{fmt.Sprintf("%s has no commits that main lacks: no change.", branch)}
-		closed, err := s.end(ctx, kind, repo.Name, branch, "its branch has no commits that main lacks")
-		return c, append(lines, closed...), err
+		// That there is nothing to propose, git's host has said.
+		lines, err := s.end(ctx, kind, repo.Name, branch, "its branch has no commits that main lacks")
+		return c, lines, err
 	}
 	pushers, err := s.Git.Pushers(ctx, repo, branch, u.New)
 	if err != nil {

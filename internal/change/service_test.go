@@ -201,9 +201,9 @@ func TestAnAppIsRefusedForATeamThatDoesNotExist(t *testing.T) {
 	p := certifytest.New(t)
 	p.Certified("1.0.0")
 	_, _, err := p.Apps.Create(p.As("root"), app.Create{Name: "lost", Team: "nobody", Pattern: "web-service"})
-	refused(t, err, "app.team_unknown")
+	refused(t, err, "team.not_found")
 	f := fault.From(err)
-	has(t, f.Message+f.Remedy, `"nobody"`, "flywheel team create nobody")
+	has(t, f.Message, `"nobody"`)
 	if len(f.Fields) != 1 || f.Fields[0].Path != "team" {
 		t.Errorf("the fields are %v", f.Fields)
 	}

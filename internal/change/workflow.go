@@ -112,6 +112,12 @@ func (s *Service) troubled(ctx context.Context, id string, revision int, cause e
 	}
 }
 
+// ours reports whether err is the platform's own trouble, which passes, and not what a check found.
+func ours(err error) bool {
+	f := fault.From(err)
+	return f != nil && (f.Kind == fault.Internal || f.Code == fault.DiskFull)
+}
+
 // current loads the change and fails with durable.ErrOutdated unless it is still at this revision and in this
 // state.
 func current(tx *db.Tx, load func(*db.Tx, string) (Change, error), id string, revision int, state State) (Change, error) {
@@ -461,7 +467,7 @@ func (s *Service) test(ctx context.Context, id string, revision int, f found) (s
 		App: c.Subject, Pattern: f.Proposal.Description.Pin.Digest, Source: f.Proposal.Description.Source, Log: c.Workflow() + ".tests", Build: f.Build, Test: f.Test,
 		Export: func(ctx context.Context, dir string) error { return s.Git.Export(ctx, c.Repo(), f.Proposal.Tree, dir) },
 	})
-	if err != nil && fault.From(err).Kind == fault.Internal {
+	if ours(err) {
 		return "", err
 	}
 	passed := err == nil
@@ -541,7 +547,7 @@ func (s *Service) planEffect(ctx context.Context, id string, revision int, f fou
 	}
 	desired := f.Proposal.Description.Desired(e, artifact)
 	p, planErr := s.Plan(ctx, c, effect.Environment, desired)
-	if planErr != nil && (fault.From(planErr).Kind == fault.Internal || fault.Is(planErr, "engine.disk_full")) {
+	if ours(planErr) || fault.Is(planErr, "engine.disk_full") {
 		return answer, planErr
 	}
 	answer.Shown = Shown{Desired: desired.Hash(), Plan: p.Digest, Destroys: p.Destructive}

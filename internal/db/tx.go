@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"syscall"
 	"time"
 
 	"github.com/dbos-inc/dbos-transact-golang/dbos"
@@ -35,6 +36,9 @@ type Row = dbos.Row
 func (d *DB) Write(ctx context.Context, fn func(*Tx) error) error {
 	for attempt := 0; ; attempt++ {
 		err := d.once(ctx, fn, false)
+		if IsFull(err) {
+			return errors.Join(err, syscall.ENOSPC) // what a full disk is called everywhere else
+		}
 		if err == nil || attempt == 4 || !retryable(err) {
 			return err
 		}

@@ -450,7 +450,7 @@ func (s *Service) visible(ctx context.Context, tx *db.Tx, id string, perm accoun
 	if err != nil {
 		return d, a, fault.Missing("deployment", id)
 	}
-	return d, a, account.From(ctx).Require(perm, a.Team)
+	return d, a, account.From(ctx).RequireOf(perm, a.Team, "deployment", id)
 }
 
 // Get returns a deployment with its steps.
@@ -562,7 +562,7 @@ func (s *Service) RollBack(ctx context.Context, name, environment, to string) (d
 		if err != nil {
 			return err
 		}
-		if err := account.From(ctx).Require(account.Rollback, a.Team); err != nil {
+		if err := account.From(ctx).RequireOf(account.Rollback, a.Team, "app", name); err != nil {
 			return err
 		}
 		instance, err := app.FindInstance(tx, name, environment)
@@ -621,7 +621,7 @@ func (s *Service) Redeploy(ctx context.Context, name, environment string) (d Dep
 		if err != nil {
 			return err
 		}
-		if err := account.From(ctx).Require(account.Deploy, a.Team); err != nil {
+		if err := account.From(ctx).RequireOf(account.Deploy, a.Team, "app", name); err != nil {
 			return err
 		}
 		e, err := app.FindEnvironment(tx, environment)

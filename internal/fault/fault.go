@@ -12,6 +12,7 @@ package fault
 import (
 	"errors"
 	"fmt"
+	"syscall"
 )
 
 // Kind says what a caller can do about a failure.
@@ -77,8 +78,12 @@ func (f *Fault) Error() string {
 
 func (f *Fault) Unwrap() error { return f.cause }
 
-// From returns the fault inside err, or an Internal one that hides err's text from readers and keeps
-// it as the cause. It returns nil for a nil error.
+// DiskFull is the code of what cannot be done because there is no room for it. What was asked is right:
+// whoever judges input by a fault must not take this one for a refusal.
+const DiskFull = "disk.full"
+
+// From returns the fault inside err, that of a full disk, or an Internal one that hides err's text from
+// readers and keeps it as the cause. It returns nil for a nil error.
 func From(err error) *Fault {
 	if err == nil {
 		return nil
@@ -86,6 +91,10 @@ func From(err error) *Fault {
 	var f *Fault
 	if errors.As(err, &f) {
 		return f
+	}
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return New(Unavailable, DiskFull, "The disk under Flywheel's data is full, so nothing of this was done.").
+			Do("Try again when an operator has made room there.").Because(err)
 	}
 	return New(Internal, "internal", "Something went wrong inside Flywheel.").
 		Do("Look for the request id in the server's log.").Because(err)

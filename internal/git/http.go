@@ -10,6 +10,8 @@ import (
 	"io"
 	"net/http"
 	"regexp"
+	"strings"
+	"syscall"
 	"time"
 
 	"flywheel.dev/flywheel/internal/fault"
@@ -220,6 +222,10 @@ func (h *Host) servePush(w http.ResponseWriter, r *http.Request, q request) {
 		m.drain(h.PushLimit)
 		h.respond(w, list.report(err.Error(), "refused", s.same("the server cannot take pushes now")))
 		return
+	case !h.room():
+		m.drain(h.PushLimit)
+		h.respond(w, list.report(strings.Join(h.explain(r.Context(), q.repo, syscall.ENOSPC), "\n"), "refused", s.same("the server's disk is full")))
+		return
 	}
 	key, remove := h.pushes.add(s)
 	defer remove()
@@ -232,11 +238,19 @@ func (h *Host) servePush(w http.ResponseWriter, r *http.Request, q request) {
 	case errors.Is(err, errTooLarge):
 		m.drain(h.PushLimit)
 		sentence := "the push is larger than " + size(h.PushLimit)
-		remedy := "Push an older commit of the branch first, then the rest; or ask an operator to raise the limit for pushes."
+		remedy := "Push an older commit of the branch first, then the rest; or ask an operator to raise the limit for pushes.\n(git.push_too_large)"
 		h.respond(w, list.report(remedy, sentence, s.same(sentence)))
 	case err != nil:
 		b.fail(err)
 	}
+}
+
+// room reports whether the disk under the repositories has any. Without it git would say in its own words
+// which of its files it cannot write.
+func (h *Host) room() bool {
+	var disk syscall.Statfs_t
+	err := syscall.Statfs(h.Root, &disk)
+	return err != nil || disk.Bavail*uint64(disk.Bsize) >= 1<<20
 }
 
 func size(n int64) string {

@@ -124,11 +124,14 @@ func (h *Host) explain(ctx context.Context, r Repo, err error) []string {
 		h.log().ErrorContext(ctx, "git: push failed", "repository", r.String(), "id", id, "error", err)
 		return []string{f.Message, "Ask an operator to look for " + id + " in the server's log."}
 	}
+	if f.Kind == fault.Unavailable {
+		h.log().ErrorContext(ctx, "git: push failed", "repository", r.String(), "code", f.Code, "error", err)
+	}
 	lines := []string{f.Message}
 	if f.Remedy != "" {
 		lines = append(lines, f.Remedy)
 	}
-	return lines
+	return append(lines, "("+f.Code+")")
 }
 
 // inspect returns a fault if the pushed commit cannot become a change.

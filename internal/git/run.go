@@ -32,6 +32,14 @@ func (e *exitError) Error() string {
 	return fmt.Sprintf("git %s: exit %d: %s", strings.Join(e.args, " "), e.code, strings.TrimSpace(e.stderr))
 }
 
+// Unwrap returns that the disk is full, where that is what git says in one of its ways.
+func (e *exitError) Unwrap() error {
+	if strings.Contains(e.stderr, syscall.ENOSPC.Error()) || strings.Contains(strings.ToLower(e.stderr), "no space left") || strings.Contains(e.stderr, "Out of diskspace") {
+		return syscall.ENOSPC
+	}
+	return nil
+}
+
 func exitCode(err error) int {
 	var e *exitError
 	if errors.As(err, &e) {

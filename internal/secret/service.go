@@ -168,11 +168,7 @@ func (s *Service) require(tx *db.Tx, p account.Permission, app, environment stri
 	if err != nil {
 		return err
 	}
-	err = account.From(tx.Context()).Require(p, team)
-	if fault.Is(err, "not_found") {
-		return fault.Missing("app", app)
-	}
-	return err
+	return account.From(tx.Context()).RequireOf(p, team, "app", app)
 }
 
 func record(tx *db.Tx, predicate, app, environment, name string) error {

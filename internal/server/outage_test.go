@@ -114,10 +114,25 @@ func TestAFullDisk(t *testing.T) {
 	s.by.git(s.clone, "commit", "-q", "-a", "-m", "later")
 	out, pushed := s.by.tryGit(s.clone, "push", "-q", "origin", "later")
 	t.Logf("a push on a full disk: %v %s", pushed, out)
-	err = p.dana.call("POST", "/stories", map[string]any{"title": "On a full disk", "team": "shop"}, nil)
-	var no *problem
-	if errors.As(err, &no) && (no.Code == "internal" || no.Detail == "") {
-		t.Errorf("a write on a full disk is answered %v", err)
+	if pushed != nil && !strings.Contains(string(out), "(disk.full)") {
+		t.Errorf("a push on a full disk is answered %s", out)
+	}
+	for _, one := range []struct {
+		path string
+		body any
+	}{
+		{"/stories", map[string]any{"title": "On a full disk", "team": "shop"}},
+		{"/apps", map[string]any{"name": "half", "team": "shop", "pattern": "tiny"}},
+		{"/apps/full/changes", map[string]any{"environments": map[string]any{"staging": map[string]any{"color": "blue"}}}},
+	} {
+		err := p.dana.call("POST", one.path, one.body, nil)
+		var no *problem
+		if errors.As(err, &no) && no.Code != "disk.full" {
+			t.Errorf("POST %s on a full disk is answered %v", one.path, err)
+		}
+		if err == nil && one.path == "/apps" {
+			t.Error("an app was made on a full disk")
+		}
 	}
 	time.Sleep(3 * time.Second) // the disk stays full for a while
 	must(t, os.Remove(ballast))
@@ -129,6 +144,7 @@ func TestAFullDisk(t *testing.T) {
 	p.eventually("the later push is a change", func() bool {
 		return len(p.query(`select id from change where subject = $1 and branch = 'later'`, s.name)) == 1
 	})
+	p.newShop(t, "half", "staging") // nothing half-done holds the name
 	p.sound()
 }
 

@@ -488,13 +488,7 @@ func (s *Server) gitAuthorize(ctx context.Context, repo git.Repo, write bool) er
 		if err != nil {
 			return err
 		}
-		if err := actor.Require(permission, a.Team); err != nil {
-			if f := fault.From(err); f.Kind == fault.NotFound {
-				return fault.Missing("app", repo.Name)
-			}
-			return err
-		}
-		return nil
+		return actor.RequireOf(permission, a.Team, "app", repo.Name)
 	})
 }
 
