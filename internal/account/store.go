@@ -200,6 +200,9 @@ func TeamFor(tx *db.Tx, p Permission, name string) (Team, error) {
 		return Team{}, actor.Require(p, name)
 	}
 	t, err := TeamByName(tx, name)
+	if fault.Is(err, "team.not_found") {
+		return t, fault.Missing("team", name).At("team", "not a team")
+	}
 	if err != nil {
 		return t, err
 	}

@@ -326,7 +326,7 @@ func (b *Builder) command(ctx context.Context, toolchains []string, source, cach
 	case ctx.Err() != nil:
 		return fault.New(fault.Invalid, "build.timeout", "`%s` did not end within %s.", line, buildTimeout)
 	case errors.As(err, &exit):
-		return fault.New(fault.Invalid, "build."+name+"_failed", "`%s` failed: %s.", line, exit).Do("Its output is in the log.")
+		return fault.New(fault.Invalid, "build."+name+"_failed", "`%s` failed: %s.", line, exit)
 	}
 	return err
 }

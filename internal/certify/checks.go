@@ -25,9 +25,12 @@ func (s *Service) gate(_ context.Context, c change.Change, dir string, log io.Wr
 		return "", nil, err
 	}
 	if m.Metadata.Name != c.Subject {
-		return "", nil, fault.New(fault.Invalid, "manifest.name_differs", "pattern.yaml describes %q, but this is the repository of %q.", m.Metadata.Name, c.Subject)
+		return "", nil, fault.New(fault.Invalid, "manifest.name_differs", "pattern.yaml describes %q, but this is the repository of %q.", m.Metadata.Name, c.Subject).Do("Set metadata.name to %s.", c.Subject)
 	}
 	problems := tofu.Gate(dir, s.Allowed)
+	if len(problems) > 0 && problems[0].Code == "gate.syntax" {
+		return "", nil, refuse("gate.syntax", "The module cannot be read", problems, log)
+	}
 	if err := refuse("gate.refused", "The pattern uses what no pattern may use", problems, log); err != nil {
 		return "", nil, err
 	}
@@ -37,7 +40,7 @@ func (s *Service) gate(_ context.Context, c change.Change, dir string, log io.Wr
 func readManifest(dir string) (*manifest.Pattern, error) {
 	content, err := os.ReadFile(filepath.Join(dir, "pattern.yaml"))
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fault.New(fault.Invalid, "manifest.missing", "The pattern has no pattern.yaml at its root.")
+		return nil, fault.New(fault.Invalid, "manifest.missing", "The pattern has no pattern.yaml at its root.").Do("Add it; `flywheel validate` checks it.")
 	}
 	if err != nil {
 		return nil, err
@@ -86,7 +89,7 @@ func (s *Service) test(ctx context.Context, _ change.Change, dir string, log io.
 	}
 	switch {
 	case failed > 0:
-		return "", nil, fault.New(fault.Invalid, "pattern.test_failed", "%d of %d test runs of the pattern failed.", failed, len(runs)).Do("Its output is in the check's log.")
+		return "", nil, fault.New(fault.Invalid, "pattern.test_failed", "%d of %d test runs of the pattern failed.", failed, len(runs))
 	case len(runs) == 0:
 		return "no tests: a pattern should bring tests/*.tftest.hcl", nil, nil
 	}

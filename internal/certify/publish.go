@@ -67,6 +67,7 @@ type publication struct {
 	Version pattern.Version `json:"version"`
 	Refused string          `json:"refused,omitempty"`
 	Remedy  string          `json:"remedy,omitempty"`
+	Code    string          `json:"code,omitempty"`
 }
 
 // unpublished ends the publishing of what trying again would not publish. Main has it nonetheless, so that
@@ -76,7 +77,7 @@ func (s *Service) unpublished(tx *db.Tx, id string, revision int, p publication,
 	if err != nil {
 		return err
 	}
-	c.State, c.Merged = change.Failed, commit
+	c.State, c.Merged, c.Code = change.Failed, commit, p.Code
 	c.Why, c.Remedy = "it is merged and cannot be published: "+p.Refused, cmp.Or(p.Remedy, "Push a correction to "+c.Branch+": it is certified as the next revision of this change.")
 	if err := change.Save(tx, c); err != nil {
 		return err
@@ -149,7 +150,7 @@ func (s *Service) publishVersion(ctx context.Context, id string, revision int, c
 	}
 	p.Version, err = s.Patterns.Add(ctx, c.Subject, found.Version, dir, commit)
 	if f := fault.From(err); f != nil && f.Kind != fault.Internal && f.Kind != fault.Unavailable {
-		return publication{Refused: f.Message, Remedy: f.Remedy}, nil
+		return publication{Refused: f.Message, Remedy: f.Remedy, Code: f.Code}, nil
 	}
 	if err != nil {
 		return p, err

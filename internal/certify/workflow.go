@@ -122,7 +122,7 @@ func (s *Service) mergeTree(ctx context.Context, id string, revision int) (strin
 		if c, err = current(tx, change.Take, id, revision, change.Checking); err != nil {
 			return err
 		}
-		c.Main, c.State, c.Why, c.Remedy = main, m.State, m.Why, m.Remedy
+		c.Main, c.State, c.Why, c.Remedy, c.Code = main, m.State, m.Why, m.Remedy, m.Code
 		return change.Save(tx, c)
 	})
 }
@@ -132,6 +132,7 @@ type merged struct {
 	Tree        string
 	State       change.State
 	Why, Remedy string
+	Code        string
 }
 
 func (s *Service) merge(ctx context.Context, c change.Change, main string) (merged, error) {
@@ -140,10 +141,10 @@ func (s *Service) merge(ctx context.Context, c change.Change, main string) (merg
 	}
 	tree, conflicts, err := s.Git.MergeTree(ctx, c.Repo(), main, c.Head)
 	if f := fault.From(err); f != nil && f.Kind == fault.Conflict { // unrelated histories
-		return merged{State: change.Blocked, Why: f.Message, Remedy: f.Remedy}, nil
+		return merged{State: change.Blocked, Why: f.Message, Remedy: f.Remedy, Code: f.Code}, nil
 	}
 	if len(conflicts) > 0 {
-		return merged{State: change.Blocked, Why: "it conflicts with main in " + strings.Join(conflicts, ", "), Remedy: "Merge main into your branch, resolve the conflict and push again."}, nil
+		return merged{State: change.Blocked, Code: "change.conflict", Why: "it conflicts with main in " + strings.Join(conflicts, ", "), Remedy: "Merge main into your branch, resolve the conflict and push again."}, nil
 	}
 	return merged{Tree: tree, State: change.Checking}, err
 }
@@ -191,7 +192,8 @@ func (s *Service) check(ctx context.Context, id string, revision int, tree, name
 			if len(f.Fields) > 0 {
 				k.Detail = f.Fields
 			}
-			c.State, c.Why, c.Remedy = change.Failed, fmt.Sprintf("the check %s failed: %s", name, f.Message), f.Remedy
+			c.State, c.Why, c.Code = change.Failed, fmt.Sprintf("the check %s failed: %s", name, f.Message), f.Code
+			c.Remedy = strings.TrimSpace(f.Remedy + " `flywheel change log " + c.ID + " " + name + "` shows more.")
 			if len(f.Fields) > 0 {
 				c.Why += fmt.Sprintf(" (%s: %s)", f.Fields[0].Path, f.Fields[0].Message)
 			}

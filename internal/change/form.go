@@ -31,6 +31,7 @@ type Preview struct {
 	Verdict
 	Refused string        `json:"refused,omitempty"`
 	Remedy  string        `json:"remedy,omitempty"`
+	Code    string        `json:"code,omitempty" doc:"Stable name of why it is refused"`
 	Fields  []fault.Field `json:"fields,omitempty"`
 }
 
@@ -109,7 +110,7 @@ func refusal(err error) (Preview, error) {
 	if f.Kind == fault.Internal || f.Kind == fault.Unavailable || f.Kind == fault.NotFound || f.Kind == fault.Forbidden || f.Kind == fault.Unauthenticated {
 		return Preview{}, err
 	}
-	return Preview{Verdict: Verdict{Reasons: []Reason{}, Effects: []Effect{}}, Refused: f.Message, Remedy: f.Remedy, Fields: f.Fields}, nil
+	return Preview{Verdict: Verdict{Reasons: []Reason{}, Effects: []Effect{}}, Refused: f.Message, Remedy: f.Remedy, Code: f.Code, Fields: f.Fields}, nil
 }
 
 func apply(m *manifest.File, in Form) error {
@@ -323,7 +324,7 @@ func (s *Service) PostResult(ctx context.Context, id string, r Result) (c Change
 		switch {
 		case c.State == Merging: // too late to stop it
 		case !r.Passed:
-			c.State, c.Why, c.Remedy = Failed, failed+": "+r.Summary, "Push a correction, or run the check again."
+			c.State, c.Code, c.Why, c.Remedy = Failed, "change.outer_failed", failed+": "+r.Summary, "Push a correction, or run the check again."
 			if err := Save(tx, c); err != nil {
 				return err
 			}

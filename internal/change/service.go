@@ -375,6 +375,9 @@ func (s *Service) answer(ctx context.Context, c Change) []string {
 	if c.Remedy != "" {
 		lines = append(lines, c.Remedy)
 	}
+	if c.Code != "" {
+		lines = append(lines, "("+c.Code+")")
+	}
 	return append(lines, s.BaseURL+"/changes/"+c.ID)
 }
 
@@ -691,7 +694,7 @@ func MarkRolledBack(tx *db.Tx, id, why string) error {
 	if err != nil {
 		return err
 	}
-	c.State, c.Why, c.Remedy = RolledBack, why, "Merge its revert, or push a correction with the trailer `Fixes: "+c.ID+"`."
+	c.State, c.Why, c.Remedy = RolledBack, why, "Merge its revert when it is open, or push a correction with the trailer `Fixes: "+c.ID+"`."
 	return Save(tx, c)
 }
 
@@ -775,7 +778,9 @@ func (s *Service) link(ctx context.Context, id, branch string) error {
 		if err != nil || !open {
 			return err
 		}
-		c.Revert = revert.ID
+		if c.Revert = revert.ID; c.State == RolledBack {
+			c.Remedy = fmt.Sprintf("Merge its revert, `flywheel change merge %s`, or push a correction with the trailer `Fixes: %s`.", c.Revert, c.ID)
+		}
 		return Save(tx, c)
 	})
 }

@@ -12,12 +12,12 @@ import (
 	"flywheel.dev/flywheel/internal/manifest"
 )
 
-const columns = `id, kind, subject, team, branch, title, body, state, why, remedy, lane, reasons, effects, revision, head, main, merged,
+const columns = `id, kind, subject, team, branch, title, body, state, why, remedy, code, lane, reasons, effects, revision, head, main, merged,
 	story, needs, reverts, revert, fix, opener, authors, merge_requested, released, proposal, opened_at, updated_at`
 
 func scan(r db.Row) (Change, error) {
 	var c Change
-	err := r.Scan(&c.ID, &c.Kind, &c.Subject, &c.Team, &c.Branch, &c.Title, &c.Body, &c.State, &c.Why, &c.Remedy, &c.Lane,
+	err := r.Scan(&c.ID, &c.Kind, &c.Subject, &c.Team, &c.Branch, &c.Title, &c.Body, &c.State, &c.Why, &c.Remedy, &c.Code, &c.Lane,
 		db.Into(&c.Reasons), db.Into(&c.Effects), &c.Revision, &c.Head, &c.Main, &c.Merged, &c.Story, &c.Needs, &c.Reverts, &c.Revert, &c.Fix,
 		&c.Opener, db.Into(&c.Authors), &c.MergeRequested, &c.Released, db.Into(&c.Proposal), &c.OpenedAt, &c.UpdatedAt)
 	return c, err
@@ -140,8 +140,8 @@ func (f Filter) query() (string, []any) {
 }
 
 func insert(tx *db.Tx, c Change) error {
-	_, err := tx.Exec(`insert into change (`+columns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29)`,
-		c.ID, c.Kind, c.Subject, c.Team, c.Branch, c.Title, c.Body, c.State, c.Why, c.Remedy, c.Lane, db.JSON(c.Reasons), db.JSON(c.Effects),
+	_, err := tx.Exec(`insert into change (`+columns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30)`,
+		c.ID, c.Kind, c.Subject, c.Team, c.Branch, c.Title, c.Body, c.State, c.Why, c.Remedy, c.Code, c.Lane, db.JSON(c.Reasons), db.JSON(c.Effects),
 		c.Revision, c.Head, c.Main, c.Merged, c.Story, c.Needs, c.Reverts, c.Revert, c.Fix, c.Opener, db.JSON(c.Authors), c.MergeRequested,
 		c.Released, db.JSON(c.Proposal), c.OpenedAt, c.UpdatedAt)
 	return err
@@ -149,10 +149,18 @@ func insert(tx *db.Tx, c Change) error {
 
 // Save writes a change and tells everybody who watches it.
 func Save(tx *db.Tx, c Change) error {
+	switch c.State {
+	case Refused, Failed, Blocked:
+		if c.Code == "" {
+			c.Code = "change." + string(c.State)
+		}
+	default:
+		c.Code = "" // of what is mended
+	}
 	_, err := tx.Exec(`update change set title=$2, body=$3, state=$4, why=$5, remedy=$6, lane=$7, reasons=$8, effects=$9, revision=$10, head=$11, main=$12,
-		merged=$13, story=$14, needs=$15, reverts=$16, revert=$17, fix=$18, authors=$19, merge_requested=$20, released=$21, proposal=$22, updated_at=$23 where id = $1`,
+		merged=$13, story=$14, needs=$15, reverts=$16, revert=$17, fix=$18, authors=$19, merge_requested=$20, released=$21, proposal=$22, updated_at=$23, code=$24 where id = $1`,
 		c.ID, c.Title, c.Body, c.State, c.Why, c.Remedy, c.Lane, db.JSON(c.Reasons), db.JSON(c.Effects), c.Revision, c.Head, c.Main, c.Merged,
-		c.Story, c.Needs, c.Reverts, c.Revert, c.Fix, db.JSON(c.Authors), c.MergeRequested, c.Released, db.JSON(c.Proposal), tx.Now())
+		c.Story, c.Needs, c.Reverts, c.Revert, c.Fix, db.JSON(c.Authors), c.MergeRequested, c.Released, db.JSON(c.Proposal), tx.Now(), c.Code)
 	if err != nil {
 		return err
 	}

@@ -32,6 +32,7 @@ type found struct {
 	State    State          `json:"state"`
 	Why      string         `json:"why"`
 	Remedy   string         `json:"remedy"`
+	Code     string         `json:"code"`
 	Needs    string         `json:"needs"`
 }
 
@@ -176,7 +177,7 @@ func (s *Service) findLane(ctx context.Context, id string, revision int) (f foun
 			if refused.Kind == fault.Internal || refused.Kind == fault.Unavailable {
 				return f, err
 			}
-			f.State, f.Why, f.Remedy = Refused, refused.Message, refused.Remedy
+			f.State, f.Why, f.Remedy, f.Code = Refused, refused.Message, refused.Remedy, refused.Code
 			for _, field := range refused.Fields {
 				f.Why += fmt.Sprintf(" (%s: %s)", field.Path, field.Message)
 			}
@@ -186,7 +187,7 @@ func (s *Service) findLane(ctx context.Context, id string, revision int) (f foun
 		if c, err = current(tx, Take, id, revision, Checking); err != nil {
 			return err
 		}
-		c.State, c.Why, c.Remedy, c.Main = f.State, f.Why, f.Remedy, f.Main
+		c.State, c.Why, c.Remedy, c.Code, c.Main = f.State, f.Why, f.Remedy, f.Code, f.Main
 		if f.Needs != "" {
 			c.Needs = f.Needs
 		}
@@ -226,7 +227,7 @@ func (s *Service) look(ctx context.Context, c Change, main string, a app.App, en
 		return f, err
 	}
 	if len(conflicts) > 0 {
-		f.State, f.Why = Blocked, "it conflicts with main in "+strings.Join(conflicts, ", ")
+		f.State, f.Code, f.Why = Blocked, "change.conflict", "it conflicts with main in "+strings.Join(conflicts, ", ")
 		f.Remedy = "Merge main into your branch, resolve the conflict and push again."
 		return f, nil
 	}
@@ -251,7 +252,7 @@ func (s *Service) look(ctx context.Context, c Change, main string, a app.App, en
 		if whole, err := s.Git.Contains(ctx, repo, c.Head, main); err != nil {
 			return f, err
 		} else if !whole {
-			f.State, f.Why, f.Remedy = Blocked, "main has moved, and the outer check "+m.Build.Outer+" builds the branch alone", "Merge main into your branch and push it."
+			f.State, f.Code, f.Why, f.Remedy = Blocked, "change.behind_main", "main has moved, and the outer check "+m.Build.Outer+" builds the branch alone", "Merge main into your branch and push it."
 			return f, nil
 		}
 	}
@@ -311,13 +312,13 @@ func (s *Service) pin(ctx context.Context, f *found, c Change, a app.App, m *man
 		}
 		f.Verdict.Lane, f.Verdict.Effects = Pattern, []Effect{}
 		if awaited == nil {
-			f.State, f.Why, f.Remedy = Blocked, missing.Message, missing.Remedy
+			f.State, f.Why, f.Remedy, f.Code = Blocked, missing.Message, missing.Remedy, missing.Code
 			f.Verdict.Reasons = []Reason{{Text: missing.Message}}
 			return nil
 		}
 		f.Needs = awaited.ID
 		if !awaited.State.Open() {
-			f.State = Blocked
+			f.State, f.Code = Blocked, "change.needs_ended"
 			f.Why = fmt.Sprintf("%s needs %s %s, and the pattern change %s is %s: %s", c.Subject, m.Pattern.Name, m.Pattern.Version, awaited.ID, awaited.State, awaited.Why)
 			f.Remedy = "Use a certified version, or name another pattern change with the trailer `Needs: chg_…`."
 		} else {
@@ -378,7 +379,7 @@ func checkManifest(m *manifest.App, a app.App, environments []app.Environment) e
 	}
 	if m.Metadata.Team != a.Team {
 		return fault.New(fault.Invalid, "manifest.team_differs", "flywheel.yaml names the team %q, but the app belongs to %q.", m.Metadata.Team, a.Team).
-			Do("Set metadata.team to %s; an admin moves an app to another team.", a.Team)
+			Do("Set metadata.team to %s: an app stays with its team.", a.Team)
 	}
 	known := []string{}
 	for _, e := range environments {
@@ -406,6 +407,7 @@ func classOf(environments []app.Environment, name string) string {
 // a waiver in force accepts passes, and the reasons in waived name the waiver; outside has those of the refusal.
 func checkBounds(m *manifest.Pattern, environments []app.Environment, d app.Description, name string, waivers []app.Waiver) (waived, outside []Reason, err error) {
 	refused := fault.New(fault.Invalid, "variable.out_of_bounds", "")
+	theirs := false
 	messages, ask := []string{}, []string{}
 	for _, e := range app.InOrder(environments) {
 		own, selected := d.Environments[e.Name]
@@ -420,6 +422,7 @@ func checkBounds(m *manifest.Pattern, environments []app.Environment, d app.Desc
 					e.Name, v.Variable, v.Message, w.DecidedBy, w.Until.Format(time.DateOnly), w.ID)})
 				continue
 			}
+			theirs = theirs || v.Theirs
 			messages = append(messages, fmt.Sprintf("%s.%s: %s", e.Name, v.Variable, v.Message))
 			reason := Reason{Environment: e.Name, Variable: v.Variable, Text: fmt.Sprintf("%s.%s: %s", e.Name, v.Variable, v.Message)}
 			if v.Bound {
@@ -433,6 +436,10 @@ func checkBounds(m *manifest.Pattern, environments []app.Environment, d app.Desc
 		return waived, nil, nil
 	}
 	refused.Message = strings.Join(messages, " ")
+	if !theirs {
+		refused.Code = "variable.not_yours"
+		return nil, outside, refused.Do("Leave it out, or ask for a change of the pattern: flywheel pattern request create.")
+	}
 	if len(ask) == 0 {
 		return nil, outside, refused.Do("Push another value, or ask for a change of the pattern: flywheel pattern request create.")
 	}
@@ -478,7 +485,9 @@ func (s *Service) test(ctx context.Context, id string, revision int, f found) (s
 			if err := SetCheck(tx, c, Check{Name: "tests", State: CheckFailed, Summary: fault.From(err).Message}); err != nil {
 				return err
 			}
-			c.State, c.Why, c.Remedy = Failed, fault.From(err).Message, "Look at the log of the check `tests` and push a correction."
+			failed := fault.From(err)
+			c.State, c.Why, c.Code = Failed, failed.Message, failed.Code
+			c.Remedy = strings.TrimSpace(failed.Remedy + " `flywheel change log " + c.ID + " tests` shows how it went; push a correction.")
 			return Save(tx, c)
 		} else {
 			return SetCheck(tx, c, Check{Name: "tests", State: CheckPassed, Summary: result.Summary})
@@ -574,7 +583,11 @@ func (s *Service) planEffect(ctx context.Context, id string, revision int, f fou
 		if err := SetCheck(tx, c, check); err != nil || !answer.Failed {
 			return err
 		}
-		c.State, c.Why, c.Remedy = Failed, fmt.Sprintf("the plan of %s failed: %s", effect.Environment, check.Summary), "Look at the check's log and push a correction."
+		c.State, c.Code, c.Why = Failed, "policy.refused", fmt.Sprintf("the plan of %s failed: %s", effect.Environment, check.Summary)
+		if planErr != nil {
+			c.Code = fault.From(planErr).Code
+		}
+		c.Remedy = fmt.Sprintf("`flywheel change log %s '%s'` shows how it went; push a correction.", c.ID, name)
 		return Save(tx, c)
 	})
 }

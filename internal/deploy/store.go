@@ -13,13 +13,13 @@ import (
 	"flywheel.dev/flywheel/internal/fault"
 )
 
-const columns = `id, app, environment, instance, number, change, trigger_kind, kind, state, reason, desired, previous, fence, plan, plan_digest,
+const columns = `id, app, environment, instance, number, change, trigger_kind, kind, state, reason, code, desired, previous, fence, plan, plan_digest,
 	destroys, shown, releases, was, cancelled_by, evidence, created_by, created_at, started_at, finished_at`
 
 func scan(r db.Row) (Deployment, error) {
 	var d Deployment
 	var plan json.RawMessage
-	err := r.Scan(&d.ID, &d.App, &d.Environment, &d.Instance, &d.Number, &d.Change, &d.Trigger, &d.Kind, &d.State, &d.Reason,
+	err := r.Scan(&d.ID, &d.App, &d.Environment, &d.Instance, &d.Number, &d.Change, &d.Trigger, &d.Kind, &d.State, &d.Reason, &d.Code,
 		db.Into(&d.Desired), db.Into(&d.Previous), &d.fence, db.Into(&plan), &d.PlanDigest, db.Into(&d.Destroys), db.Into(&d.shown), &d.releases, &d.was, &d.cancelledBy, db.Into(&d.Evidence),
 		&d.CreatedBy, &d.CreatedAt, &d.StartedAt, &d.FinishedAt)
 	if string(plan) != "null" {
@@ -38,8 +38,8 @@ func Find(tx *db.Tx, id string) (Deployment, error) {
 }
 
 func insert(tx *db.Tx, d Deployment) error {
-	_, err := tx.Exec(`insert into deployment (`+columns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25)`,
-		d.ID, d.App, d.Environment, d.Instance, d.Number, d.Change, d.Trigger, d.Kind, d.State, d.Reason, db.JSON(d.Desired), db.JSON(d.Previous),
+	_, err := tx.Exec(`insert into deployment (`+columns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26)`,
+		d.ID, d.App, d.Environment, d.Instance, d.Number, d.Change, d.Trigger, d.Kind, d.State, d.Reason, d.Code, db.JSON(d.Desired), db.JSON(d.Previous),
 		d.fence, db.JSON(d.Plan), d.PlanDigest, db.JSON(d.Destroys), db.JSON(d.shown), d.releases, d.was, d.cancelledBy, db.JSON(d.Evidence), d.CreatedBy, d.CreatedAt, d.StartedAt, d.FinishedAt)
 	return err
 }
@@ -47,9 +47,9 @@ func insert(tx *db.Tx, d Deployment) error {
 // save writes what may change about a deployment, and tells everybody who watches it.
 func save(tx *db.Tx, d Deployment) error {
 	_, err := tx.Exec(`update deployment set kind=$2, state=$3, reason=$4, previous=$5, fence=$6, plan=$7, plan_digest=$8, destroys=$9,
-		shown=$10, releases=$11, was=$12, cancelled_by=$13, evidence=$14, started_at=$15, finished_at=$16 where id = $1`,
+		shown=$10, releases=$11, was=$12, cancelled_by=$13, evidence=$14, started_at=$15, finished_at=$16, code=$17 where id = $1`,
 		d.ID, d.Kind, d.State, d.Reason, db.JSON(d.Previous), d.fence, db.JSON(d.Plan), d.PlanDigest, db.JSON(d.Destroys), db.JSON(d.shown), d.releases, d.was, d.cancelledBy, db.JSON(d.Evidence),
-		d.StartedAt, d.FinishedAt)
+		d.StartedAt, d.FinishedAt, d.Code)
 	if err != nil {
 		return err
 	}

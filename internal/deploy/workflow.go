@@ -391,7 +391,7 @@ func (s *Service) giveUp(tx *db.Tx, d Deployment, out outcome) (back bool, err e
 	}
 	at := tx.Now()
 	step, how := "failed", "ended: "+out.Failed
-	now.State, now.Reason, now.FinishedAt = Failed, out.Failed, &at
+	now.State, now.Reason, now.Code, now.FinishedAt = Failed, out.Failed, out.Code, &at
 	if out.Probes != nil {
 		now.Evidence = out.Probes
 	}

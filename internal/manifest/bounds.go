@@ -23,6 +23,7 @@ type Violation struct {
 	Variable string
 	Message  string // states the bound
 	Bound    bool   // the value has the right type and is outside a bound, which a waiver can accept; nothing else can be accepted
+	Theirs   bool   // the team may set the variable, to another value
 }
 
 // BoundsFor returns the bounds of a variable in a class of environments: the class's keywords over the
@@ -57,10 +58,23 @@ func CheckBounds(p *Pattern, class string, variables map[string]any) []Violation
 		if allowed, err := p.allows(name, class, variables[name]); err != nil {
 			violations = append(violations, Violation{Variable: name, Message: fmt.Sprintf("its bounds in the pattern cannot be used: %v.", err)})
 		} else if !allowed {
-			violations = append(violations, Violation{name, fmt.Sprintf("%s is outside its bounds: %s.", show(variables[name]), describe(v.BoundsFor(class), class, v)), hasType(v.BoundsFor(class), variables[name])})
+			violations = append(violations, outside(name, variables[name], v.BoundsFor(class), describe(v.BoundsFor(class), class, v)))
 		}
 	}
 	return violations
+}
+
+// outside says how a value misses its bounds.
+func outside(name string, value any, bounds map[string]any, words string) Violation {
+	wanted, is := typeIn(bounds), TypeOf(value)
+	if wanted == "" || wanted == is {
+		return Violation{name, fmt.Sprintf("%s is outside its bounds: %s.", show(value), words), true, true}
+	}
+	message := fmt.Sprintf("%s is a %s where a %s is needed: %s.", show(value), is, wanted, words)
+	if wanted == "string" && is == "number" {
+		message += fmt.Sprintf(" Write it in quotes: %q.", show(value))
+	}
+	return Violation{name, message, false, true}
 }
 
 // TeamVariables returns the names of the variables that a team controls, sorted.
@@ -147,13 +161,16 @@ func withTypes(bounds map[string]any) map[string]any {
 	return out
 }
 
-// hasType reports whether a value is of the type that its bounds mean, whatever else they say of it.
-func hasType(bounds map[string]any, value any) bool {
-	wanted := withTypes(bounds)["type"]
-	if choices, ok := bounds["enum"].([]any); ok && wanted == nil {
-		return slices.ContainsFunc(choices, func(c any) bool { return TypeOf(c) == TypeOf(value) })
+// typeIn returns the type that bounds mean, or "" where they allow several.
+func typeIn(bounds map[string]any) string {
+	if wanted, ok := withTypes(bounds)["type"].(string); ok {
+		return wanted
 	}
-	return wanted == nil || wanted == TypeOf(value)
+	choices, _ := bounds["enum"].([]any)
+	if len(choices) == 0 || slices.ContainsFunc(choices, func(c any) bool { return TypeOf(c) != TypeOf(choices[0]) }) {
+		return ""
+	}
+	return TypeOf(choices[0])
 }
 
 // TypeOf returns the name that JSON Schema has for the type of a value.

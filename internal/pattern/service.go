@@ -248,7 +248,13 @@ func (s *Service) Create(ctx context.Context, name, title string, files map[stri
 		return "", err
 	}
 	if err := git.Pattern(name).Check(); err != nil {
-		return "", err
+		return "", fault.New(fault.Invalid, "pattern.name_invalid", "%q cannot be the name of a pattern.", name).
+			Do("Use 2 to 40 lower case letters, digits and single hyphens, beginning with a letter.").At("name", "not a valid name")
+	}
+	if content, there := files["pattern.yaml"]; len(files) > 0 && !there {
+		return "", fault.New(fault.Invalid, "manifest.missing", "There is no pattern.yaml among the files, so this is no pattern.").Do("Name the folder that holds it, or leave the files out and push them later.")
+	} else if p, err := manifest.ParsePattern("pattern.yaml", content); err == nil && p.Metadata.Name != name {
+		return "", fault.New(fault.Invalid, "manifest.name_differs", "pattern.yaml describes %q, and the pattern is to be named %q.", p.Metadata.Name, name).Do("Let both be the same.")
 	}
 	if title == "" {
 		// What is wrong with the file is said by the checks of the change that brings it.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -184,12 +185,24 @@ func TestAPatternIsCreatedWithItsRepositoryAndItsFirstChange(t *testing.T) {
 	})
 	t.Run("a name is safe as a folder", func(t *testing.T) {
 		for _, name := range []string{"../etc", "Web", "a", "", "a_b", "-a", strings.Repeat("a", 41)} {
-			if _, err := c.Create(as(t, olga), name, "", nil); !fault.Is(err, "repository.name_invalid") {
+			if _, err := c.Create(as(t, olga), name, "", nil); !fault.Is(err, "pattern.name_invalid") {
 				t.Errorf("%q: %v", name, err)
 			}
 		}
 	})
+	t.Run("a folder that is no pattern, or another one, takes no name", func(t *testing.T) {
+		for code, files := range map[string]map[string][]byte{"manifest.missing": {"main.go": []byte("package main")}, "manifest.name_differs": content} {
+			if _, err := c.Create(as(t, olga), "queue", "Queue", files); !fault.Is(err, code) {
+				t.Errorf("got %v, not %s", err, code)
+			}
+		}
+		if c.Git.Exists(git.Pattern("queue")) {
+			t.Error("its repository is there")
+		}
+	})
 	t.Run("nothing half-done stays", func(t *testing.T) {
+		content := maps.Clone(content)
+		content["pattern.yaml"] = bytes.ReplaceAll(content["pattern.yaml"], []byte("web-service"), []byte("queue"))
 		c.broken = fault.New(fault.Unavailable, "test.away", "Away.")
 		if _, err := c.Create(as(t, olga), "queue", "Queue", content); !fault.Is(err, "test.away") {
 			t.Fatal(err)
@@ -553,7 +566,7 @@ func TestTheCatalogueOverHTTP(t *testing.T) {
 		{"dana", "GET", "/api/v1/patterns/web-service/versions/9.9.9", nil, 404, `"code":"pattern_version.not_found"`},
 		{"", "GET", "/api/v1/patterns", nil, 401, `"code":"session.missing"`},
 		{"dana", "POST", "/api/v1/patterns", map[string]any{"name": "queue"}, 403, `"code":"permission.denied"`},
-		{"olga", "POST", "/api/v1/patterns", map[string]any{"name": "../x"}, 422, `"code":"repository.name_invalid"`},
+		{"olga", "POST", "/api/v1/patterns", map[string]any{"name": "../x"}, 422, `"code":"pattern.name_invalid"`},
 		{"dana", "POST", "/api/v1/patterns/web-service/versions/1.0.0/state", map[string]any{"state": "deprecated"}, 403, `"code":"permission.denied"`},
 		{"olga", "POST", "/api/v1/patterns/web-service/versions/1.0.0/state", map[string]any{"state": "draft"}, 422, `"code"`},
 		{"olga", "POST", "/api/v1/patterns/web-service/versions/1.0.0/state", map[string]any{"state": "retired"}, 409, `"code":"pattern.state"`},

@@ -10,6 +10,7 @@ create table change (
   state           text      not null,
   why             text      not null,
   remedy          text      not null,
+  code            text      not null default '',
   lane            text      not null,
   reasons         text      not null,
   effects         text      not null,

@@ -10,6 +10,7 @@ create table deployment (
   kind             text      not null,
   state            text      not null,
   reason           text      not null,
+  code             text      not null default '',
   desired          text      not null,
   previous         text      not null,
   fence            bigint    not null,
