@@ -153,7 +153,7 @@ func (b *bench) blastOf(ctx context.Context, fresh func() (string, func(), error
 // every other one on the database version that the new bounds exclude.
 func populate(ctx context.Context, d *db.DB, v pattern.Version, n int) error {
 	for _, e := range []app.Environment{{Name: "staging", Class: "staging", Values: map[string]any{"region": "eu"}}, {Name: "prod", Class: "production", After: "staging"}} {
-		if _, err := (&app.Service{DB: d}).SaveEnvironment(ctx, e, true); err != nil {
+		if _, err := (&app.Service{DB: d}).SaveEnvironment(ctx, e, true, ""); err != nil {
 			return err
 		}
 	}

@@ -294,7 +294,7 @@ func (p *platform) seed(ctx context.Context) error {
 }
 
 func addEnvironment(ctx context.Context, d *db.DB) error {
-	_, err := (&app.Service{DB: d}).SaveEnvironment(ctx, app.Environment{Name: "prod", Class: "production"}, true)
+	_, err := (&app.Service{DB: d}).SaveEnvironment(ctx, app.Environment{Name: "prod", Class: "production"}, true, "")
 	return err
 }
 

@@ -22,6 +22,8 @@ func (s *Service) Routes(api *web.API) {
 		Summary: "List environments in the order a change reaches them"}, s.environmentsHTTP)
 	huma.Register(api, huma.Operation{OperationID: "create-environment", Method: http.MethodPost, Path: "/api/v1/environments", Tags: []string{"environments"},
 		Summary: "Make an environment", DefaultStatus: http.StatusCreated}, s.createEnvironmentHTTP)
+	huma.Register(api, huma.Operation{OperationID: "get-environment", Method: http.MethodGet, Path: "/api/v1/environments/{environment}", Tags: []string{"environments"},
+		Summary: "One environment"}, s.environmentHTTP)
 	huma.Register(api, huma.Operation{OperationID: "update-environment", Method: http.MethodPut, Path: "/api/v1/environments/{environment}", Tags: []string{"environments"},
 		Summary: "Change an environment"}, s.updateEnvironmentHTTP)
 	huma.Register(api, huma.Operation{OperationID: "list-waivers", Method: http.MethodGet, Path: "/api/v1/waivers", Tags: []string{"waivers"},
@@ -180,7 +182,20 @@ func (b environmentBody) environment() Environment {
 }
 
 type appEnvironmentOutput struct {
+	ETag string `header:"ETag"`
 	Body Environment
+}
+
+func environmentAnswer(e Environment, err error) (*appEnvironmentOutput, error) {
+	return &appEnvironmentOutput{ETag: e.etag(), Body: e}, err
+}
+
+type appGetEnvironmentInput struct {
+	Environment string `path:"environment"`
+}
+
+func (s *Service) environmentHTTP(ctx context.Context, in *appGetEnvironmentInput) (*appEnvironmentOutput, error) {
+	return environmentAnswer(s.GetEnvironment(ctx, in.Environment))
 }
 
 type appCreateEnvironmentInput struct {
@@ -188,17 +203,16 @@ type appCreateEnvironmentInput struct {
 }
 
 func (s *Service) createEnvironmentHTTP(ctx context.Context, in *appCreateEnvironmentInput) (*appEnvironmentOutput, error) {
-	e, err := s.SaveEnvironment(ctx, in.Body.environment(), true)
-	return &appEnvironmentOutput{e}, err
+	return environmentAnswer(s.SaveEnvironment(ctx, in.Body.environment(), true, ""))
 }
 
 type appUpdateEnvironmentInput struct {
 	Environment string `path:"environment"`
+	IfMatch     string `header:"If-Match" doc:"ETag of the environment that was changed; without it the last one wins"`
 	Body        environmentBody
 }
 
 func (s *Service) updateEnvironmentHTTP(ctx context.Context, in *appUpdateEnvironmentInput) (*appEnvironmentOutput, error) {
 	in.Body.Name = in.Environment
-	e, err := s.SaveEnvironment(ctx, in.Body.environment(), false)
-	return &appEnvironmentOutput{e}, err
+	return environmentAnswer(s.SaveEnvironment(ctx, in.Body.environment(), false, in.IfMatch))
 }

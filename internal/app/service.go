@@ -18,6 +18,7 @@ import (
 	"flywheel.dev/flywheel/internal/git"
 	"flywheel.dev/flywheel/internal/manifest"
 	"flywheel.dev/flywheel/internal/pattern"
+	"flywheel.dev/flywheel/internal/web"
 )
 
 // Service makes apps and keeps environments and waivers. The func fields are feedback against the import
@@ -279,8 +280,8 @@ func Team(tx *db.Tx, name string) (string, error) {
 }
 
 // SaveEnvironment makes or changes an environment. A value the Center of Excellence sets there counts
-// for every instance from its next deployment on.
-func (s *Service) SaveEnvironment(ctx context.Context, e Environment, create bool) (Environment, error) {
+// for every instance from its next deployment on. ifMatch is the entity tag of what the change was made to.
+func (s *Service) SaveEnvironment(ctx context.Context, e Environment, create bool, ifMatch string) (Environment, error) {
 	if err := account.From(ctx).Require(account.ManageEnvironments, ""); err != nil {
 		return e, err
 	}
@@ -322,6 +323,9 @@ func (s *Service) SaveEnvironment(ctx context.Context, e Environment, create boo
 		case at < 0:
 			all = append(all, e)
 		default:
+			if err := web.Match(ifMatch, all[at].etag()); err != nil {
+				return err
+			}
 			all[at] = e
 		}
 		if err := arrange(all); err != nil {
@@ -342,6 +346,22 @@ func (s *Service) SaveEnvironment(ctx context.Context, e Environment, create boo
 		return account.Audit(tx, account.Entry{Action: "environment.save", Subject: e.Name, Decision: "allowed", Reason: db.JSON(e)})
 	})
 	return e, err
+}
+
+// GetEnvironment returns one environment.
+func (s *Service) GetEnvironment(ctx context.Context, name string) (e Environment, err error) {
+	if account.From(ctx).Nobody() {
+		return e, account.From(ctx).Require(account.ViewPattern, "")
+	}
+	err = s.DB.Read(ctx, func(tx *db.Tx) (err error) { e, err = FindEnvironment(tx, name); return err })
+	return e, err
+}
+
+// etag names what people have said about the environment. Its place in the order is not of it, nor the
+// moment of its last writing: both move when another environment is saved.
+func (e Environment) etag() string {
+	e.Order, e.UpdatedAt = 0, time.Time{}
+	return web.ETag(db.JSON(e))
 }
 
 // ListEnvironments returns all environments, in the order a change reaches them.

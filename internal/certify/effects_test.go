@@ -402,7 +402,7 @@ func TestAValueThatTheVersionNeedsIsMissedBeforeAnyPlan(t *testing.T) {
 	}
 	// The Center of Excellence gives the value of one environment: its instances can be planned.
 	e := app.Environment{Name: "staging", Class: "staging", Values: map[string]any{"region": "eu"}}
-	if _, err := p.Apps.SaveEnvironment(p.As("root"), e, false); err != nil {
+	if _, err := p.Apps.SaveEnvironment(p.As("root"), e, false, ""); err != nil {
 		t.Fatal(err)
 	}
 	found = plannedAgain(p, c.ID, 1)

@@ -54,7 +54,7 @@ type changeListInput struct {
 	web.Paging
 	Kind    string `query:"kind" enum:"app,pattern"`
 	Subject string `query:"subject" doc:"Name of an app or a pattern"`
-	State   string `query:"state"`
+	State   string `query:"state" enum:"checking,waiting,review,changes_requested,held,ready,refused,failed,blocked,merging,merged,deployed,rolled_back,closed,rejected"`
 	Story   string `query:"story"`
 }
 

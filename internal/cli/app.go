@@ -3,8 +3,11 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -67,6 +70,9 @@ func (s *shell) appCreate() *cobra.Command {
 		Example: "  flywheel app create storefront --team shop --pattern web-service --environment staging,prod --watch",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if c.Flags().Changed("environment") && len(slices.DeleteFunc(body.Environments, func(e string) bool { return e == "" })) == 0 {
+				return usage("--environment is empty. Name an environment, or leave the flag out to run in all.")
+			}
 			return s.act(c, func(ctx context.Context, api *client) error {
 				body.Name = args[0]
 				var raw json.RawMessage
@@ -243,7 +249,29 @@ func (s *shell) removal(c *cobra.Command, where string, watch bool) error {
 
 // limitFlag adds --limit; 0 means everything.
 func limitFlag(c *cobra.Command, limit *int, usual int) {
-	c.Flags().IntVar(limit, "limit", usual, "at most this many; 0 for all")
+	*limit = usual
+	c.Flags().Var((*count)(limit), "limit", "at most this many; 0 for all")
+}
+
+// count is a flag that is a number and not below 0.
+type count int
+
+func (n *count) Set(text string) error {
+	v, err := strconv.Atoi(text)
+	if err != nil || v < 0 {
+		return errors.New("it is a number from 0 on")
+	}
+	*n = count(v)
+	return nil
+}
+
+func (n *count) String() string { return strconv.Itoa(int(*n)) }
+
+func (n *count) Type() string { return "number" }
+
+// completes tells the shell what a flag may be.
+func completes(c *cobra.Command, flag string, values ...string) {
+	must(c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)))
 }
 
 // query builds a query from names and values, without the empty ones.

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -18,7 +19,7 @@ import (
 
 type change struct {
 	ID, Kind, Subject, Team, Branch, Title, Body string
-	State, Why, Remedy, Lane                     string
+	State, Why, Remedy, Code, Lane               string
 	Reasons                                      []reason
 	Effects                                      []effect
 	Head, Merged, Story, Needs, Reverts, Revert  string
@@ -158,7 +159,9 @@ func assignments(set []string) (map[string]map[string]any, error) {
 
 func scalar(text string) (value any, err error) {
 	if err := yaml.Unmarshal([]byte(text), &value); err != nil {
-		return nil, err
+		message, _, _ := strings.Cut(err.Error(), "\n") // what follows is a picture of the text
+		_, message, _ = strings.Cut(message, "] ")
+		return nil, errors.New(message)
 	}
 	_, err = json.Marshal(value)
 	return value, err
@@ -184,11 +187,12 @@ func (s *shell) propose(c *cobra.Command, app string, body form, preview, watch 
 		if watch {
 			return s.watchChange(c, api, made.ID, false)
 		}
-		if err := one(s, c, raw, changeSummary); err != nil {
-			return err
+		end, _ := changeEnd(changePage{Change: made}, true)
+		if end != nil {
+			made.Why = "" // the error says it
 		}
-		if made.State == "refused" {
-			return fault.New(fault.Invalid, "change.refused", "Change %s is refused: %s", made.ID, made.Why).Do("%s", made.Remedy)
+		if err := s.show(c, raw, func(p *page) { changeSummary(p, made) }); err != nil || end != nil {
+			return errors.Join(err, end)
 		}
 		note(c, "Follow it: flywheel change watch %s", made.ID)
 		return nil
@@ -202,6 +206,7 @@ func (s *shell) showPreview(c *cobra.Command, raw json.RawMessage) error {
 		Effects         []effect
 		Held            bool
 		Refused, Remedy string
+		Code            string
 		Fields          []fault.Field
 	}
 	var v verdict
@@ -209,7 +214,7 @@ func (s *shell) showPreview(c *cobra.Command, raw json.RawMessage) error {
 		return err
 	}
 	if v.Refused != "" && s.output == "table" {
-		f := fault.New(fault.Invalid, "", "%s", v.Refused).Do("%s", v.Remedy)
+		f := fault.New(fault.Invalid, v.Code, "%s", v.Refused).Do("%s", v.Remedy)
 		f.Fields = v.Fields
 		return f
 	}
@@ -289,6 +294,7 @@ func (s *shell) changeList() *cobra.Command {
 	f.String("app", "", "of this app")
 	f.String("pattern", "", "of this pattern")
 	f.StringVar(&state, "state", "", "in this state, for example review, held or checking")
+	completes(c, "state", "checking", "waiting", "review", "changes_requested", "held", "ready", "refused", "failed", "blocked", "merging", "merged", "deployed", "rolled_back", "closed", "rejected")
 	f.StringVar(&story, "story", "", "of this story")
 	c.MarkFlagsMutuallyExclusive("app", "pattern")
 	limitFlag(c, &limit, 30)

@@ -82,6 +82,7 @@ Start with: flywheel login http://127.0.0.1:7270`,
 		}
 		root.AddCommand(c)
 	}
+	root.InitDefaultCompletionCmd("completion")
 	prepare(root)
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
 		switch s.output {
@@ -99,7 +100,7 @@ func prepare(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(c *cobra.Command, args []string) error {
 			if err := check(c, args); err != nil {
-				return &usageError{fmt.Sprintf("%s\n  %s", err, c.UseLine()), c.CommandPath()}
+				return &usageError{fmt.Sprintf("Write `%s`; you gave %s.", strings.TrimSuffix(c.UseLine(), " [flags]"), first(strings.Join(args, " "), "nothing")), c.CommandPath()}
 			}
 			return nil
 		}
@@ -194,12 +195,16 @@ func report(w io.Writer, err error) int {
 		f = fault.New(fault.Invalid, "", "%s", capital(err.Error())).Do("Correct that and try again.")
 		var path *os.PathError
 		if errors.As(err, &path) {
+			f.Code = "cli.file"
 			f.Do("Check the path %s.", path.Path)
 		}
 	}
 	fmt.Fprintln(w, paint(red, "Error: ")+f.Message)
 	for _, field := range f.Fields {
-		fmt.Fprintf(w, "  %s\n", strings.TrimPrefix(field.Path+": "+field.Message, ": "))
+		field.Path = strings.TrimPrefix(field.Path, "body.")
+		if !strings.Contains(f.Message, field.Message) { // one field's message is the sentence itself
+			fmt.Fprintf(w, "  %s\n", strings.TrimPrefix(field.Path+": "+field.Message, ": "))
+		}
 	}
 	if f.Remedy != "" {
 		fmt.Fprintln(w, f.Remedy)

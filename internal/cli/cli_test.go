@@ -146,6 +146,10 @@ func TestTheExitCodeSaysHowACommandEnded(t *testing.T) {
 		{"unknown verb", nil, []string{"change", "aprove"}, Usage, []string{`no command "aprove"`, "approve", "`flywheel change --help`"}},
 		{"unknown flag", nil, []string{"change", "list", "--colour"}, Usage, []string{"--colour", "`flywheel change list --help`"}},
 		{"missing argument", nil, []string{"change", "show"}, Usage, []string{"flywheel change show CHANGE"}},
+		{"a limit below nothing", nil, []string{"change", "list", "--limit", "-3"}, Usage, []string{"--limit", "a number from 0 on"}},
+		{"an empty environment", nil, []string{"app", "create", "x", "--team", "shop", "--pattern", "web", "--environment", ""}, Usage, []string{"--environment is empty"}},
+		{"a value that is no YAML", nil, []string{"change", "create", "x", "--set", "prod.a=[1"}, Usage, []string{"the value is not YAML: sequence end token ']' not found."}},
+		{"a shell that is not known", nil, []string{"completion", "tcsh"}, Usage, []string{`no command "tcsh"`}},
 		{"missing flag", nil, []string{"app", "create", "x"}, Usage, []string{"pattern", "`flywheel app create --help`"}},
 		{"unknown output", nil, []string{"change", "list", "-o", "xml"}, Usage, []string{"table, json or yaml", "`flywheel change list --help`"}},
 		{"bad address", nil, []string{"change", "list", "--url", "localhost"}, Usage, []string{"http://127.0.0.1:7270"}},
@@ -217,9 +221,10 @@ func everything() map[string]any {
 	}
 	version := map[string]any{
 		"pattern": "web-service", "version": "1.0.0", "state": "certified", "recommended": true, "digest": "sha256:0123456789abcdef", "createdAt": at(24 * time.Hour),
-		"interface": map[string]any{"outputs": []any{"service"}, "variables": []any{map[string]any{"name": "instances", "type": "number", "control": "team", "default": 1, "bounds": map[string]any{"minimum": 1, "maximum": 10}}}},
+		"interface": map[string]any{"outputs": []any{"service"}, "variables": []any{map[string]any{"name": "instances", "type": "number", "control": "team", "default": 1, "bounds": map[string]any{"minimum": 1, "maximum": 10}, "classes": map[string]any{"production": map[string]any{"minimum": 2}}}}},
 	}
-	p := map[string]any{"name": "web-service", "title": "Web service", "owner": "coe", "recommended": "1.0.0", "versions": []any{version}}
+	prod := map[string]any{"name": "prod", "class": "production", "after": "staging", "target": "local", "onNewer": "queue", "values": map[string]any{"vpc_id": "vpc-1"}}
+	p := map[string]any{"name": "web-service", "title": "Web service", "owner": "coe", "recommended": "1.0.0", "repository": "http://flywheel/git/patterns/web-service.git", "versions": []any{version}}
 	return map[string]any{
 		"GET /api/v1/apps": items(app), "GET /api/v1/apps/storefront": app,
 		"GET /api/v1/changes?limit=30": items(ch), "GET /api/v1/changes/chg_1": map[string]any{"change": ch, "checks": []any{}, "deployments": []any{dep}, "heldDigest": "sha256:aa"},
@@ -228,7 +233,7 @@ func everything() map[string]any {
 		"GET /api/v1/deployments?limit=30": items(dep), "GET /api/v1/deployments/dpl_1": dep, "GET /api/v1/deployments/dpl_1/log": "$ plan\n1 to update\n",
 		"GET /api/v1/patterns": items(p), "GET /api/v1/patterns/web-service": p, "GET /api/v1/patterns/web-service/versions/1.0.0": version,
 		"GET /api/v1/pattern-requests":                          items(map[string]any{"id": "prq_1", "title": "Search near a place", "pattern": "web-service", "state": "open", "createdAt": at(time.Hour)}),
-		"GET /api/v1/environments":                              items(map[string]any{"name": "staging", "class": "staging", "target": "local", "onNewer": "queue"}, map[string]any{"name": "prod", "class": "production", "after": "staging", "target": "local", "onNewer": "queue", "values": map[string]any{"vpc_id": "vpc-1"}}),
+		"GET /api/v1/environments":                              items(map[string]any{"name": "staging", "class": "staging", "target": "local", "onNewer": "queue"}, prod), "GET /api/v1/environments/prod": prod,
 		"GET /api/v1/stories?limit=30":                          items(map[string]any{"id": "sty_1", "key": "STY-1", "title": "Shops near me", "team": "shop", "state": "open", "createdAt": at(time.Hour)}),
 		"GET /api/v1/me":                                        map[string]any{"name": "grace", "title": "Grace Hopper", "admin": true, "disciplines": []any{"security"}, "teams": map[string]any{"shop": "owner"}},
 		"GET /api/v1/users":                                     items(map[string]any{"name": "grace", "title": "Grace Hopper", "admin": true, "active": true, "teams": map[string]any{"shop": "owner"}}),
@@ -303,6 +308,17 @@ func TestACreationThatGotNoAnswerIsSentAgainWithTheSameKey(t *testing.T) {
 	r := tell(t, server.URL, "", "story", "create", "Shops near me", "--team", "shop")
 	if r.code != Done || len(keys) != 2 || keys[0] == "" || keys[0] != keys[1] {
 		t.Errorf("code %d, keys %q: %s", r.code, keys, r.err)
+	}
+}
+
+func TestARefusedFormSaysItsReasonOnce(t *testing.T) {
+	for _, state := range []string{"refused", "blocked"} {
+		_, url := serve(t, map[string]any{"POST /api/v1/apps/storefront/changes": map[string]any{
+			"id": "chg_1", "kind": "app", "subject": "storefront", "state": state, "why": "prod.instances: 99 is outside its bounds.", "remedy": "Push another value.", "code": "variable.out_of_bounds"}})
+		r := tell(t, url, "", "change", "create", "storefront", "--set", "prod.instances=99")
+		if r.code != Failed || strings.Count(r.out+r.err, "outside its bounds") != 1 || !strings.Contains(r.err, "(variable.out_of_bounds)") || strings.Contains(r.err, "Follow it") {
+			t.Errorf("%s: code %d\n%s%s", state, r.code, r.out, r.err)
+		}
 	}
 }
 

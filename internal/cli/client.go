@@ -58,6 +58,11 @@ func (c *client) post(ctx context.Context, path string, body, v any) error {
 }
 
 func (c *client) call(ctx context.Context, method, path string, body, v any) error {
+	return c.change(ctx, method, path, http.Header{}, body, v)
+}
+
+// change is call with headers, which it may add to.
+func (c *client) change(ctx context.Context, method, path string, header http.Header, body, v any) error {
 	var content []byte
 	if body != nil {
 		var err error
@@ -67,7 +72,6 @@ func (c *client) call(ctx context.Context, method, path string, body, v any) err
 	} else if method == http.MethodPost {
 		content = []byte("{}")
 	}
-	header := http.Header{}
 	if content != nil {
 		header.Set("Content-Type", "application/json")
 	}
@@ -109,7 +113,7 @@ func (c *client) send(ctx context.Context, method, path string, header http.Head
 		if err != nil {
 			failure = c.unreachable(err)
 		} else {
-			failure = problem(response)
+			failure = c.problem(response)
 			again = response.StatusCode == http.StatusServiceUnavailable || response.StatusCode == http.StatusBadGateway
 			response.Body.Close()
 		}
@@ -161,7 +165,7 @@ func (c *client) unreachable(err error) error {
 }
 
 // problem turns an answer that is not a success into a fault.
-func problem(response *http.Response) error {
+func (c *client) problem(response *http.Response) error {
 	text, _ := io.ReadAll(io.LimitReader(response.Body, 1<<20)) // half a problem is better than none
 	var p struct {
 		Code      string        `json:"code"`
@@ -172,8 +176,8 @@ func problem(response *http.Response) error {
 	}
 	kind := kindOf(response.StatusCode)
 	if !strings.Contains(response.Header.Get("Content-Type"), "json") || json.Unmarshal(text, &p) != nil || p.Detail == "" {
-		return fault.New(kind, "cli.answer", "The server answered %s.", response.Status).
-			Do("Check whether the address is that of a Flywheel server: flywheel whoami shows it.")
+		return fault.New(kind, "cli.answer", "%s answered %s, which is not how a Flywheel server answers.", c.base, response.Status).
+			Do("Check the address; --url or FLYWHEEL_URL name another one.")
 	}
 	f := fault.New(kind, p.Code, "%s", p.Detail)
 	f.Fields, f.Remedy = p.Fields, p.Remedy
@@ -343,7 +347,7 @@ func (c *client) upload(ctx context.Context, path, contentType string, body io.R
 	}
 	defer response.Body.Close()
 	if response.StatusCode >= 300 {
-		return problem(response)
+		return c.problem(response)
 	}
 	return json.NewDecoder(io.LimitReader(response.Body, answerLimit)).Decode(v)
 }

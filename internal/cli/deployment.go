@@ -15,7 +15,7 @@ import (
 type deployment struct {
 	ID, App, Environment, Change, Trigger, Kind string
 	Number                                      int64
-	State, Reason, PlanDigest                   string
+	State, Reason, Code, PlanDigest             string
 	Desired, Previous                           desired
 	Plan                                        json.RawMessage
 	Evidence                                    []probe
@@ -81,6 +81,7 @@ func (s *shell) deploymentList() *cobra.Command {
 	f.StringVar(&environment, "environment", "", "in this environment")
 	f.StringVar(&change, "change", "", "of this change")
 	f.StringVar(&state, "state", "", "in this state, for example running, held or failed")
+	completes(c, "state", "waiting", "running", "held", "succeeded", "failed", "cancelled", "superseded", "interrupted")
 	limitFlag(c, &limit, 30)
 	return c
 }
@@ -214,6 +215,9 @@ func (s *shell) control(c *cobra.Command, where string, body any, watch bool) er
 		var d deployment
 		if err := json.Unmarshal(raw, &d); err != nil {
 			return err
+		}
+		if d.Trigger == "rollback" && d.Change != "" {
+			note(c, "Later changes stop before %s until the revert of %s is merged, or one is declared to fix it.\nIts revert: flywheel change show %s", d.Environment, d.Change, d.Change)
 		}
 		if watch {
 			return s.watchDeployment(c, api, d.ID)

@@ -3,13 +3,12 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"flywheel.dev/flywheel/internal/fault"
 )
 
 // environment is read and sent back with its values as they are, so that an update changes only what
@@ -65,25 +64,15 @@ func (s *shell) environmentList() *cobra.Command {
 	}
 }
 
-// find returns one environment as the server lists it.
-func findEnvironment(ctx context.Context, api *client, name string) (json.RawMessage, environment, error) {
-	var e environment
-	all, err := api.list(ctx, path("environments"), nil, 0)
+// findEnvironment returns one environment, and the tag by which the server knows this state of it.
+func findEnvironment(ctx context.Context, api *client, name string) (raw json.RawMessage, tag string, err error) {
+	response, err := api.send(ctx, http.MethodGet, path("environments", name), nil, nil)
 	if err != nil {
-		return nil, e, err
+		return nil, "", err
 	}
-	names := []string{}
-	for _, raw := range all {
-		e = environment{}
-		if err := json.Unmarshal(raw, &e); err != nil {
-			return nil, e, err
-		}
-		if e.Name == name {
-			return raw, e, nil
-		}
-		names = append(names, e.Name)
-	}
-	return nil, e, fault.Missing("environment", name).Do("There are: %s.", strings.Join(names, ", "))
+	defer response.Body.Close()
+	raw, err = io.ReadAll(io.LimitReader(response.Body, answerLimit))
+	return raw, response.Header.Get("ETag"), err
 }
 
 func environmentDetail(p *page, e environment) {
@@ -130,12 +119,17 @@ func (s *shell) environmentSave(create bool) *cobra.Command {
 				return err
 			}
 			return s.act(c, func(ctx context.Context, api *client) error {
-				e, method, where := environment{Name: args[0]}, http.MethodPost, path("environments")
+				e, method, where, header := environment{Name: args[0]}, http.MethodPost, path("environments"), http.Header{}
 				if !create {
-					if _, e, err = findEnvironment(ctx, api, args[0]); err != nil {
+					now, tag, err := findEnvironment(ctx, api, args[0])
+					if err != nil {
+						return err
+					}
+					if err := json.Unmarshal(now, &e); err != nil {
 						return err
 					}
 					method, where = http.MethodPut, path("environments", args[0])
+					header.Set("If-Match", tag) // what somebody else says meanwhile is not undone
 				}
 				for name, field := range map[string][2]*string{"class": {&e.Class, &given.Class}, "after": {&e.After, &given.After}, "target": {&e.Target, &given.Target}, "on-newer": {&e.OnNewer, &given.OnNewer}} {
 					if c.Flags().Changed(name) {
@@ -157,7 +151,7 @@ func (s *shell) environmentSave(create bool) *cobra.Command {
 					}
 				}
 				var raw json.RawMessage
-				if err := api.call(ctx, method, where, e, &raw); err != nil {
+				if err := api.change(ctx, method, where, header, e, &raw); err != nil {
 					return err
 				}
 				return one(s, c, raw, environmentDetail)

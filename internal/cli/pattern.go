@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -36,6 +37,7 @@ type variable struct {
 	Required, Sensitive              bool
 	Default                          any
 	Bounds                           map[string]any
+	Classes                          map[string]map[string]any
 }
 
 func (s *shell) patternCommand() *cobra.Command {
@@ -121,7 +123,7 @@ func versionDetail(p *page, v patternVersion) {
 		if x.Required {
 			fallback = "(required)"
 		}
-		rows = append(rows, []string{x.Name, x.Type, x.Control, fallback, bounds(x.Bounds), clip(x.Description, 60)})
+		rows = append(rows, []string{x.Name, x.Type, x.Control, fallback, bounds(x.Bounds, x.Classes), clip(x.Description, 60)})
 	}
 	if len(rows) > 0 {
 		p.heading("Variables")
@@ -133,13 +135,17 @@ func versionDetail(p *page, v patternVersion) {
 	}
 }
 
-func bounds(keywords map[string]any) string {
+// bounds says the bounds of a variable, and what a class of environments has instead.
+func bounds(keywords map[string]any, classes map[string]map[string]any) string {
 	parts := []string{}
-	for key, v := range keywords {
-		parts = append(parts, key+" "+value(v))
+	for _, key := range slices.Sorted(maps.Keys(keywords)) {
+		parts = append(parts, key+" "+value(keywords[key]))
 	}
-	slices.Sort(parts)
-	return strings.Join(parts, ", ")
+	text := strings.Join(parts, ", ")
+	for _, class := range slices.Sorted(maps.Keys(classes)) {
+		text = strings.TrimPrefix(text+"; ", "; ") + "in " + class + " " + bounds(classes[class], nil)
+	}
+	return text
 }
 
 func (s *shell) patternVersions() *cobra.Command {

@@ -242,7 +242,7 @@ func (c *client) pinned(ctx context.Context, v changePage) (decision, err error)
 func changeEnd(v changePage, keep bool) (error, bool) {
 	ch := v.Change
 	failure := func(sentence string) (error, bool) {
-		return fault.New(fault.Conflict, "change."+ch.State, "%s", capital(sentence)).Do("%s", first(ch.Remedy, "Look at it: flywheel change show "+ch.ID+".")), true
+		return fault.New(fault.Conflict, first(ch.Code, "change."+ch.State), "%s", capital(sentence)).Do("%s", first(ch.Remedy, "Look at it: flywheel change show "+ch.ID+".")), true
 	}
 	switch ch.State {
 	case "deployed":
@@ -252,7 +252,7 @@ func changeEnd(v changePage, keep bool) (error, bool) {
 			return nil, true
 		}
 	case "closed", "rejected", "failed", "refused", "blocked", "rolled_back":
-		return failure(fmt.Sprintf("change %s is %s: %s", ch.ID, strings.ReplaceAll(ch.State, "_", " "), ch.Why))
+		return failure(fmt.Sprintf("change %s is %s: %s", ch.ID, phrase(ch.State), ch.Why))
 	case "review", "changes_requested", "held", "ready", "waiting":
 		// While a check runs, the platform is at work, and what people are to decide about may become another.
 		working := slices.ContainsFunc(v.Checks, func(k check) bool { return k.State == "running" })
@@ -282,6 +282,19 @@ func changeEnd(v changePage, keep bool) (error, bool) {
 		return failure(stopped)
 	}
 	return nil, false
+}
+
+// phrase returns the state of a change as it follows "is".
+func phrase(state string) string {
+	switch state {
+	case "review":
+		return "in review"
+	case "changes_requested":
+		return "back with its author"
+	case "waiting", "checking":
+		return state
+	}
+	return strings.ReplaceAll(state, "_", " ")
 }
 
 func changeFrame(p *page, v changePage) {
@@ -332,7 +345,7 @@ func changeFacts(v changePage) []fact {
 		}
 		facts = append(facts, fact{"check " + k.Name, strings.Join(slices.DeleteFunc(words, func(w string) bool { return w == "" }), " ")})
 	}
-	state := fact{"state", strings.TrimSuffix(fmt.Sprintf("%s is %s: %s", ch.ID, strings.ReplaceAll(ch.State, "_", " "), ch.Why), ": ")}
+	state := fact{"state", strings.TrimSuffix(fmt.Sprintf("%s is %s: %s", ch.ID, phrase(ch.State), ch.Why), ": ")}
 	after := []fact{}
 	for _, d := range v.Deployments {
 		after = append(after, deploymentFacts(d)...)
@@ -403,7 +416,7 @@ func (s *shell) watchDeployment(c *cobra.Command, api *client, id string) error 
 		case d.State == "held":
 			seen.end = &waitingError{fmt.Sprintf("Deployment %s is held: %s", d.ID, d.Reason), fmt.Sprintf("An operator releases it: flywheel deployment release %s --digest %s", d.ID, d.PlanDigest)}
 		case d.over() && d.State != "succeeded":
-			seen.end = fault.New(fault.Conflict, "deployment."+d.State, "%s", capital(fmt.Sprintf("deployment %s is %s: %s", d.ID, d.State, d.Reason))).
+			seen.end = fault.New(fault.Conflict, first(d.Code, "deployment."+d.State), "%s", capital(fmt.Sprintf("deployment %s is %s: %s", d.ID, d.State, d.Reason))).
 				Do("Its log says more: flywheel deployment log %s.", d.ID)
 		}
 		return seen, nil

@@ -44,7 +44,7 @@ func newOrder(t *testing.T) *order {
 	apps := &app.Service{DB: d}
 	for _, e := range []app.Environment{{Name: "staging", Class: "staging"}, {Name: "prod", Class: "production", After: "staging"},
 		{Name: "lab", Class: "development", OnNewer: app.ReplacePending}} {
-		if _, err := apps.SaveEnvironment(o.as(), e, true); err != nil {
+		if _, err := apps.SaveEnvironment(o.as(), e, true, ""); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -32,6 +32,8 @@ type Service struct {
 	Blobs *blob.Bucket
 	Dir   string // where versions are unpacked, one folder a digest
 
+	BaseURL string // of the pages, which repositories are below
+
 	// Feedback against the import order, from package change: the id of the change that a branch became, and
 	// the pattern that an open pattern change is about.
 	Opened func(ctx context.Context, pattern, branch, head string) (change string, err error)
@@ -342,7 +344,7 @@ func (s *Service) List(ctx context.Context) (list []Summary, err error) {
 		}
 		list = []Summary{}
 		for _, p := range patterns {
-			one, err := summary(tx, p)
+			one, err := s.summary(tx, p)
 			if err != nil {
 				return err
 			}
@@ -363,15 +365,15 @@ func (s *Service) Get(ctx context.Context, name string) (found Summary, err erro
 		if err != nil {
 			return err
 		}
-		found, err = summary(tx, p)
+		found, err = s.summary(tx, p)
 		return err
 	})
 	return found, err
 }
 
 // summary adds the versions of a pattern, the newest first.
-func summary(tx *db.Tx, p Pattern) (one Summary, err error) {
-	one.Pattern = p
+func (s *Service) summary(tx *db.Tx, p Pattern) (one Summary, err error) {
+	one.Pattern, one.Repository = p, s.BaseURL+git.Pattern(p.Name).Path()
 	if one.Versions, err = versions(tx, p.Name); err != nil {
 		return one, err
 	}

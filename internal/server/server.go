@@ -237,7 +237,7 @@ func (s *Server) connect(ctx context.Context) (err error) {
 		Authenticate: s.gitAuthenticate, Authorize: s.gitAuthorize,
 		Person: func(ctx context.Context) string { return account.From(ctx).ID },
 	}
-	s.Patterns = &pattern.Service{DB: s.DB, Git: s.Git, Blobs: s.Blobs, Dir: at("patterns")}
+	s.Patterns = &pattern.Service{DB: s.DB, Git: s.Git, Blobs: s.Blobs, Dir: at("patterns"), BaseURL: s.Options.PublicURL}
 	s.Apps = &app.Service{DB: s.DB, Git: s.Git, Patterns: s.Patterns, BaseURL: s.Options.PublicURL}
 	builder := app.NewBuilder(app.Builder{DB: s.DB, Sandbox: s.Sandbox, Blobs: s.Blobs, Logs: logs, Dir: at("work"), Hosts: o.FetchHosts, Bring: agent.PutArtifact})
 	s.Changes = &change.Service{DB: s.DB, Durable: s.durable, Git: s.Git, Patterns: s.Patterns, Builder: builder, Logs: logs, Log: s.log, BaseURL: s.Options.PublicURL}

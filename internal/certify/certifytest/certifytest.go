@@ -194,7 +194,7 @@ func New(t testing.TB) *Platform {
 		must(err)
 	}
 	for _, e := range []app.Environment{{Name: "staging", Class: "staging"}, {Name: "prod", Class: "production", After: "staging"}} {
-		_, err := p.Apps.SaveEnvironment(p.As("root"), e, true)
+		_, err := p.Apps.SaveEnvironment(p.As("root"), e, true, "")
 		must(err)
 	}
 	return p
