@@ -103,7 +103,7 @@ func (s *Service) byToken(ctx context.Context, token string) (actor Actor, err e
 		return Actor{}, err
 	case !now.Before(expires):
 		return Actor{}, fault.New(fault.Unauthenticated, "token.expired", "This token ended on %s.", expires.Format(time.DateOnly)).
-			Do("Make a new one.")
+			Do("Sign in again, `flywheel login`, or make a new token.")
 	}
 	return actor, nil
 }

@@ -111,15 +111,16 @@ func (s *Service) stream(ctx context.Context, in *streamInput) (*huma.StreamResp
 	if last == "" {
 		last = in.After
 	}
-	var err error
-	if last == "" {
-		after, err = now(ctx, s.DB)
-	} else if after, err = strconv.ParseInt(last, 10, 64); err != nil || after < 0 {
-		err = fault.New(fault.Invalid, "event.last_id", "%q is not the id of an event.", last).Do("Leave it out to begin now.")
-	}
+	newest, err := now(ctx, s.DB)
 	if err != nil {
 		return nil, err
 	}
+	if last == "" {
+		after = newest
+	} else if after, err = strconv.ParseInt(last, 10, 64); err != nil || after < 0 {
+		return nil, fault.New(fault.Invalid, "event.last_id", "%q is not the id of an event.", last).Do("Leave it out to begin now.")
+	}
+	after = min(after, newest) // a log that was restored from a backup is behind its readers
 	return web.Live(func(ctx context.Context, live *web.Stream) {
 		// A reader that loses the connection before its first event must continue here, not at its "now".
 		if live.Position(strconv.FormatInt(after, 10)) != nil {

@@ -134,6 +134,12 @@ func TestAReaderThatReconnectsMissesNothing(t *testing.T) {
 	if strings.Join(ids, " ") != "5" {
 		t.Error(ids)
 	}
+	// A log that was restored from a backup is behind its readers, who go on from where it is.
+	ahead := get(t, h.URL+"/api/v1/events/stream", "Last-Event-ID", "99999")
+	add(event.Event{Type: event.ServiceDeployed, Subject: "dpl_2", App: "storefront"})
+	if ids = frames(t, ahead, 1); strings.Join(ids, " ") != "6" {
+		t.Error(ids)
+	}
 	if response := get(t, h.URL+"/api/v1/events/stream", "Last-Event-ID", "x"); response.StatusCode != 422 {
 		t.Error(response.Status)
 	}

@@ -154,7 +154,7 @@ func newError(ctx context.Context, status int, message string, errs []error) *Pr
 	if status >= 500 {
 		return problemOf(ctx, errors.Join(append(errs, errors.New(message))...))
 	}
-	f := fault.New(fault.Invalid, code(status), "%s", sentence(message))
+	f := fault.New(fault.Invalid, code(status), "%s", sentence(strings.Replace(message, " limit=", ": the limit is ", 1)))
 	for _, err := range errs {
 		if detail, ok := err.(huma.ErrorDetailer); ok { // without the value: it may be a secret
 			f.At(detail.ErrorDetail().Location, "%s", detail.ErrorDetail().Message)

@@ -36,6 +36,9 @@ func Live(run func(ctx context.Context, s *Stream)) *huma.StreamResponse {
 		w.Header().Set("Content-Type", "text/event-stream")
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Accel-Buffering", "no") // proxies must not hold events back
+		if hctx.Method() == http.MethodHead {
+			return // what a stream is like, without following it
+		}
 		if s.write("retry: 1000\n\n") != nil {
 			return
 		}

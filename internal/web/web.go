@@ -31,6 +31,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humachi"
 	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -106,7 +107,7 @@ func New(o Options) (*Server, error) {
 		Fail(w, r, fault.New(fault.Forbidden, "request.cross_origin", "A page of another site sent this request.").
 			Do("If that page is yours, add its origin to the configuration."))
 	}))
-	router.Use(s.observe, guard, protection.Handler)
+	router.Use(s.observe, guard, protection.Handler, middleware.GetHead)
 
 	metrics := prometheus.NewRegistry()
 	s.duration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -184,6 +185,11 @@ func (s *Server) routes(router chi.Router) {
 	router.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
 		problem := problemOf(r.Context(), fault.New(fault.Invalid, "request.method", "%s cannot be done here.", r.Method))
 		problem.Status, problem.Title = http.StatusMethodNotAllowed, http.StatusText(http.StatusMethodNotAllowed)
+		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
+			if router.Match(chi.NewRouteContext(), method, r.URL.Path) {
+				w.Header().Add("Allow", method)
+			}
+		}
 		problem.write(w)
 	})
 	pages := ui(s.options.UI)

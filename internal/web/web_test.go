@@ -265,6 +265,18 @@ func TestMalformedInputIsNeverOurFailure(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a method that is not there says which are", func(t *testing.T) {
+		if response, _ := f.call("PATCH", "/api/v1/things", ""); response.Header.Get("Allow") != "POST" {
+			t.Error(response.Header)
+		}
+	})
+	t.Run("HEAD answers like GET, without a body", func(t *testing.T) {
+		for path, status := range map[string]int{"/healthz": 200, "/api/v1/nothing": 404, "/api/v1/live": 200} {
+			if response, _ := f.call("HEAD", path, ""); response.StatusCode != status {
+				t.Error(path, response.Status)
+			}
+		}
+	})
 	t.Run("huge headers", func(t *testing.T) {
 		response, _ := f.call("GET", "/api/v1/things/x", "", "X-Large", strings.Repeat("x", 200<<10))
 		if response.StatusCode != http.StatusRequestHeaderFieldsTooLarge {

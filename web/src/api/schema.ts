@@ -582,7 +582,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /** One environment */
+        get: operations["get-environment"];
         /** Change an environment */
         put: operations["update-environment"];
         post?: never;
@@ -1535,6 +1536,8 @@ export interface components {
             authors: string[];
             body?: string;
             branch: string;
+            /** @description Stable name of why it is refused, failed or blocked, for scripts */
+            code?: string;
             effects: components["schemas"]["ChangeEffect"][];
             /** @description The rolled back change it declares to fix */
             fixForward?: string;
@@ -1642,6 +1645,8 @@ export interface components {
             present: string;
         };
         ChangePreview: {
+            /** @description Stable name of why it is refused */
+            code?: string;
             effects: components["schemas"]["ChangeEffect"][];
             fields?: components["schemas"]["FaultField"][];
             held: boolean;
@@ -1753,6 +1758,8 @@ export interface components {
         Deployment: {
             app: string;
             change?: string;
+            /** @description Stable name of why it did not succeed, for scripts */
+            code?: string;
             /** Format: date-time */
             createdAt: string;
             createdBy: string;
@@ -2816,7 +2823,7 @@ export interface operations {
                 kind?: "app" | "pattern";
                 /** @description Name of an app or a pattern */
                 subject?: string;
-                state?: string;
+                state?: "checking" | "waiting" | "review" | "changes_requested" | "held" | "ready" | "refused" | "failed" | "blocked" | "merging" | "merged" | "deployed" | "rolled_back" | "closed" | "rejected";
                 story?: string;
             };
             header?: never;
@@ -3536,6 +3543,39 @@ export interface operations {
             /** @description Created */
             201: {
                 headers: {
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AppEnvironment"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "get-environment": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                environment: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -3556,7 +3596,10 @@ export interface operations {
     "update-environment": {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description ETag of the environment that was changed; without it the last one wins */
+                "If-Match"?: string;
+            };
             path: {
                 environment: string;
             };
@@ -3571,6 +3614,7 @@ export interface operations {
             /** @description OK */
             200: {
                 headers: {
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
