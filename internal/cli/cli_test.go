@@ -547,3 +547,20 @@ func TestTheTerminalShowsColoursUnlessTheyAreNotWanted(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+func TestATableFitsTheTerminal(t *testing.T) {
+	headers := []string{"CHANGE", "STATE", "WHY"}
+	rows := [][]string{{"chg_d0c5ghq23akk2s3lvr9g", "failed", strings.Repeat("why ", 15)}, {"chg_d0c5ghq23akk2s3lvr90", "ready", ""}}
+	for columns, want := range map[int]string{0: "why why", 120: "why why", 70: "…", 50: "STATE"} {
+		p := &page{paint: painter(io.Discard), columns: columns}
+		p.table(headers, rows)
+		for line := range strings.SplitSeq(p.text.String(), "\n") {
+			if columns >= 70 && width(line) > columns {
+				t.Errorf("in %d columns a line takes %d: %s", columns, width(line), line)
+			}
+		}
+		if text := p.text.String(); !strings.Contains(text, want) || !strings.Contains(text, rows[0][0]) {
+			t.Errorf("in %d columns it is\n%s", columns, text)
+		}
+	}
+}

@@ -75,12 +75,21 @@ func writeYAML(w io.Writer, data any) error {
 
 // page collects what a person reads.
 type page struct {
-	text  strings.Builder
-	paint func(colour, text string) string
-	now   time.Time
+	text    strings.Builder
+	paint   func(colour, text string) string
+	now     time.Time
+	columns int // of the terminal; 0 if it is none
 }
 
-func newPage(w io.Writer, now time.Time) *page { return &page{paint: painter(w), now: now} }
+func newPage(w io.Writer, now time.Time) *page {
+	p := &page{paint: painter(w), now: now}
+	if f, ok := w.(*os.File); ok {
+		if columns, _, err := term.GetSize(int(f.Fd())); err == nil {
+			p.columns = columns
+		}
+	}
+	return p
+}
 
 func (p *page) line(format string, args ...any) { fmt.Fprintf(&p.text, format+"\n", args...) }
 
@@ -98,13 +107,72 @@ func (p *page) fields(pairs ...string) {
 	p.rows(rows)
 }
 
-// table prints rows under headers.
+// table prints rows under headers. What is too wide for the terminal is clipped in its last column, or,
+// where that does not help, printed row by row with a line for each column.
 func (p *page) table(headers []string, rows [][]string) {
+	if p.columns > 0 {
+		if over := tableWidth(headers, rows) - p.columns; over > 0 {
+			fits := false
+			if rows, fits = narrowed(rows, over); !fits {
+				p.records(headers, rows)
+				return
+			}
+		}
+	}
 	head := make([]string, len(headers))
 	for i, h := range headers {
 		head[i] = p.paint(dim, h)
 	}
 	p.rows(append([][]string{head}, rows...))
+}
+
+// tableWidth returns how many columns of a terminal a table takes.
+func tableWidth(headers []string, rows [][]string) int {
+	total := -2
+	for i := range headers {
+		widest := width(headers[i])
+		for _, row := range rows {
+			if i < len(row) {
+				widest = max(widest, width(row[i]))
+			}
+		}
+		total += widest + 2
+	}
+	return total
+}
+
+// leastClipped is what is left of a text that is clipped for a terminal.
+const leastClipped = 20
+
+// narrowed returns the rows with their last column shorter by over, and whether that left enough of it.
+func narrowed(rows [][]string, over int) ([][]string, bool) {
+	widest := 0
+	for _, row := range rows {
+		widest = max(widest, width(row[len(row)-1]))
+	}
+	if widest-over < leastClipped {
+		return rows, false
+	}
+	out := make([][]string, len(rows))
+	for i, row := range rows {
+		out[i] = append([]string{}, row...)
+		out[i][len(row)-1] = cut(row[len(row)-1], widest-over)
+	}
+	return out, true
+}
+
+// records prints each row as names and values.
+func (p *page) records(headers []string, rows [][]string) {
+	for i, row := range rows {
+		if i > 0 {
+			p.line("")
+		}
+		pairs := []string{}
+		for j, cell := range row {
+			pairs = append(pairs, headers[j], cell)
+		}
+		p.fields(pairs...)
+	}
 }
 
 func (p *page) rows(rows [][]string) {

@@ -86,7 +86,7 @@ func fingerprint(w http.ResponseWriter, r *http.Request, key string) (string, er
 	case err != nil:
 		return "", fault.New(fault.Invalid, "request.malformed", "The body cannot be read.").Because(err)
 	}
-	r.Body = io.NopCloser(bytes.NewReader(text))
+	r.Body = &body{io.NopCloser(bytes.NewReader(text)), http.NewResponseController(w)}
 	hash := sha256.New()
 	io.WriteString(hash, r.Method+" "+r.URL.RequestURI()+"\n")
 	hash.Write(text)

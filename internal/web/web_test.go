@@ -320,8 +320,10 @@ func TestOperationsNeedSomebodySignedInUnlessTheySayOtherwise(t *testing.T) {
 
 func TestAHandlerMayTakeLongerThanItsBodyMayTakeToArrive(t *testing.T) {
 	f := start(t)
-	if response, problem := f.call("POST", "/api/v1/slow", `{"name":"abc"}`); response.StatusCode != 204 {
-		t.Error(response.Status, problem)
+	for name, headers := range map[string][]string{"plain": nil, "with a key": {"Idempotency-Key", "k1"}} {
+		if response, problem := f.call("POST", "/api/v1/slow", `{"name":"abc"}`, headers...); response.StatusCode != 204 {
+			t.Error(name, response.Status, problem)
+		}
 	}
 }
 
