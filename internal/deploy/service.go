@@ -588,11 +588,6 @@ func (s *Service) RollBack(ctx context.Context, name, environment, to string) (d
 		}
 		return account.Audit(tx, account.Entry{Action: "deployment.rollback", Subject: d.ID, Decision: "allowed", Reason: "to " + target.ID})
 	})
-	if err == nil && d.Change != "" {
-		if err := s.Changes.OpenRevert(account.System(context.WithoutCancel(ctx), "deploy"), d.Change); err != nil {
-			s.Log.Error("the revert of a change that was rolled back could not be opened", "change", d.Change, "error", err)
-		}
-	}
 	return d, err
 }
 

@@ -261,10 +261,21 @@ func closeRunning(tx *db.Tx, d Deployment, state, detail string) error {
 	return err
 }
 
-// record writes that the instance is in its desired state.
+// record writes that the instance is in its desired state, and opens the revert of what a person rolled back.
 func (s *Service) record(flow durable.Flow, d Deployment, out outcome) error {
 	_, err := durable.Transaction(s.Durable, flow, "record", func(tx *db.Tx) (string, error) { return "", s.succeed(tx, d, out) })
-	return durable.UnlessOutdated(err)
+	if err != nil || d.Trigger != ByRollback || d.Change == "" {
+		return durable.UnlessOutdated(err)
+	}
+	return s.openRevert(flow, d.Change)
+}
+
+// openRevert opens the change that takes back what was rolled back, unless it is open.
+func (s *Service) openRevert(flow durable.Flow, id string) error {
+	_, err := durable.Step(flow, "revert", func(ctx context.Context) (string, error) {
+		return "", s.Changes.OpenRevert(account.System(context.WithoutCancel(ctx), "deploy"), id)
+	})
+	return err
 }
 
 // succeed writes that the instance is in its desired state, admits the next deployment of the instance,
@@ -369,10 +380,7 @@ func (s *Service) fail(flow durable.Flow, d Deployment, out outcome) error {
 	if err != nil || !back {
 		return durable.UnlessOutdated(err)
 	}
-	_, err = durable.Step(flow, "revert", func(ctx context.Context) (string, error) {
-		return "", s.Changes.OpenRevert(account.System(context.WithoutCancel(ctx), "deploy"), d.Change)
-	})
-	return err
+	return s.openRevert(flow, d.Change)
 }
 
 // giveUp records a failed deployment and, where there is something to go back to, admits the rollback
