@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"flywheel.dev/flywheel/internal/change"
+	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/deploy"
 )
 
@@ -88,6 +90,82 @@ func TestKilledAtEveryStep(t *testing.T) {
 					return
 				}
 			}
+		}
+	}
+}
+
+// TestKilledWhileItIsRecorded kills the server when everything is done and only the record is missing: the
+// database is kept busy, so that the last transaction of the deployment waits.
+func TestKilledWhileItIsRecorded(t *testing.T) {
+	slow(t)
+	p := newPlatform(t)
+	s := p.newShop(t, "record", "staging")
+	id := s.mode("done", "version=done think=1s") // it thinks about its health as well, while it is verified
+	running := p.during("staging", s.name, "verify")
+	busy, killed, free := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	d := p.look()
+	go func() {
+		free <- d.Write(context.Background(), func(tx *db.Tx) error {
+			_, err := tx.Exec(`update instance set fence = fence where app = $1`, s.name)
+			close(busy)
+			<-killed
+			return err
+		})
+	}()
+	<-busy
+	time.Sleep(3 * time.Second) // the verification ends meanwhile, and its record waits
+	p.kill("main")
+	close(killed)
+	must(t, <-free)
+	if state := p.query(`select state from deployment where id = $1`, running); state[0] != string(deploy.Running) {
+		t.Fatalf("it was recorded already: %s", state)
+	}
+	p.start("main")
+	p.settle(p.dana, id, change.Deployed)
+	if list := s.deployments("staging"); len(list) != 2 || list[1].State != deploy.Succeeded {
+		t.Errorf("the deployments are %v", states(list))
+	}
+	if n := s.starts("staging", "done"); n != 1 {
+		t.Errorf("the version was started %d times", n)
+	}
+	p.sound()
+}
+
+// TestKilledWhileItDestroys kills each part while an instance is removed. It is gone in the end, and nothing else.
+func TestKilledWhileItDestroys(t *testing.T) {
+	slow(t)
+	p := newPlatform(t)
+	for kill, do := range map[string]func(p *platform){
+		"server":     func(p *platform) { p.kill("main"); p.start("main") },
+		"agent":      (*platform).killAgent,
+		"engine":     func(p *platform) { p.killEngine("engine.json") },
+		"supervisor": func(p *platform) { p.killEngine("run.json") },
+	} {
+		t.Run(kill, func(t *testing.T) {
+			p := p.at(t)
+			s := p.newShop(t, "gone-"+kill, "staging", "prod")
+			var c change.Change
+			s.by.must("DELETE", "/apps/"+s.name+"/environments/prod", nil, &c)
+			held := p.settle(p.dana, c.ID, change.Held)
+			p.dana.must("POST", "/changes/"+c.ID+"/release", map[string]any{"digest": held.HeldDigest}, nil)
+			p.eventually("the step runs, or has run", func() bool {
+				return len(p.query(`select s.name from deployment d join deployment_step s on s.deployment = d.id where d.change = $1 and s.name = 'destroy'`, c.ID)) > 0
+			})
+			do(p)
+			now := p.settle(p.dana, c.ID, change.Deployed)
+			if len(now.Deployments) != 1 || now.Deployments[0].State != deploy.Succeeded {
+				t.Errorf("the deployments are %v", states(now.Deployments))
+			}
+			if left, err := p.agent().ListServices(t.Context(), now.Deployments[0].Instance); err != nil || len(left) != 0 {
+				t.Errorf("of the removed instance there is %v, %v", left, err)
+			}
+			if s.page("staging") == "" {
+				t.Error("staging does not answer")
+			}
+			p.sound()
+		})
+		if t.Failed() {
+			return
 		}
 	}
 }
