@@ -210,6 +210,7 @@ type Instance struct {
 	Fence       int64         `json:"-"` // grows with each deployment; an older one may no longer write
 	PinnedBy    string        `json:"pinnedBy,omitempty" doc:"The change whose rollback stops later ones here"`
 	Outside     []Outside     `json:"outside,omitempty" doc:"Values that run outside their bounds because a waiver has ended; told of one app, not in lists"`
+	Outdated    string        `json:"outdated,omitempty" doc:"The recommended version of its pattern, where what runs is older or not certified any more"`
 	UpdatedAt   time.Time     `json:"updatedAt"`
 }
 

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -198,7 +199,7 @@ type Detail struct {
 	Repository   string        `json:"repository" doc:"URL to clone"`
 	Instances    []Instance    `json:"instances"`
 	Environments []Environment `json:"environments" doc:"Those the app selects, in the order a change reaches them"`
-	Recommended  string        `json:"recommended,omitempty" doc:"A newer recommended version of its pattern"`
+	Recommended  string        `json:"recommended,omitempty" doc:"The recommended version of its pattern, where its own is older or not certified any more"`
 	Waivers      []Waiver      `json:"waivers" doc:"Requested, in force, or ended while the value still runs"`
 }
 
@@ -228,12 +229,28 @@ func (s *Service) Get(ctx context.Context, name string) (d Detail, err error) {
 		}
 		d.Waivers = slices.DeleteFunc(waivers, func(w Waiver) bool { return !w.matters(d.Instances) })
 		d.Repository = s.BaseURL + git.App(name).Path()
-		if r, err := s.Patterns.Recommended(tx, d.Pin.Pattern); err == nil && d.State == Active && r.Version != d.Pin.Version {
-			d.Recommended = r.Version
-		}
-		return nil
+		return s.setOutdated(tx, &d, map[string]string{})
 	})
 	return d, err
+}
+
+// setOutdated says which version an app and each of its instances should move to. known keeps what was found
+// for other apps.
+func (s *Service) setOutdated(tx *db.Tx, d *Detail, known map[string]string) (err error) {
+	of := func(name, version string) string {
+		key := name + " " + version
+		if _, found := known[key]; !found && version != "" && err == nil {
+			known[key], err = s.Patterns.Outdated(tx, name, version)
+		}
+		return known[key]
+	}
+	if d.State == Active {
+		d.Recommended = of(d.Pin.Pattern, d.Pin.Version)
+	}
+	for i := range d.Instances {
+		d.Instances[i].Outdated = of(d.Instances[i].Deployed.Pattern, d.Instances[i].Deployed.Version)
+	}
+	return err
 }
 
 func (s *Service) visible(ctx context.Context, tx *db.Tx, name string, p account.Permission) (App, error) {
@@ -247,28 +264,39 @@ func (s *Service) visible(ctx context.Context, tx *db.Tx, name string, p account
 	return a, nil
 }
 
-// List returns the apps the actor may see, or the removed ones, by name, after a cursor, with their instances.
-func (s *Service) List(ctx context.Context, removed bool, after string, limit int) (found []Detail, err error) {
+// Filter of a list of apps.
+type Filter struct {
+	Removed  bool // the removed ones instead
+	Outdated bool // only those with an outdated instance
+}
+
+// List returns the apps that match and that the actor may see, by name, after a cursor, with their instances.
+func (s *Service) List(ctx context.Context, f Filter, after string, limit int) (found []Detail, err error) {
 	err = s.DB.Read(ctx, func(tx *db.Tx) error {
-		actor := account.From(ctx)
-		apps, err := db.Fill(limit, func(a App) bool { return actor.Sees(a.Team) }, func(last *App) ([]App, error) {
+		actor, known := account.From(ctx), map[string]string{}
+		found = []Detail{}
+		var failed error
+		matches := func(a App) bool {
+			if !actor.Sees(a.Team) || failed != nil {
+				return false
+			}
+			d := Detail{App: a, Environments: []Environment{}, Waivers: []Waiver{}, Repository: s.BaseURL + git.App(a.Name).Path()}
+			if d.Instances, failed = Instances(tx, a.Name); failed == nil {
+				failed = s.setOutdated(tx, &d, known)
+			}
+			if f.Outdated && !slices.ContainsFunc(d.Instances, func(i Instance) bool { return i.Outdated != "" }) {
+				return false
+			}
+			found = append(found, d)
+			return true
+		}
+		_, err := db.Fill(limit, matches, func(last *App) ([]App, error) {
 			if last != nil {
 				after = last.Name
 			}
-			return All(tx, removed, after, limit)
+			return All(tx, f.Removed, after, limit)
 		})
-		if err != nil {
-			return err
-		}
-		found = []Detail{}
-		for _, a := range apps {
-			d := Detail{App: a, Environments: []Environment{}, Waivers: []Waiver{}, Repository: s.BaseURL + git.App(a.Name).Path()}
-			if d.Instances, err = Instances(tx, a.Name); err != nil {
-				return err
-			}
-			found = append(found, d)
-		}
-		return nil
+		return cmp.Or(failed, err)
 	})
 	return found, err
 }

@@ -31,10 +31,10 @@ type pin struct {
 }
 
 type instance struct {
-	Environment, State, Reason, URL string
-	PinnedBy, RunningDeployment     string
-	Deployed                        desired
-	UpdatedAt                       time.Time
+	Environment, State, Reason, URL, Outdated string
+	PinnedBy, RunningDeployment               string
+	Deployed                                  desired
+	UpdatedAt                                 time.Time
 
 	Outside []struct {
 		Variable, Waiver string
@@ -111,7 +111,7 @@ func (s *shell) appCreate() *cobra.Command {
 }
 
 func (s *shell) appList() *cobra.Command {
-	limit, removed := 0, false
+	limit, removed, outdated := 0, false, false
 	c := &cobra.Command{
 		Use: "list", Short: "List the apps you may see", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -125,24 +125,43 @@ func (s *shell) appList() *cobra.Command {
 						return []string{a.Name, a.Team, a.Pattern.Name + " " + a.Pattern.Version, p.ago(*a.RemovedAt), a.RemovedBy}
 					})
 				}
-				raw, err := api.list(ctx, path("apps"), nil, limit)
+				filter, none := query(), "There are no apps yet. Create one: flywheel app create NAME --team TEAM --pattern PATTERN"
+				if outdated {
+					filter, none = query("outdated", "true"), "Every instance runs on the recommended version of its pattern, or a newer one."
+				}
+				raw, err := api.list(ctx, path("apps"), filter, limit)
 				if err != nil {
 					return err
 				}
-				return many(s, c, raw, "There are no apps yet. Create one: flywheel app create NAME --team TEAM --pattern PATTERN",
+				return many(s, c, raw, none,
 					[]string{"APP", "TEAM", "PATTERN", "RUNS IN", "CREATED"}, func(p *page, a app) []string {
 						places := []string{}
 						for _, i := range a.Instances {
-							places = append(places, i.Environment+" "+p.state(i.State))
+							place := i.Environment + " " + p.state(i.State)
+							if i.Outdated != "" {
+								place += " (" + i.Deployed.Version + ", outdated)"
+							}
+							places = append(places, place)
 						}
 						return []string{a.Name, a.Team, a.Pattern.Name + " " + a.Pattern.Version, strings.Join(places, ", "), p.ago(a.CreatedAt)}
 					})
 			})
 		},
 	}
+	c.Flags().BoolVar(&outdated, "outdated", false, "only those with an instance that should move to the recommended version of its pattern")
 	c.Flags().BoolVar(&removed, "removed", false, "the removed apps instead; their history can be read")
+	c.MarkFlagsMutuallyExclusive("removed", "outdated")
 	limitFlag(c, &limit, 0)
 	return c
+}
+
+// runsOn says the pattern version of an instance, and the one it should move to.
+func runsOn(i instance) string {
+	on := strings.TrimSpace(i.Deployed.Pattern + " " + i.Deployed.Version)
+	if i.Outdated != "" {
+		on += " → " + i.Outdated
+	}
+	return on
 }
 
 func (s *shell) appShow() *cobra.Command {
@@ -156,7 +175,7 @@ func (s *shell) appShow() *cobra.Command {
 				}
 				return one(s, c, raw, func(p *page, a app) {
 					newer := ""
-					if a.Recommended != "" && a.Recommended != a.Pattern.Version {
+					if a.Recommended != "" {
 						newer = a.Recommended + ": flywheel app upgrade " + a.Name + " --version ~" + a.Recommended
 					}
 					removed := ""
@@ -174,7 +193,7 @@ func (s *shell) appShow() *cobra.Command {
 					p.line("")
 					rows := [][]string{}
 					for _, i := range a.Instances {
-						rows = append(rows, []string{i.Environment, p.state(i.State), strings.TrimSpace(i.Deployed.Pattern + " " + i.Deployed.Version), short(i.Deployed.Artifact), i.URL, p.ago(i.UpdatedAt), i.Reason})
+						rows = append(rows, []string{i.Environment, p.state(i.State), runsOn(i), short(i.Deployed.Artifact), i.URL, p.ago(i.UpdatedAt), i.Reason})
 					}
 					p.table([]string{"ENVIRONMENT", "STATE", "RUNS ON", "ARTIFACT", "URL", "SINCE", ""}, rows)
 					for _, i := range a.Instances {

@@ -68,7 +68,7 @@ func (s State) published() bool { return s.Deployable() || s == Retired }
 
 // next lists where a state may go.
 var next = map[State][]State{
-	Draft: {InReview, Certified}, InReview: {Draft, Certified}, Certified: {Deprecated}, Deprecated: {Certified, Retired}, Retired: {},
+	Draft: {InReview, Certified}, InReview: {Draft, Certified}, Certified: {Deprecated}, Deprecated: {Certified, Retired}, Retired: {Deprecated},
 }
 
 // Proposal is the next version that a content would be.
@@ -167,6 +167,29 @@ func Newest(name, wanted string, versions []Version) (Version, error) {
 		return found, f.Do("Certified are %s. Use one of them, or change the pattern.", strings.Join(there, ", "))
 	}
 	return found, nil
+}
+
+// Outdated returns the recommended version if what runs should move to it, because it is older or because the
+// version that runs is not certified any more, and else "".
+func Outdated(running string, versions []Version) string {
+	var recommended, now *Version
+	for i, v := range versions {
+		if v.Recommended && v.State == Certified {
+			recommended = &versions[i]
+		}
+		if v.Version == running {
+			now = &versions[i]
+		}
+	}
+	if recommended == nil || now == nil || now.Version == recommended.Version {
+		return ""
+	}
+	old, err := semver.StrictNewVersion(now.Version)
+	wanted, err2 := semver.StrictNewVersion(recommended.Version)
+	if err != nil || err2 != nil || now.State == Certified && !old.LessThan(wanted) {
+		return ""
+	}
+	return recommended.Version
 }
 
 // latest returns the published version with the highest number, whatever became of it since, or the zero

@@ -369,3 +369,16 @@ func TestTheExampleHasTheInterfaceItsReadmeSays(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatRunsIsOutdatedWhenItIsOlderThanTheRecommendedOrNotCertifiedAnyMore(t *testing.T) {
+	versions := []Version{{Version: "1.9.0", State: Certified}, {Version: "1.10.0", State: Certified, Recommended: true}, {Version: "1.11.0", State: Certified},
+		{Version: "2.0.0", State: Deprecated}, {Version: "3.0.0", State: Retired}, {Version: "4.0.0", State: Draft}}
+	for running, want := range map[string]string{"1.9.0": "1.10.0", "1.10.0": "", "1.11.0": "", "2.0.0": "1.10.0", "3.0.0": "1.10.0", "": "", "7.0.0": ""} {
+		if got := Outdated(running, versions); got != want {
+			t.Errorf("%q should move to %q, want %q", running, got, want)
+		}
+	}
+	if got := Outdated("1.9.0", versions[:1]); got != "" {
+		t.Errorf("without a recommended version it should move to %q", got)
+	}
+}

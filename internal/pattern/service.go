@@ -72,6 +72,12 @@ func (s *Service) Recommended(tx *db.Tx, name string) (Version, error) {
 	return Newest(name, "*", list)
 }
 
+// Outdated returns the version that an instance running on this one should move to, or "".
+func (s *Service) Outdated(tx *db.Tx, name, running string) (string, error) {
+	list, err := versions(tx, name)
+	return Outdated(running, list), err
+}
+
 // Propose returns the version that the content of dir would be, compared with the newest published one.
 func (s *Service) Propose(ctx context.Context, name, dir string) (p Proposal, err error) {
 	m, itself, err := read(dir)
@@ -396,7 +402,7 @@ func (s *Service) GetVersion(ctx context.Context, name, number string) (v Versio
 	return v, err
 }
 
-// Move takes a version to another state: deprecate, retire, or certify a deprecated one again.
+// Move takes a version to another state: deprecate or retire it, or take that back.
 func (s *Service) Move(ctx context.Context, name, number string, to State) (v Version, err error) {
 	if err := account.From(ctx).Require(account.CuratePattern, ""); err != nil {
 		return v, err

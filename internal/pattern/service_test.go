@@ -294,7 +294,12 @@ func TestAVersionGoesFromProposalToRetirement(t *testing.T) {
 			t.Error(err)
 		}
 		if _, err := c.Move(as(t, olga), "web-service", "1.1.0", pattern.Certified); !fault.Is(err, "pattern.state") {
-			t.Errorf("a retired version came back: %v", err)
+			t.Errorf("a retired version came back at once: %v", err)
+		}
+		for _, to := range []pattern.State{pattern.Deprecated, pattern.Retired} {
+			if _, err := c.Move(as(t, olga), "web-service", "1.1.0", to); err != nil {
+				t.Errorf("step by step it does not become %s: %v", to, err)
+			}
 		}
 		err := c.DB.Write(as(t, olga), func(tx *db.Tx) error { return c.Certify(tx, second, "chg_9") })
 		if !fault.Is(err, "pattern.state") {

@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -36,7 +37,9 @@ type attempt struct {
 func (s *Server) idempotent(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		key, person := r.Header.Get("Idempotency-Key"), exchangeOf(r.Context()).person
-		if r.Method != http.MethodPost || key == "" || person == "" || s.options.DB == nil {
+		// Only JSON is kept to compare: an upload is under the digest of its content, so that a repetition does nothing.
+		upload := !strings.HasPrefix(cmp.Or(r.Header.Get("Content-Type"), "application/json"), "application/json")
+		if r.Method != http.MethodPost || key == "" || upload || person == "" || s.options.DB == nil {
 			next.ServeHTTP(w, r)
 			return
 		}

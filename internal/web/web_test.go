@@ -65,6 +65,15 @@ func (f *thing) routes(api *web.API) {
 		out.Body.Name, out.Body.Number = in.Body.Name, f.made.Add(1)
 		return out, nil
 	})
+	upload := op("upload", "POST", "/api/v1/uploads")
+	upload.MaxBodyBytes = 4 << 20
+	huma.Register(api, upload, func(_ context.Context, in *struct {
+		RawBody []byte `contentType:"application/gzip"`
+	}) (*uploadOutput, error) {
+		out := &uploadOutput{}
+		out.Body.Size = len(in.RawBody)
+		return out, nil
+	})
 	huma.Register(api, op("get", "GET", "/api/v1/things/{thing}"), func(ctx context.Context, in *struct {
 		Thing string `path:"thing"`
 		Size  int    `query:"size" minimum:"1"`
@@ -159,6 +168,12 @@ func (f *fixture) call(method, path, body string, headers ...string) (*http.Resp
 	var answer map[string]any
 	json.Unmarshal(text, &answer)
 	return response, answer
+}
+
+type uploadOutput struct {
+	Body struct {
+		Size int `json:"size"`
+	}
 }
 
 type syncBuffer struct {
@@ -353,6 +368,15 @@ func TestARepeatedCreationIsDoneOnce(t *testing.T) {
 		f.thing.failing.Store(false)
 		if response, answer := f.call("POST", "/api/v1/things", `{"name":"abc"}`, "Idempotency-Key", "k2"); response.StatusCode != 200 {
 			t.Error(response.Status, answer)
+		}
+	})
+	t.Run("an upload is kept by its content, not by a key, and may be large", func(t *testing.T) {
+		large := strings.Repeat("x", 2<<20)
+		for range 2 {
+			response, answer := f.call("POST", "/api/v1/uploads", large, append(key, "Content-Type", "application/gzip")...)
+			if response.StatusCode != 200 || answer["size"] != float64(len(large)) {
+				t.Error(response.Status, answer)
+			}
 		}
 	})
 	t.Run("while the first is running the second is told so", func(t *testing.T) {

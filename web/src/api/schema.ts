@@ -1279,7 +1279,7 @@ export interface components {
             name: string;
             /** @description The pattern version the app runs on */
             pattern: components["schemas"]["AppPin"];
-            /** @description A newer recommended version of its pattern */
+            /** @description The recommended version of its pattern, where its own is older or not certified any more */
             recommended?: string;
             /** Format: date-time */
             removedAt?: string;
@@ -1356,6 +1356,8 @@ export interface components {
             deployed: components["schemas"]["AppDesired"];
             environment: string;
             id: string;
+            /** @description The recommended version of its pattern, where what runs is older or not certified any more */
+            outdated?: string;
             /** @description Values that run outside their bounds because a waiver has ended; told of one app, not in lists */
             outside?: components["schemas"]["AppOutside"][];
             /** @description The change whose rollback stops later ones here */
@@ -2264,6 +2266,8 @@ export interface operations {
                 cursor?: string;
                 /** @description The removed apps instead of those that are there */
                 removed?: boolean;
+                /** @description Only apps with an instance that should move to the recommended version of its pattern */
+                outdated?: boolean;
             };
             header?: never;
             path?: never;

@@ -107,7 +107,8 @@ function Place({ app, name, environment, instance, can }: { app: App; name: stri
         <dl className="facts">
           <dt>Version</dt>
           <dd>{deployed ? <Link className="link tabular" to="/patterns/$pattern/$version" params={{ pattern: deployed.pattern, version: deployed.version }}>{deployed.version}</Link> : <span className="dim">not deployed yet</span>}
-            {deployed && app.pattern.version && deployed.version !== app.pattern.version && <span className="ink-hold small"> main is on {app.pattern.version}</span>}</dd>
+            {deployed && app.pattern.version && deployed.version !== app.pattern.version && <span className="ink-hold small"> main is on {app.pattern.version}</span>}
+            {instance?.outdated && instance.outdated !== app.pattern.version && <span className="ink-hold small"> {instance.outdated} is recommended</span>}</dd>
           <dt>Artifact</dt>
           <dd><Id id={deployed?.artifact} /></dd>
           <dt>URL</dt>

@@ -57,7 +57,8 @@ function Curate({ version: { pattern, version, state, recommended } }: { version
   const move = (to: Parameters<typeof moveVersion>[2]) => () => moveVersion(pattern, version, to);
   return (
     <>
-      {state === "deprecated" && <Confirm label="Retire" title={`Retire ${pattern} ${version}`} go="Retire" danger act={move("retired")} done="The version is retired."><p>Nothing may be deployed on it any more. It cannot be taken back.</p></Confirm>}
+      {state === "deprecated" && <Confirm label="Retire" title={`Retire ${pattern} ${version}`} go="Retire" danger act={move("retired")} done="The version is retired."><p>Nothing may be deployed on it any more.</p></Confirm>}
+      {state === "retired" && <Confirm label="Take back" title={`Take back that ${pattern} ${version} is retired`} go="Deprecate" act={move("deprecated")} done="The version is deprecated."><p>What runs on it can be deployed again; new apps do not get it.</p></Confirm>}
       {state === "deprecated" && <Confirm label="Certify again" title={`Certify ${pattern} ${version} again`} go="Certify" act={move("certified")} done="The version is certified."><p>New apps and ranges find it again.</p></Confirm>}
       {state === "certified" && <Confirm label="Deprecate" title={`Deprecate ${pattern} ${version}`} go="Deprecate" act={move("deprecated")} done="The version is deprecated."><p>It still runs and is still repaired; new apps do not get it.</p></Confirm>}
       {state === "certified" && !recommended && <Confirm label="Recommend" variant="filled" title={`Recommend ${pattern} ${version}`} go="Recommend" act={move("recommended")} done="The version is recommended."><p>New apps begin with it, and apps on another version see that they can move.</p></Confirm>}
