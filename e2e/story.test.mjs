@@ -3,7 +3,7 @@
 // who touch nothing. The pages are looked at with what it left.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { check, launch, look, open, settled, signIn } from "./browser.mjs";
+import { check, launch, look, open, settled, signIn, tour } from "./browser.mjs";
 import { addPattern, clone, password, person, populate, start } from "./flywheel.mjs";
 
 const slow = { timeout: 240_000 }; // the first build of an app on a busy machine
@@ -308,14 +308,7 @@ test("every page at three widths, light and dark", async (t) => {
     await t.test(name, async () => {
       await page.goto(path);
       await settled(page);
-      for (const [width, height] of [[360, 780], [1280, 900], [2560, 1200]]) {
-        await page.setViewportSize({ width, height });
-        for (const scheme of ["light", "dark"]) {
-          await page.emulateMedia({ colorScheme: scheme });
-          await check(page, `${name} at ${width} px, ${scheme}`);
-          await look(page, `${name}-${width}-${scheme}`);
-        }
-      }
+      await tour(page, name);
     });
   }
   await page.context().close();

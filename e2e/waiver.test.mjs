@@ -2,7 +2,7 @@
 // the Center of Excellence grants, and the change that was refused goes on by itself.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { check, launch, look, open, signIn } from "./browser.mjs";
+import { check, choose, launch, look, open, signIn, tour } from "./browser.mjs";
 import { addPattern, password, person, populate, start } from "./flywheel.mjs";
 
 const slow = { timeout: 240_000 }; // the first build of an app on a busy machine
@@ -60,7 +60,10 @@ test("a team asks for a waiver in the form, the Center of Excellence grants it, 
   await ask.waitFor({ state: "detached" });
 
   const sam = await at("sam");
-  await sam.goto("/waivers");
+  // Home says to whom may decide that somebody asks, and to who asked that it waits for others.
+  await sam.getByRole("list", { name: "Waiting for you" }).getByRole("link", { name: /storefront prod\.instances = 11.*Decide/ }).click();
+  await dana.goto("/");
+  await dana.getByRole("list", { name: "Waiting for others" }).getByRole("link", { name: /storefront prod\.instances = 11/ }).waitFor();
   await sam.getByRole("list", { name: "Waivers" }).getByText("Black Friday").waitFor();
   await check(sam, "waivers");
   await sam.getByRole("button", { name: "Grant", exact: true }).click();
@@ -68,8 +71,16 @@ test("a team asks for a waiver in the form, the Center of Excellence grants it, 
   await grant.getByLabel("Last day").fill(new Date(Date.now() + 30 * 86_400_000).toISOString().slice(0, 10));
   await check(sam, "granting a waiver");
   await grant.getByRole("button", { name: "Grant", exact: true }).click();
+  await sam.getByRole("link", { name: "All", exact: true }).click();
   await sam.getByRole("list", { name: "Waivers" }).getByText("Granted").waitFor();
-  await look(sam, "waivers");
+  await sam.getByRole("link", { name: "Ended" }).click();
+  await sam.getByText("No waiver matches").waitFor();
+  await sam.getByRole("link", { name: "Granted" }).click();
+  await choose(sam, "Environment", "staging");
+  await sam.getByText("No waiver matches").waitFor();
+  await sam.goto("/waivers?environment=prod");
+  await sam.getByRole("list", { name: "Waivers" }).getByText("Granted").waitFor();
+  await tour(sam, "waivers");
 
   await dana.goto("/apps/storefront");
   await prod.getByRole("heading", { name: "Waivers" }).waitFor();

@@ -126,6 +126,7 @@ type User struct {
 	Active      bool            `json:"active" doc:"An inactive person cannot sign in and has no tokens"`
 	CreatedAt   time.Time       `json:"createdAt"`
 	UpdatedAt   time.Time       `json:"updatedAt"`
+	UpdatedBy   string          `json:"updatedBy" doc:"Name of who last changed it"`
 }
 
 // Team owns apps.
@@ -136,6 +137,7 @@ type Team struct {
 	Members   []Member  `json:"members"`
 	CreatedAt time.Time `json:"createdAt"`
 	UpdatedAt time.Time `json:"updatedAt"`
+	UpdatedBy string    `json:"updatedBy" doc:"Name of who last changed it"`
 }
 
 // Member is a person in a team.

@@ -57,7 +57,7 @@ func (s *Service) Bootstrap(ctx context.Context) (name, password string, err err
 			return err
 		}
 		name, password = "admin", newPassword()
-		u := User{ID: db.NewID("usr"), Name: name, Title: "Administrator", Admin: true, Disciplines: []string{}, Active: true, CreatedAt: tx.Now(), UpdatedAt: tx.Now()}
+		u := User{ID: db.NewID("usr"), Name: name, Title: "Administrator", Admin: true, Disciplines: []string{}, Active: true, CreatedAt: tx.Now(), UpdatedAt: tx.Now(), UpdatedBy: From(ctx).Name}
 		if err := insertUser(tx, u, hashPassword(password)); err != nil {
 			return err
 		}
@@ -273,7 +273,7 @@ func (s *Service) CreateUser(ctx context.Context, u User, password string) (User
 		return u, "", err
 	}
 	err = s.db.Write(ctx, func(tx *db.Tx) error {
-		u.ID, u.Active, u.CreatedAt, u.UpdatedAt = db.NewID("usr"), true, tx.Now(), tx.Now()
+		u.ID, u.Active, u.CreatedAt, u.UpdatedAt, u.UpdatedBy = db.NewID("usr"), true, tx.Now(), tx.Now(), From(ctx).Name
 		u.Disciplines, u.Teams = unique(u.Disciplines), map[string]Role{}
 		if err := insertUser(tx, u, hash); err != nil {
 			return err
@@ -303,7 +303,7 @@ func (s *Service) EditUser(ctx context.Context, name, ifMatch string, edit UserE
 		if u, err = userByName(tx, name); err != nil {
 			return err
 		}
-		if err := web.Match(ifMatch, u.etag()); err != nil {
+		if err := web.Match(ifMatch, u.etag(), u.UpdatedBy); err != nil {
 			return err
 		}
 		set(&u.Title, edit.Title)
@@ -312,7 +312,7 @@ func (s *Service) EditUser(ctx context.Context, name, ifMatch string, edit UserE
 		if edit.Disciplines != nil {
 			u.Disciplines = unique(*edit.Disciplines)
 		}
-		u.UpdatedAt = tx.Now()
+		u.UpdatedAt, u.UpdatedBy = tx.Now(), From(ctx).Name
 		if err := updateUser(tx, u); err != nil {
 			return err
 		}
@@ -403,7 +403,7 @@ func (s *Service) CreateTeam(ctx context.Context, name, title string) (t Team, e
 		title = name
 	}
 	err = s.db.Write(ctx, func(tx *db.Tx) error {
-		t = Team{ID: db.NewID("team"), Name: name, Title: title, Members: []Member{}, CreatedAt: tx.Now(), UpdatedAt: tx.Now()}
+		t = Team{ID: db.NewID("team"), Name: name, Title: title, Members: []Member{}, CreatedAt: tx.Now(), UpdatedAt: tx.Now(), UpdatedBy: From(ctx).Name}
 		if err := insertTeam(tx, t); err != nil {
 			return err
 		}
@@ -421,10 +421,10 @@ func (s *Service) RenameTeam(ctx context.Context, name, ifMatch, title string) (
 		if t, err = TeamByName(tx, name); err != nil {
 			return err
 		}
-		if err := web.Match(ifMatch, t.etag()); err != nil {
+		if err := web.Match(ifMatch, t.etag(), t.UpdatedBy); err != nil {
 			return err
 		}
-		t.Title, t.UpdatedAt = title, tx.Now()
+		t.Title, t.UpdatedAt, t.UpdatedBy = title, tx.Now(), From(ctx).Name
 		if err := touchTeam(tx, t); err != nil {
 			return err
 		}
@@ -481,7 +481,7 @@ func (s *Service) PutMember(ctx context.Context, team, user string, role Role) (
 		} else if err := putMember(tx, t.ID, u.ID, role); err != nil {
 			return err
 		}
-		t.UpdatedAt = tx.Now()
+		t.UpdatedAt, t.UpdatedBy = tx.Now(), From(ctx).Name
 		if err := touchTeam(tx, t); err != nil {
 			return err
 		}

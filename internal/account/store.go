@@ -8,11 +8,11 @@ import (
 	"flywheel.dev/flywheel/internal/fault"
 )
 
-const selectUser = "select id, name, title, admin, disciplines, active, created_at, updated_at from person"
+const selectUser = "select id, name, title, admin, disciplines, active, created_at, updated_at, updated_by from person"
 
 func scanUser(row db.Row) (u User, err error) {
 	u.Teams = map[string]Role{}
-	err = row.Scan(&u.ID, &u.Name, &u.Title, &u.Admin, db.Into(&u.Disciplines), &u.Active, &u.CreatedAt, &u.UpdatedAt)
+	err = row.Scan(&u.ID, &u.Name, &u.Title, &u.Admin, db.Into(&u.Disciplines), &u.Active, &u.CreatedAt, &u.UpdatedAt, &u.UpdatedBy)
 	return u, err
 }
 
@@ -56,9 +56,9 @@ func listUsers(tx *db.Tx, after string, limit int) ([]User, error) {
 }
 
 func insertUser(tx *db.Tx, u User, password string) error {
-	_, err := tx.Exec(`insert into person (id, name, title, password, admin, disciplines, active, created_at, updated_at)
-		values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-		u.ID, u.Name, u.Title, password, u.Admin, db.JSON(u.Disciplines), u.Active, u.CreatedAt, u.UpdatedAt)
+	_, err := tx.Exec(`insert into person (id, name, title, password, admin, disciplines, active, created_at, updated_at, updated_by)
+		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+		u.ID, u.Name, u.Title, password, u.Admin, db.JSON(u.Disciplines), u.Active, u.CreatedAt, u.UpdatedAt, u.UpdatedBy)
 	if db.IsUnique(err) {
 		return fault.New(fault.Conflict, "user.taken", "There is already a user %q.", u.Name).Do("Choose another name.").At("body.name", "taken")
 	}
@@ -66,13 +66,14 @@ func insertUser(tx *db.Tx, u User, password string) error {
 }
 
 func updateUser(tx *db.Tx, u User) error {
-	_, err := tx.Exec("update person set title = $1, admin = $2, disciplines = $3, active = $4, updated_at = $5 where id = $6",
-		u.Title, u.Admin, db.JSON(u.Disciplines), u.Active, u.UpdatedAt, u.ID)
+	_, err := tx.Exec("update person set title = $1, admin = $2, disciplines = $3, active = $4, updated_at = $5, updated_by = $6 where id = $7",
+		u.Title, u.Admin, db.JSON(u.Disciplines), u.Active, u.UpdatedAt, u.UpdatedBy, u.ID)
 	return err
 }
 
 func setPassword(tx *db.Tx, person, hash string) error {
-	_, err := tx.Exec("update person set password = $1, updated_at = $2 where id = $3", hash, tx.Now(), person)
+	// It is nothing that an edit of the person shows, so it makes none stale.
+	_, err := tx.Exec("update person set password = $1 where id = $2", hash, person)
 	return err
 }
 
@@ -173,10 +174,10 @@ func scanToken(row db.Row) (t Token, err error) {
 	return t, err
 }
 
-const selectTeam = "select id, name, title, created_at, updated_at from team"
+const selectTeam = "select id, name, title, created_at, updated_at, updated_by from team"
 
 func scanTeam(row db.Row) (t Team, err error) {
-	err = row.Scan(&t.ID, &t.Name, &t.Title, &t.CreatedAt, &t.UpdatedAt)
+	err = row.Scan(&t.ID, &t.Name, &t.Title, &t.CreatedAt, &t.UpdatedAt, &t.UpdatedBy)
 	return t, err
 }
 
@@ -231,7 +232,7 @@ func listTeams(tx *db.Tx, after string, limit int) ([]Team, error) {
 }
 
 func insertTeam(tx *db.Tx, t Team) error {
-	_, err := tx.Exec("insert into team (id, name, title, created_at, updated_at) values ($1, $2, $3, $4, $5)", t.ID, t.Name, t.Title, t.CreatedAt, t.UpdatedAt)
+	_, err := tx.Exec("insert into team (id, name, title, created_at, updated_at, updated_by) values ($1, $2, $3, $4, $5, $6)", t.ID, t.Name, t.Title, t.CreatedAt, t.UpdatedAt, t.UpdatedBy)
 	if db.IsUnique(err) {
 		return fault.New(fault.Conflict, "team.taken", "There is already a team %q.", t.Name).Do("Choose another name.").At("body.name", "taken")
 	}
@@ -239,7 +240,7 @@ func insertTeam(tx *db.Tx, t Team) error {
 }
 
 func touchTeam(tx *db.Tx, t Team) error {
-	_, err := tx.Exec("update team set title = $1, updated_at = $2 where id = $3", t.Title, tx.Now(), t.ID)
+	_, err := tx.Exec("update team set title = $1, updated_at = $2, updated_by = $3 where id = $4", t.Title, t.UpdatedAt, t.UpdatedBy, t.ID)
 	return err
 }
 

@@ -123,6 +123,7 @@ type Environment struct {
 	Network   bool           `json:"network" doc:"Whether rollout commands of certified patterns may reach the network"`
 	Freezes   []Freeze       `json:"freezes" doc:"Windows in which only rollbacks are deployed"`
 	UpdatedAt time.Time      `json:"updatedAt"`
+	UpdatedBy string         `json:"updatedBy" doc:"Name of who last changed it"`
 }
 
 // Own returns those of an instance's variables that its team set: all but the values of the environment.

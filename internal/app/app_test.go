@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"flywheel.dev/flywheel/internal/account"
+	"flywheel.dev/flywheel/internal/db/dbtest"
 	"flywheel.dev/flywheel/internal/fault"
 )
 
@@ -96,5 +98,34 @@ func TestASkeletonIsFilledWithTheAppsOwnWords(t *testing.T) {
 	}
 	if !strings.Contains(string(files["src/page.html"]), "{{name}}") {
 		t.Error("a template of the app was touched")
+	}
+}
+
+func TestWhoEditsAnEnvironmentThatSomebodyElseChangedIsRefused(t *testing.T) {
+	s := &Service{DB: dbtest.Open(t)}
+	sam := account.With(t.Context(), account.Actor{ID: "usr_sam", Name: "sam", Disciplines: []string{"security"}})
+	olga := account.With(t.Context(), account.Actor{ID: "usr_olga", Name: "olga", Disciplines: []string{"operations"}})
+	read, err := s.SaveEnvironment(sam, Environment{Name: "staging", Class: "staging"}, true, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.SaveEnvironment(sam, Environment{Name: "prod", Class: "production", After: "staging"}, true, ""); err != nil {
+		t.Fatal(err)
+	}
+	edited := read
+	edited.Values = map[string]any{"vpc_id": "vpc-1"}
+	if edited, err = s.SaveEnvironment(olga, edited, false, read.etag()); err != nil {
+		t.Fatalf("that another environment was made meanwhile is in the way: %v", err)
+	}
+	read.Network = true
+	if _, err := s.SaveEnvironment(sam, read, false, read.etag()); !fault.Is(err, "edit.stale") || !strings.HasPrefix(err.Error(), "olga has changed this") {
+		t.Errorf("sam, who read it before olga changed it, is told: %v", err)
+	}
+	now, err := s.GetEnvironment(sam, "staging")
+	if err != nil || now.Network || now.UpdatedBy != "olga" || now.etag() != edited.etag() {
+		t.Errorf("%+v, %v", now, err)
+	}
+	if _, err := s.SaveEnvironment(sam, now, false, now.etag()); err != nil {
+		t.Errorf("who read it anew is refused: %v", err)
 	}
 }

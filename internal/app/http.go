@@ -42,8 +42,9 @@ func (s *Service) Routes(api *web.API) {
 
 type waiverListInput struct {
 	web.Paging
-	App   string      `query:"app"`
-	State WaiverState `query:"state" enum:"requested,granted,declined,revoked"`
+	App         string      `query:"app"`
+	Environment string      `query:"environment"`
+	State       WaiverState `query:"state" enum:"requested,granted,ended,declined,revoked" doc:"granted are those in force; ended those whose end date has come"`
 }
 
 func (s *Service) waiversHTTP(ctx context.Context, in *waiverListInput) (*web.Page[Waiver], error) {
@@ -51,7 +52,7 @@ func (s *Service) waiversHTTP(ctx context.Context, in *waiverListInput) (*web.Pa
 	if _, err := in.After(&before); err != nil {
 		return nil, err
 	}
-	found, err := s.ListWaivers(ctx, in.App, in.State, before, in.Limit+1)
+	found, err := s.ListWaivers(ctx, WaiverFilter{App: in.App, Environment: in.Environment, State: in.State}, before, in.Limit+1)
 	return web.Paged(found, in.Limit, func(w Waiver) any { return w.ID }), err
 }
 

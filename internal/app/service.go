@@ -351,7 +351,7 @@ func (s *Service) SaveEnvironment(ctx context.Context, e Environment, create boo
 		case at < 0:
 			all = append(all, e)
 		default:
-			if err := web.Match(ifMatch, all[at].etag()); err != nil {
+			if err := web.Match(ifMatch, all[at].etag(), all[at].UpdatedBy); err != nil {
 				return err
 			}
 			all[at] = e
@@ -361,8 +361,8 @@ func (s *Service) SaveEnvironment(ctx context.Context, e Environment, create boo
 		}
 		for _, one := range all {
 			if one.Name == e.Name {
+				one.UpdatedAt, one.UpdatedBy = tx.Now(), account.From(ctx).Name
 				e = one
-				e.UpdatedAt = tx.Now()
 			}
 			if err := saveEnvironment(tx, one); err != nil {
 				return err
@@ -388,7 +388,7 @@ func (s *Service) GetEnvironment(ctx context.Context, name string) (e Environmen
 // etag names what people have said about the environment. Its place in the order is not of it, nor the
 // moment of its last writing: both move when another environment is saved.
 func (e Environment) etag() string {
-	e.Order, e.UpdatedAt = 0, time.Time{}
+	e.Order, e.UpdatedAt, e.UpdatedBy = 0, time.Time{}, ""
 	return web.ETag(db.JSON(e))
 }
 
@@ -643,7 +643,7 @@ func (s *Service) visibleWaiver(ctx context.Context, tx *db.Tx, id string, load 
 
 // ListWaivers returns the waivers the actor may see, newest first, from before a cursor. The filters may be
 // empty.
-func (s *Service) ListWaivers(ctx context.Context, name string, state WaiverState, before string, limit int) (found []Waiver, err error) {
+func (s *Service) ListWaivers(ctx context.Context, filter WaiverFilter, before string, limit int) (found []Waiver, err error) {
 	err = s.DB.Read(ctx, func(tx *db.Tx) error {
 		may, err := Visible(tx, account.From(ctx))
 		if err != nil {
@@ -653,7 +653,7 @@ func (s *Service) ListWaivers(ctx context.Context, name string, state WaiverStat
 			if last != nil {
 				before = last.ID
 			}
-			return allWaivers(tx, name, state, before, limit)
+			return allWaivers(tx, filter, before, limit)
 		})
 		return err
 	})

@@ -83,11 +83,11 @@ func All(tx *db.Tx, removed bool, after string, limit int) ([]App, error) {
 	return db.Collect(tx, scanApp, `select `+appColumns+` from app where (state = 'removed') = $1 and name > $2 order by name limit $3`, removed, after, limit)
 }
 
-const environmentColumns = `name, class, position, after_name, target, on_newer, coe_values, network, freezes, updated_at`
+const environmentColumns = `name, class, position, after_name, target, on_newer, coe_values, network, freezes, updated_at, updated_by`
 
 func scanEnvironment(r db.Row) (Environment, error) {
 	var e Environment
-	err := r.Scan(&e.Name, &e.Class, &e.Order, &e.After, &e.Target, &e.OnNewer, db.Into(&e.Values), &e.Network, db.Into(&e.Freezes), &e.UpdatedAt)
+	err := r.Scan(&e.Name, &e.Class, &e.Order, &e.After, &e.Target, &e.OnNewer, db.Into(&e.Values), &e.Network, db.Into(&e.Freezes), &e.UpdatedAt, &e.UpdatedBy)
 	return e, err
 }
 
@@ -97,10 +97,11 @@ func Environments(tx *db.Tx) ([]Environment, error) {
 }
 
 func saveEnvironment(tx *db.Tx, e Environment) error {
-	_, err := tx.Exec(`insert into environment (`+environmentColumns+`, created_at) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$10)
+	_, err := tx.Exec(`insert into environment (`+environmentColumns+`, created_at) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$10)
 		on conflict (name) do update set class = excluded.class, position = excluded.position, after_name = excluded.after_name, target = excluded.target,
-			on_newer = excluded.on_newer, coe_values = excluded.coe_values, network = excluded.network, freezes = excluded.freezes, updated_at = excluded.updated_at`,
-		e.Name, e.Class, e.Order, e.After, e.Target, e.OnNewer, db.JSON(e.Values), e.Network, db.JSON(e.Freezes), tx.Now())
+			on_newer = excluded.on_newer, coe_values = excluded.coe_values, network = excluded.network, freezes = excluded.freezes, updated_at = excluded.updated_at,
+			updated_by = excluded.updated_by`,
+		e.Name, e.Class, e.Order, e.After, e.Target, e.OnNewer, db.JSON(e.Values), e.Network, db.JSON(e.Freezes), e.UpdatedAt, e.UpdatedBy)
 	return err
 }
 
@@ -290,9 +291,20 @@ func noteEnd(tx *db.Tx, w Waiver) (bool, error) {
 	return n == 1, err
 }
 
-// allWaivers returns the waivers of an app and in a state, or of all where these are empty, newest first, from
-// before a cursor.
-func allWaivers(tx *db.Tx, name string, state WaiverState, before string, limit int) ([]Waiver, error) {
+// allWaivers returns the waivers that a filter lets through, newest first, from before a cursor.
+func allWaivers(tx *db.Tx, filter WaiverFilter, before string, limit int) ([]Waiver, error) {
+	state := string(filter.State)
+	within := "" // the end date tells a granted one in force from one that has ended
+	switch filter.State {
+	case Granted:
+		within = " and until > $6"
+	case Ended:
+		state, within = string(Granted), " and until <= $6"
+	}
+	args := []any{filter.App, filter.Environment, state, before, limit}
+	if within != "" {
+		args = append(args, tx.Now())
+	}
 	return db.Collect(tx, scanWaiver(tx.Now()), `select `+waiverColumns+` from waiver
-		where ($1 = '' or app = $1) and ($2 = '' or state = $2) and ($3 = '' or id < $3) order by id desc limit $4`, name, state, before, limit)
+		where ($1 = '' or app = $1) and ($2 = '' or environment = $2) and ($3 = '' or state = $3) and ($4 = '' or id < $4)`+within+` order by id desc limit $5`, args...)
 }

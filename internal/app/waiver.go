@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"flywheel.dev/flywheel/internal/account"
 	"flywheel.dev/flywheel/internal/manifest"
 )
 
@@ -31,6 +32,13 @@ type Waiver struct {
 	askedBy string // id of the person, who may not decide
 }
 
+// WaiverFilter says which waivers are listed; what is empty lets all through.
+type WaiverFilter struct {
+	App         string
+	Environment string
+	State       WaiverState // Granted lets through those in force, Ended those whose end date has come
+}
+
 // WaiverState is how far a waiver has come. That one has ended is not a state: its end date says it.
 type WaiverState string
 
@@ -39,6 +47,8 @@ const (
 	Granted   WaiverState = "granted"
 	Declined  WaiverState = "declined"
 	Revoked   WaiverState = "revoked"
+
+	Ended WaiverState = "ended" // in a filter only
 )
 
 // longestWaiver is how far away the end of a waiver may be. What has to last longer belongs into the
@@ -48,6 +58,11 @@ const longestWaiver = 366 * 24 * time.Hour
 // Accepts reports whether the waiver was in force when it was read and accepts the value there.
 func (w Waiver) Accepts(app, environment, variable string, value any) bool {
 	return w.InForce && w.App == app && w.Environment == environment && w.Variable == variable && SameValue(w.Value, value)
+}
+
+// GrantedBy reports whether the actor may grant the waiver: its rights allow it, and it did not ask itself.
+func (w Waiver) GrantedBy(actor account.Actor) bool {
+	return w.State == Requested && w.askedBy != actor.ID && actor.Can(account.GrantWaiver, "")
 }
 
 func (w Waiver) inForce(at time.Time) bool {

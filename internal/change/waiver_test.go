@@ -88,7 +88,7 @@ func TestAWaiverLetsARefusedValuePassUntilItEnds(t *testing.T) {
 	if n := p.Audited("waiver.granted", "allowed") + p.Audited("waiver.requested", "allowed") + p.Audited("waiver.revoked", "allowed"); n != 3 {
 		t.Errorf("%d of 3 decisions are in the audit log", n)
 	}
-	if list, err := p.Apps.ListWaivers(p.As("eve"), "", "", "", 10); err != nil || len(list) != 0 {
+	if list, err := p.Apps.ListWaivers(p.As("eve"), app.WaiverFilter{}, "", 10); err != nil || len(list) != 0 {
 		t.Errorf("somebody else sees %v, %v", list, err)
 	}
 	_, err = p.Apps.Waiver(context.Background(), w.ID)
@@ -129,8 +129,22 @@ func TestThatTheEndOfAWaiverHasComeIsToldOnce(t *testing.T) {
 		}
 		return n
 	}
+	listed := func(filter app.WaiverFilter) int {
+		t.Helper()
+		list, err := p.Apps.ListWaivers(p.As("dora"), filter, "", 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(list)
+	}
 	if told() != 0 {
 		t.Error("the end of a waiver in force is told")
+	}
+	if granted, ended := listed(app.WaiverFilter{State: app.Granted}), listed(app.WaiverFilter{State: app.Ended}); granted != 1 || ended != 0 {
+		t.Errorf("%d are listed as granted and %d as ended while it is in force", granted, ended)
+	}
+	if prod, staging := listed(app.WaiverFilter{Environment: "prod"}), listed(app.WaiverFilter{App: "storefront", Environment: "staging"}); prod != 1 || staging != 0 {
+		t.Errorf("%d are listed for prod and %d for staging", prod, staging)
 	}
 	past := p.DB.Now().Add(-time.Hour).UTC().Truncate(time.Second)
 	err = p.DB.Write(t.Context(), func(tx *db.Tx) error {
@@ -142,6 +156,9 @@ func TestThatTheEndOfAWaiverHasComeIsToldOnce(t *testing.T) {
 	}
 	if first, second := told(), told(); first != 1 || second != 1 {
 		t.Errorf("it is told %d times and then %d times", first, second)
+	}
+	if granted, ended := listed(app.WaiverFilter{State: app.Granted}), listed(app.WaiverFilter{State: app.Ended}); granted != 0 || ended != 1 {
+		t.Errorf("%d are listed as granted and %d as ended after it has ended", granted, ended)
 	}
 	d, err := p.Apps.Get(p.As("dora"), "storefront")
 	if err != nil {

@@ -63,12 +63,12 @@ func waiverDetail(p *page, v waiver) {
 }
 
 func (s *shell) waiverList() *cobra.Command {
-	var app, state string
+	var app, environment, state string
 	c := &cobra.Command{
 		Use: "list", Short: "List waivers, newest first", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return s.act(c, func(ctx context.Context, api *client) error {
-				raw, err := api.list(ctx, path("waivers"), query("app", app, "state", state), 0)
+				raw, err := api.list(ctx, path("waivers"), query("app", app, "environment", environment, "state", state), 0)
 				if err != nil {
 					return err
 				}
@@ -79,7 +79,8 @@ func (s *shell) waiverList() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&app, "app", "", "of this app only")
-	c.Flags().StringVar(&state, "state", "", "requested, granted, declined or revoked")
+	c.Flags().StringVar(&state, "state", "", "requested, granted (those in force), ended, declined or revoked")
+	c.Flags().StringVar(&environment, "environment", "", "in this environment only")
 	return c
 }
 

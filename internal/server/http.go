@@ -153,12 +153,13 @@ type Home struct {
 	Moving  []Item `json:"moving" doc:"Changes and deployments that the platform works on"`
 }
 
-// Item is a change, a deployment or a pattern request.
+// Item is a change, a deployment, a pattern request or a waiver that is asked for.
 type Item struct {
 	Change      *change.Change     `json:"change,omitempty"`
 	Deployment  *deploy.Deployment `json:"deployment,omitempty"`
 	Request     *pattern.Request   `json:"request,omitempty"`
-	Awaits      string             `json:"awaits,omitempty" enum:"approve,release,merge,correct,answer" doc:"What the reader can do about it"`
+	Waiver      *app.Waiver        `json:"waiver,omitempty"`
+	Awaits      string             `json:"awaits,omitempty" enum:"approve,release,merge,correct,answer,grant" doc:"What the reader can do about it"`
 	Disciplines []string           `json:"disciplines,omitempty" doc:"For which the reader may approve"`
 }
 
@@ -177,7 +178,7 @@ func (h *Home) add(i Item) {
 
 func (s *Server) getHome(ctx context.Context, _ *struct{}) (*homeOutput, error) {
 	out := &homeOutput{}
-	for _, part := range []func(context.Context, *Home) error{s.homeChanges, s.homeDeployments, s.homeRequests} {
+	for _, part := range []func(context.Context, *Home) error{s.homeChanges, s.homeDeployments, s.homeWaivers, s.homeRequests} {
 		if err := part(ctx, &out.Body); err != nil {
 			return nil, err
 		}
@@ -245,6 +246,22 @@ func (s *Server) homeDeployments(ctx context.Context, home *Home) error {
 			}
 			home.add(i)
 		}
+	}
+	return nil
+}
+
+// homeWaivers adds the waivers that nobody has decided about. Who asked waits for somebody else.
+func (s *Server) homeWaivers(ctx context.Context, home *Home) error {
+	open, err := s.Apps.ListWaivers(ctx, app.WaiverFilter{State: app.Requested}, "", homeLimit)
+	if err != nil {
+		return err
+	}
+	for _, w := range open {
+		i := Item{Waiver: &w}
+		if w.GrantedBy(account.From(ctx)) {
+			i.Awaits = "grant"
+		}
+		home.add(i)
 	}
 	return nil
 }

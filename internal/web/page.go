@@ -73,11 +73,14 @@ func ETag(v ...any) string {
 }
 
 // Match checks an If-Match header against the present entity tag: an empty header and "*" match
-// everything; else the thing was changed by somebody meanwhile.
-func Match(ifMatch, present string) error {
+// everything; else the thing was changed meanwhile, by the person with the name by where that is known.
+func Match(ifMatch, present, by string) error {
 	if ifMatch == "" || ifMatch == "*" || ifMatch == present {
 		return nil
 	}
-	return fault.New(fault.Stale, "edit.stale", "Somebody else has changed this since you read it.").
+	if by == "" {
+		by = "Somebody else"
+	}
+	return fault.New(fault.Stale, "edit.stale", "%s has changed this since you read it.", by).
 		Do("Read it again and repeat the change.")
 }

@@ -8,7 +8,8 @@ create table person ( -- "user" is a reserved word
   disciplines text      not null,
   active      boolean   not null,
   created_at  timestamp not null,
-  updated_at  timestamp not null
+  updated_at  timestamp not null,
+  updated_by  text      not null
 );
 
 create table team (
@@ -16,7 +17,8 @@ create table team (
   name       text      not null unique,
   title      text      not null,
   created_at timestamp not null,
-  updated_at timestamp not null
+  updated_at timestamp not null,
+  updated_by text      not null
 );
 
 create table member (

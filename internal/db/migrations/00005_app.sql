@@ -10,7 +10,8 @@ create table environment (
   network    boolean   not null default false,
   freezes    text      not null default '[]',
   created_at timestamp not null,
-  updated_at timestamp not null
+  updated_at timestamp not null,
+  updated_by text      not null
 );
 
 create table app (

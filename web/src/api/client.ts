@@ -73,3 +73,10 @@ export const anonymous = createClient<paths>({ fetch: frank, querySerializer });
 export async function data<T>(answer: Promise<{ data?: T }>): Promise<T> {
   return (await answer).data as T;
 }
+
+/** The same with the entity tag of what was answered: an edit sends it back, and is refused when
+ *  somebody else changed the thing meanwhile. */
+export async function tagged<T>(answer: Promise<{ data?: T; response: Response }>): Promise<T & { etag: string }> {
+  const { data, response } = await answer;
+  return { ...(data as T), etag: response.headers.get("ETag") ?? "" };
+}

@@ -1164,6 +1164,8 @@ export interface components {
             title: string;
             /** Format: date-time */
             updatedAt: string;
+            /** @description Name of who last changed it */
+            updatedBy: string;
         };
         AccountToken: {
             /** Format: date-time */
@@ -1210,6 +1212,8 @@ export interface components {
             title: string;
             /** Format: date-time */
             updatedAt: string;
+            /** @description Name of who last changed it */
+            updatedBy: string;
         };
         App: {
             /** Format: date-time */
@@ -1317,6 +1321,8 @@ export interface components {
             target: string;
             /** Format: date-time */
             updatedAt: string;
+            /** @description Name of who last changed it */
+            updatedBy: string;
             /** @description Values of variables that the Center of Excellence controls */
             values: {
                 [key: string]: unknown;
@@ -2177,12 +2183,13 @@ export interface components {
              * @description What the reader can do about it
              * @enum {string}
              */
-            awaits?: "approve" | "release" | "merge" | "correct" | "answer";
+            awaits?: "approve" | "release" | "merge" | "correct" | "answer" | "grant";
             change?: components["schemas"]["Change"];
             deployment?: components["schemas"]["Deployment"];
             /** @description For which the reader may approve */
             disciplines?: string[];
             request?: components["schemas"]["PatternRequest"];
+            waiver?: components["schemas"]["AppWaiver"];
         };
         SetInputBody: {
             /** @description At least 4 characters */
@@ -2225,6 +2232,8 @@ export interface components {
             title: string;
             /** Format: date-time */
             updatedAt: string;
+            /** @description Name of who last changed it */
+            updatedBy: string;
         };
         VerifyAuditOutputBody: {
             /** @description The first entry that is not sound */
@@ -4821,7 +4830,9 @@ export interface operations {
                 /** @description The next of the page before */
                 cursor?: string;
                 app?: string;
-                state?: "requested" | "granted" | "declined" | "revoked";
+                environment?: string;
+                /** @description granted are those in force; ended those whose end date has come */
+                state?: "requested" | "granted" | "ended" | "declined" | "revoked";
             };
             header?: never;
             path?: never;

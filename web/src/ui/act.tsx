@@ -1,5 +1,5 @@
 // Dialogs in which somebody does something: what goes wrong is said there, and what was typed stays.
-import { Button, Modal } from "@mantine/core";
+import { ActionIcon, Button, Modal } from "@mantine/core";
 import { notifications } from "@mantine/notifications";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState, type FormEvent, type ReactNode } from "react";
@@ -9,10 +9,14 @@ import { Wrong } from "./parts";
 /** Does something and then fetches everything anew that it may have changed. */
 export function useAct<A, R>(act: (argument: A) => Promise<R>, done?: string | ((result: R) => void)) {
   const client = useQueryClient();
+  const refetch = () => void client.invalidateQueries({ predicate: (query) => query.queryKey[0] !== "me" });
   return useMutation({
     mutationFn: act,
+    onError: (error) => {
+      if (error instanceof Problem && error.status === 412) refetch(); // what was read is old
+    },
     onSuccess: (result: R) => {
-      void client.invalidateQueries({ predicate: (query) => query.queryKey[0] !== "me" });
+      refetch();
       if (typeof done === "string") notifications.show({ message: done, autoClose: 4000, withBorder: true });
       else done?.(result);
     },
@@ -21,9 +25,9 @@ export function useAct<A, R>(act: (argument: A) => Promise<R>, done?: string | (
 
 /** A button that opens a dialog, which asks before it acts. Its children may be a function of what the
  *  last attempt failed with, to say it at the field. */
-export function Confirm<R>({ label, title, children, go, act, done, begin, danger, variant = "default", leftSection, ready = true, size }: {
-  label: ReactNode; title: string; children: ReactNode | ((problem?: Problem) => ReactNode); go: string; act: () => Promise<R>; done?: string | ((result: R) => void);
-  begin?: () => void; danger?: boolean; variant?: string; leftSection?: ReactNode; ready?: boolean; size?: string;
+export function Confirm<R>({ label, title, children, go, act, done, begin, danger, variant = "default", leftSection, ready = true, size, icon }: {
+  label: string; title: string; children: ReactNode | ((problem?: Problem) => ReactNode); go: string; act: () => Promise<R>; done?: string | ((result: R) => void);
+  begin?: () => void; danger?: boolean; variant?: string; leftSection?: ReactNode; ready?: boolean; size?: string; icon?: ReactNode; // instead of the label, which then is its name
 }) {
   const [opened, setOpened] = useState(false);
   const run = useAct(act, done);
@@ -39,7 +43,8 @@ export function Confirm<R>({ label, title, children, go, act, done, begin, dange
   };
   return (
     <>
-      <Button variant={variant} color={danger && variant !== "default" ? "red.8" : undefined} leftSection={leftSection} size={size ?? "xs"} onClick={open}>{label}</Button>
+      {icon ? <ActionIcon variant="subtle" color="gray" aria-label={label} onClick={open}>{icon}</ActionIcon>
+        : <Button variant={variant} color={danger && variant !== "default" ? "red.8" : undefined} leftSection={leftSection} size={size ?? "xs"} onClick={open}>{label}</Button>}
       <Modal opened={opened} onClose={() => setOpened(false)} title={title}>
         <form className="stack" onSubmit={submit}>
           {typeof children === "function" ? children(run.error instanceof Problem ? run.error : undefined) : children}

@@ -1,5 +1,5 @@
 // One team: who is in it and as what, and what it owns.
-import { ActionIcon, Button, Select, TextInput } from "@mantine/core";
+import { Button, Select, TextInput } from "@mantine/core";
 import { IconTrash } from "@tabler/icons-react";
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
@@ -33,12 +33,13 @@ export default function TeamPage() {
   );
 }
 
-function Actions({ team }: { team: Team }) {
+function Actions({ team }: { team: Team & { etag: string } }) {
   const [title, setTitle] = useState(team.title);
+  const [etag, setEtag] = useState(team.etag); // of what the dialog began with
   const navigate = useNavigate();
   return (
     <>
-      <Confirm label="Rename" title={`Rename ${team.name}`} go="Rename" ready={title.trim() !== ""} begin={() => setTitle(team.title)} act={() => renameTeam(team.name, title)} done="Renamed.">
+      <Confirm label="Rename" title={`Rename ${team.name}`} go="Rename" ready={title.trim() !== ""} begin={() => { setTitle(team.title); setEtag(team.etag); }} act={() => renameTeam(team.name, title, etag)} done="Renamed.">
         <TextInput label="Title" description="The name stays: it stands in flywheel.yaml" data-autofocus value={title} onChange={(event) => setTitle(event.currentTarget.value)} />
       </Confirm>
       <Confirm label="Delete" title={`Delete ${team.name}`} go="Delete" danger act={() => deleteTeam(team.name)} done={() => void navigate({ to: "/teams" })}>
@@ -50,7 +51,6 @@ function Actions({ team }: { team: Team }) {
 
 function Members({ team, manages }: { team: Team; manages: boolean }) {
   const put = useAct(({ user, role }: { user: string; role: Role }) => putMember(team.name, user, role));
-  const remove = useAct((user: string) => deleteMember(team.name, user));
   return (
     <Card title="People" count={team.members.length} flush>
       {team.members.length === 0 && <Empty title="Nobody yet">{manages ? "Put the first person into it below." : "An owner of the team, or an admin, puts people into it."}</Empty>}
@@ -62,13 +62,15 @@ function Members({ team, manages }: { team: Team; manages: boolean }) {
             {manages ? (
               <>
                 <Select aria-label={`Role of ${user}`} size="xs" data={roles.map(({ value, label }) => ({ value, label }))} value={role} allowDeselect={false} disabled={put.isPending} onChange={(next) => next && put.mutate({ user, role: next as Role })} comboboxProps={{ width: 130 }} className="role" />
-                <ActionIcon variant="subtle" color="gray" aria-label={`Take ${user} out of the team`} loading={remove.isPending && remove.variables === user} onClick={() => remove.mutate(user)}><IconTrash size={15} /></ActionIcon>
+                <Confirm label={`Take ${user} out of the team`} icon={<IconTrash size={15} />} title={`Take ${user} out of ${team.name}`} go="Take out" danger act={() => deleteMember(team.name, user)} done={`${user} is no longer in ${team.name}.`}>
+                  <p>They lose at once what the team may see and do. What they did stays, and they can be put into it again.</p>
+                </Confirm>
               </>
             ) : <span className="dim small push" title={roles.find(({ value }) => value === role)?.means}>{word(role)}</span>}
           </li>
         ))}
       </ul>
-      {(put.error || remove.error) && <div className="pad"><Wrong error={put.error ?? remove.error} /></div>}
+      {put.error && <div className="pad"><Wrong error={put.error} /></div>}
       {manages && <Add team={team} />}
     </Card>
   );

@@ -1,11 +1,13 @@
 // One person: what they are, where, and with which tokens.
 import { Button, Checkbox, TextInput } from "@mantine/core";
+import { notifications } from "@mantine/notifications";
 import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { useState, type FormEvent } from "react";
 import { Problem } from "../../api/client";
 import type { User } from "../../api/types";
 import { Confirm, useAct } from "../../ui/act";
+import { Editing } from "../../ui/Editing";
 import { Once } from "../../ui/Once";
 import { Ask, Avatar, Card, Empty, Id, Page, Time, Wrong } from "../../ui/parts";
 import { word } from "../../ui/text";
@@ -15,6 +17,7 @@ import { TokenList } from "./Tokens";
 import { Rights } from "./Users";
 
 const route = getRouteApi("/users/$user");
+type Edited = User & { etag: string };
 
 export default function UserPage() {
   const { user: name } = route.useParams();
@@ -33,7 +36,7 @@ export default function UserPage() {
         {(user) => (
           <div className="two">
             <div className="stack loose">
-              {manages && <Edit key={user.id} user={user} />}
+              {manages && <Editing key={user.id} known={user}>{(began, saved) => <Edit user={began} saved={saved} />}</Editing>}
               {(manages || user.id === me?.id) && <Card title="Tokens" flush><TokenList user={user.id === me?.id ? undefined : user.name} /></Card>}
               {!manages && user.id !== me?.id && <Card title="Rights"><p className="dim">{user.admin ? "Manages people and teams." : user.disciplines.length > 0 ? "Decides about changes of patterns." : "Works in teams."}</p></Card>}
             </div>
@@ -76,10 +79,10 @@ function Actions({ user }: { user: User }) {
   );
 }
 
-function Edit({ user }: { user: User }) {
+function Edit({ user, saved }: { user: Edited; saved: (user: Edited) => void }) {
   const first = { title: user.title, admin: user.admin, disciplines: user.disciplines as Discipline[] };
   const { values, set } = useForm(first);
-  const save = useAct(() => editUser(user.name, values), "Saved.");
+  const save = useAct(() => editUser(user.name, values, user.etag), (now) => { saved(now); notifications.show({ message: "Saved.", autoClose: 4000, withBorder: true }); });
   const same = JSON.stringify({ ...values, disciplines: [...values.disciplines].sort() }) === JSON.stringify({ ...first, disciplines: [...first.disciplines].sort() });
   const submit = (event: FormEvent) => {
     event.preventDefault();

@@ -1,5 +1,5 @@
 import { infiniteQueryOptions, queryOptions, useQuery } from "@tanstack/react-query";
-import { anonymous, api, data } from "../../api/client";
+import { anonymous, api, data, tagged } from "../../api/client";
 import type { Me, NewToken, Role } from "../../api/types";
 
 export const meQuery = queryOptions({
@@ -46,10 +46,10 @@ export const usersQuery = infiniteQueryOptions({
   select: ({ pages }) => pages.flatMap((page) => page.items),
 });
 export const userQuery = (user: string) =>
-  queryOptions({ queryKey: ["users", user], queryFn: () => data(api.GET("/api/v1/users/{user}", { params: { path: { user } } })) });
+  queryOptions({ queryKey: ["users", user], queryFn: () => tagged(api.GET("/api/v1/users/{user}", { params: { path: { user } } })) });
 export const createUser = (body: { name: string; title?: string; admin?: boolean; disciplines?: Discipline[] }) => data(api.POST("/api/v1/users", { body }));
-export const editUser = (user: string, body: { title?: string; admin?: boolean; disciplines?: Discipline[]; active?: boolean }) =>
-  data(api.PATCH("/api/v1/users/{user}", { params: { path: { user } }, body }));
+export const editUser = (user: string, body: { title?: string; admin?: boolean; disciplines?: Discipline[]; active?: boolean }, etag?: string) =>
+  tagged(api.PATCH("/api/v1/users/{user}", { params: { path: { user }, header: { "If-Match": etag } }, body }));
 export const resetPassword = (user: string) => data(api.POST("/api/v1/users/{user}/password", { params: { path: { user } } }));
 
 export const teamsQuery = infiniteQueryOptions({
@@ -60,9 +60,9 @@ export const teamsQuery = infiniteQueryOptions({
   select: ({ pages }) => pages.flatMap((page) => page.items),
 });
 export const teamQuery = (team: string) =>
-  queryOptions({ queryKey: ["teams", team], queryFn: () => data(api.GET("/api/v1/teams/{team}", { params: { path: { team } } })) });
+  queryOptions({ queryKey: ["teams", team], queryFn: () => tagged(api.GET("/api/v1/teams/{team}", { params: { path: { team } } })) });
 export const createTeam = (body: { name: string; title?: string }) => data(api.POST("/api/v1/teams", { body }));
-export const renameTeam = (team: string, title: string) => data(api.PATCH("/api/v1/teams/{team}", { params: { path: { team } }, body: { title } }));
+export const renameTeam = (team: string, title: string, etag: string) => data(api.PATCH("/api/v1/teams/{team}", { params: { path: { team }, header: { "If-Match": etag } }, body: { title } }));
 export const deleteTeam = (team: string) => data(api.DELETE("/api/v1/teams/{team}", { params: { path: { team } } }));
 export const putMember = (team: string, user: string, role: Role) =>
   data(api.PUT("/api/v1/teams/{team}/members/{user}", { params: { path: { team, user } }, body: { role } }));

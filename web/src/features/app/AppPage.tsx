@@ -3,13 +3,13 @@ import { Button, Menu, ActionIcon } from "@mantine/core";
 import { IconAdjustmentsHorizontal, IconArrowBackUp, IconArrowUp, IconDots, IconExternalLink, IconKey, IconPin, IconRefresh, IconTrash } from "@tabler/icons-react";
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
-import { useState } from "react";
-import type { App, Environment, Instance } from "../../api/types";
+import { useMemo, useState } from "react";
+import type { App, Change, Environment, Instance } from "../../api/types";
 import { Confirm } from "../../ui/act";
 import { Ask, Card, Empty, Id, Note, Page, Sentence, State, StateIcon, Time, Took } from "../../ui/parts";
 import { show, word } from "../../ui/text";
 import { may, useMe } from "../account/queries";
-import { ChangeRow } from "../change/parts";
+import { ChangeLink, ChangeRow } from "../change/parts";
 import { changesQuery } from "../change/queries";
 import { kindWords } from "../deploy/parts";
 import { deploymentsQuery } from "../deploy/queries";
@@ -86,25 +86,31 @@ function columns(app: App): { name: string; environment?: Environment; instance?
 function Place({ app, name, environment, instance, can }: { app: App; name: string; environment?: Environment; instance?: Instance; can: (permission: string) => boolean }) {
   const [dialog, setDialog] = useState<"secrets" | "rollback" | "remove">();
   const deployed = instance?.deployed.digest ? instance.deployed : undefined;
+  const titles = useTitles(app.name);
+  const history = useInfiniteQuery(deploymentsQuery({ app: app.name, environment: name }, 5)).data ?? [];
+  // A rollback names the change it takes back, so what runs is told by the change that brought the same.
+  const brought = deployed && history.find((d) => d.state === "succeeded" && d.trigger === "change" && d.desired.artifact === deployed.artifact && d.desired.digest === deployed.digest)?.change;
+  const runs = brought ? titles.get(brought) : undefined;
   const variables = Object.entries(deployed?.variables ?? {}).sort(([a], [b]) => a.localeCompare(b));
   const close = () => setDialog(undefined);
   return (
     <section className="card place" aria-label={name}>
       <header>
-        <h2>{name} {environment && <span className="count">{environment.class}</span>}</h2>
+        <h2>{name} {environment && environment.class !== name && <span className="count">{environment.class}</span>}</h2>
         <State state={instance?.state ?? "new"} />
       </header>
       <div className="body stack">
-        {instance?.reason && <Note tone={instance.state === "degraded" ? "bad" : "quiet"}><p><Sentence text={instance.reason} /></p></Note>}
+        {instance?.reason && !(instance.pinnedBy && instance.state === "healthy") && <Note tone={instance.state === "degraded" ? "bad" : "quiet"}><p><Sentence text={instance.reason} /></p></Note>}
         {instance?.pinnedBy && (
           <Note tone="hold" icon={<IconPin size={15} className="ink-hold" aria-hidden />}>
-            <p>Pinned: it was rolled back from <Link className="link mono" to="/changes/$change" params={{ change: instance.pinnedBy }}>{instance.pinnedBy}</Link>, and later changes stop here until that is reverted or fixed.</p>
+            <p>Pinned: it was rolled back from <ChangeLink id={instance.pinnedBy} />, and later changes stop here until that is reverted or fixed.</p>
           </Note>
         )}
         {instance?.outside?.map(({ variable, value, since }) => (
           <Note key={variable} tone="hold"><p><code>{variable}</code> = <code>{show(value)}</code> is outside its bounds since {day(since)}, when its waiver ended. The next change has to bring it back, or ask for another waiver.</p></Note>
         ))}
         <dl className="facts">
+          {runs && <><dt>Runs</dt><dd><Link className="link" to="/changes/$change" params={{ change: runs.id }}>{runs.title}</Link></dd></>}
           <dt>Version</dt>
           <dd>{deployed ? <Link className="link tabular" to="/patterns/$pattern/$version" params={{ pattern: deployed.pattern, version: deployed.version }}>{deployed.version}</Link> : <span className="dim">not deployed yet</span>}
             {deployed && app.pattern.version && deployed.version !== app.pattern.version && <span className="ink-hold small"> main is on {app.pattern.version}</span>}
@@ -154,6 +160,7 @@ function Place({ app, name, environment, instance, can }: { app: App; name: stri
 
 function History({ app, environment }: { app: string; environment: string }) {
   const query = useInfiniteQuery(deploymentsQuery({ app, environment }, 5));
+  const titles = useTitles(app);
   const items = query.data ?? [];
   return (
     <div>
@@ -165,7 +172,7 @@ function History({ app, environment }: { app: string; environment: string }) {
             <Link to="/deployments/$deployment" params={{ deployment: d.id }} title={`${word(d.state)}: ${d.reason ?? kindWords[d.kind]}`}>
               <StateIcon state={d.state} size={14} />
               <span className="hidden">{d.state}</span>
-              <span className="clip">#{d.number} {d.trigger === "change" ? kindWords[d.kind] : d.trigger}</span>
+              <span className="clip"><span className="dim tabular">#{d.number}</span> {d.trigger === "change" ? titles.get(d.change ?? "")?.title ?? kindWords[d.kind] : d.trigger}</span>
               <span className="dim push nowrap"><Took from={d.startedAt} to={d.finishedAt} /></span>
               <span className="dim nowrap"><Time at={d.finishedAt ?? d.startedAt ?? d.createdAt} /></span>
             </Link>
@@ -174,6 +181,12 @@ function History({ app, environment }: { app: string; environment: string }) {
       </ul>
     </div>
   );
+}
+
+/** The last changes of an app by their ids, from the list that the page shows anyway. */
+function useTitles(app: string): Map<string, Change> {
+  const query = useInfiniteQuery(changesQuery({ kind: "app", subject: app }, 10));
+  return useMemo(() => new Map((query.data ?? []).map((change) => [change.id, change])), [query.data]);
 }
 
 function Changes({ app }: { app: string }) {

@@ -7,28 +7,29 @@ import { useState, type FormEvent } from "react";
 import { Problem } from "../../api/client";
 import type { Environment, EnvironmentBody } from "../../api/types";
 import { useAct } from "../../ui/act";
-import { Ask, Card, Empty, Note, Page, Time, Wrong } from "../../ui/parts";
+import { Editing } from "../../ui/Editing";
+import { Ask, Card, Note, Page, Time, Wrong } from "../../ui/parts";
 import { typed } from "../../ui/schema";
 import { show } from "../../ui/text";
 import { may, useMe } from "../account/queries";
 import { patternsQuery } from "../pattern/queries";
 import { newerWords } from "./Environments";
 import { useForm } from "./form";
-import { createEnvironment, environmentsQuery, updateEnvironment } from "./queries";
+import { createEnvironment, environmentQuery, environmentsQuery, updateEnvironment } from "./queries";
 
 export default function EnvironmentPage() {
   const { environment: name } = useParams({ strict: false });
   const manages = may(useMe(), "manage_environments");
   const query = useQuery(environmentsQuery);
-  const found = query.data?.find((one) => one.name === name);
+  const one = useQuery({ ...environmentQuery(name ?? ""), enabled: !!name });
+  const found = one.data;
   const crumbs = <Link to="/environments">Environments</Link>;
   return (
-    <Page title={name ?? "Make an environment"} width="narrow" crumbs={crumbs} below={found && <p className="dim small">changed <Time at={found.updatedAt} /></p>}>
+    <Page title={name ?? "Make an environment"} width="narrow" crumbs={crumbs} below={found && <p className="dim small">changed <Time at={found.updatedAt} />{found.updatedBy && ` by ${found.updatedBy}`}</p>}>
       <Ask query={query}>
         {(all) => {
-          if (name && !found) return <section className="card"><Empty title={`There is no environment ${name}`} action={<Button variant="default" component={Link} to="/environments">Environments</Button>} /></section>;
-          if (manages) return <Form key={name} all={all} known={found} />;
-          return found ? <Facts environment={found} /> : <Note tone="quiet" title="You cannot make environments">The Center of Excellence keeps them.</Note>;
+          if (!name) return manages ? <Form all={all} /> : <Note tone="quiet" title="You cannot make environments">The Center of Excellence keeps them.</Note>;
+          return <Ask query={one}>{(found) => manages ? <Editing key={name} known={found}>{(began) => <Form all={all} known={began} />}</Editing> : <Facts environment={found} />}</Ask>;
         }}
       </Ask>
     </Page>
@@ -112,7 +113,7 @@ export function written(value: unknown): string {
   return typeof value === "string" && meant(value) !== value ? JSON.stringify(value) : typed(value);
 }
 
-function Form({ all, known }: { all: Environment[]; known?: Environment }) {
+function Form({ all, known }: { all: Environment[]; known?: Environment & { etag: string } }) {
   const navigate = useNavigate();
   const { values, set } = useForm({
     name: "", class: known?.class ?? ("staging" as Environment["class"]), after: known ? (known.after ?? "") : (last(all)?.name ?? ""), target: known?.target ?? "local", onNewer: known?.onNewer ?? ("queue" as Environment["onNewer"]), network: known?.network ?? false,
@@ -120,7 +121,7 @@ function Form({ all, known }: { all: Environment[]; known?: Environment }) {
   const [freezes, setFreezes] = useState<Freeze[]>(() => (known?.freezes ?? []).map(({ from, until, reason = "" }) => ({ from: minute(from), until: minute(until), reason })));
   const [list, setList] = useState<Value[]>(() => Object.entries(known?.values ?? {}).sort(([a], [b]) => a.localeCompare(b)).map(([name, value]) => ({ name, text: written(value) })));
   const body: EnvironmentBody = { ...values, freezes: freezes.filter(({ from, until }) => from && until).map(({ from, until, reason }) => ({ from: `${from}:00Z`, until: `${until}:00Z`, reason: reason || undefined })), after: values.after || undefined, values: Object.fromEntries(list.filter(({ name }) => name).map(({ name, text }) => [name, meant(text)])) };
-  const save = useAct(() => (known ? updateEnvironment(known.name, { ...body, name: undefined }) : createEnvironment(body)), () => void navigate({ to: "/environments" }));
+  const save = useAct(() => (known ? updateEnvironment(known.name, { ...body, name: undefined }, known.etag) : createEnvironment(body)), () => void navigate({ to: "/environments" }));
   const problem = save.error instanceof Problem ? save.error : undefined;
   const submit = (event: FormEvent) => {
     event.preventDefault();

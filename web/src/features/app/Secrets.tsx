@@ -13,7 +13,8 @@ export function Secrets({ app, environment, deploys, opened, close }: { app: str
   const [value, setValue] = useState("");
   const set = useAct(() => setSecret(app, environment, name, value));
   const again = useAct(() => redeploy(app, environment), `${app} is being deployed in ${environment}.`);
-  const remove = useAct((name: string) => removeSecret(app, environment, name));
+  const remove = useAct((name: string) => removeSecret(app, environment, name), () => setLeaving(undefined));
+  const [leaving, setLeaving] = useState<string>(); // the one that is asked about
   const submit = (event: FormEvent) => {
     event.preventDefault();
     set.mutate(undefined, { onSuccess: () => { setName(""); setValue(""); } });
@@ -27,7 +28,13 @@ export function Secrets({ app, environment, deploys, opened, close }: { app: str
               <ul className="rows">
                 {items.map((secret) => (
                   <li key={secret.name} className="line pad-y"><code>{secret.name}</code><span className="dim small push">set <Time at={secret.updatedAt} /></span>
-                    <ActionIcon variant="subtle" color="gray" aria-label={`Delete ${secret.name}`} loading={remove.isPending && remove.variables === secret.name} onClick={() => remove.mutate(secret.name)}><IconTrash size={15} /></ActionIcon></li>
+                    <ActionIcon variant="subtle" color="gray" aria-label={`Delete ${secret.name}`} aria-expanded={leaving === secret.name} onClick={() => setLeaving(leaving === secret.name ? undefined : secret.name)}><IconTrash size={15} /></ActionIcon>
+                    {leaving === secret.name && (
+                      <div className="note tone-bad full-line">
+                        <p>Its value cannot be had back. What runs keeps it until its next deployment, which fails if the app still needs it.</p>
+                        <span className="line"><Button color="red.8" loading={remove.isPending} onClick={() => remove.mutate(secret.name)}>Delete it</Button><Button variant="default" onClick={() => setLeaving(undefined)}>Keep it</Button></span>
+                      </div>
+                    )}</li>
                 ))}
               </ul>
             )}

@@ -1,6 +1,6 @@
 // Values outside their bounds that are accepted until a date: a team asks, the Center of Excellence decides.
-import { Button, Textarea, TextInput } from "@mantine/core";
-import { useInfiniteQuery } from "@tanstack/react-query";
+import { Button, Select, Textarea, TextInput } from "@mantine/core";
+import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import type { Waiver } from "../../api/types";
 import { Confirm } from "../../ui/act";
@@ -8,24 +8,31 @@ import { Ask, Empty, Id, Page, Sentence, State, Time } from "../../ui/parts";
 import { show, word } from "../../ui/text";
 import { may, useMe } from "../account/queries";
 import { useForm } from "./form";
-import { askWaiver, declineWaiver, grantWaiver, revokeWaiver, waiversQuery } from "./queries";
+import { askWaiver, declineWaiver, environmentsQuery, grantWaiver, revokeWaiver, waiversQuery } from "./queries";
 
 const route = getRouteApi("/waivers");
-const states = ["requested", "granted", "declined", "revoked"] as const;
+const states = ["requested", "granted", "ended", "declined", "revoked"] as const;
 
 export default function Waivers() {
-  const { state, app } = route.useSearch();
-  const query = useInfiniteQuery(waiversQuery({ state, app }));
+  const { state, app, environment } = route.useSearch();
+  const navigate = route.useNavigate();
+  const environments = useQuery(environmentsQuery);
+  const query = useInfiniteQuery(waiversQuery({ state, app, environment }));
   return (
-    <Page title="Waivers">
-      <nav className="pills" aria-label="State">
-        <Link from="/waivers" to="/waivers" search={{ app }} className={`pill${state ? "" : " active"}`} activeOptions={{ exact: true }}>All</Link>
-        {states.map((one) => <Link key={one} from="/waivers" to="/waivers" search={{ state: one, app }} className={`pill${state === one ? " active" : ""}`}>{word(one)}</Link>)}
-      </nav>
+    <Page title={app ? `Waivers of ${app}` : "Waivers"} below={<p className="dim">Values outside their bounds that the Center of Excellence accepts until a date.</p>}>
+      <div className="filters">
+        <nav className="pills" aria-label="State">
+          <Link from="/waivers" to="/waivers" search={(old) => ({ ...old, state: undefined })} className={`pill${state ? "" : " active"}`} activeOptions={{ exact: true }}>All</Link>
+          {states.map((one) => <Link key={one} from="/waivers" to="/waivers" search={(old) => ({ ...old, state: one })} className={`pill${state === one ? " active" : ""}`}>{word(one)}</Link>)}
+        </nav>
+        <Select aria-label="Environment" placeholder="Every environment" size="xs" clearable className="filter" data={environments.data?.map(({ name }) => name) ?? []} value={environment ?? null}
+          onChange={(next) => void navigate({ search: (old) => ({ ...old, environment: next ?? undefined }), replace: true })} />
+        {app && <Link from="/waivers" to="/waivers" search={(old) => ({ ...old, app: undefined })} className="link small">Show all apps</Link>}
+      </div>
       <Ask query={query}>
         {(items) => (
           <section className="card">
-            {items.length === 0 ? <Empty title={state ? "No waiver is in that state" : "Nobody has asked for a waiver"}>A value outside its bounds is refused; from there a team asks that it be accepted until a date.</Empty> : (
+            {items.length === 0 ? <Empty title={state || environment || app ? "No waiver matches" : "Nobody has asked for a waiver"}>A value outside its bounds is refused; from there a team asks that it be accepted until a date.</Empty> : (
               <ul className="rows" aria-label="Waivers">{items.map((one) => <li key={one.id}><One waiver={one} /></li>)}</ul>
             )}
             {query.hasNextPage && <Button variant="subtle" loading={query.isFetchingNextPage} onClick={() => void query.fetchNextPage()}>More</Button>}

@@ -1,5 +1,5 @@
 import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
-import { api, data } from "../../api/client";
+import { api, data, tagged } from "../../api/client";
 import type { EnvironmentBody, EnvironmentForm, Form, NewApp, NewWaiver, Waiver } from "../../api/types";
 
 export const appsQuery = infiniteQueryOptions({
@@ -17,6 +17,9 @@ export const formQuery = (app: string) =>
     queryFn: async () => ((await data(api.GET("/api/v1/apps/{app}/form", { params: { path: { app } } }))).environments) as EnvironmentForm[],
   });
 export const environmentsQuery = queryOptions({ queryKey: ["environments"], queryFn: async () => (await data(api.GET("/api/v1/environments"))).items });
+
+export const environmentQuery = (environment: string) =>
+  queryOptions({ queryKey: ["environments", environment], queryFn: () => tagged(api.GET("/api/v1/environments/{environment}", { params: { path: { environment } } })) });
 
 export const createApp = (body: NewApp) => data(api.POST("/api/v1/apps", { body }));
 export const propose = (app: string, body: Form) => data(api.POST("/api/v1/apps/{app}/changes", { params: { path: { app } }, body }));
@@ -42,12 +45,13 @@ export const removeSecret = (app: string, environment: string, name: string) =>
   data(api.DELETE("/api/v1/apps/{app}/environments/{environment}/secrets/{name}", { params: { path: { app, environment, name } } }));
 
 export const createEnvironment = (body: EnvironmentBody) => data(api.POST("/api/v1/environments", { body }));
-export const updateEnvironment = (environment: string, body: EnvironmentBody) => data(api.PUT("/api/v1/environments/{environment}", { params: { path: { environment } }, body }));
+export const updateEnvironment = (environment: string, body: EnvironmentBody, etag: string) =>
+  data(api.PUT("/api/v1/environments/{environment}", { params: { path: { environment }, header: { "If-Match": etag } }, body }));
 
-export const waiversQuery = (filter: { app?: string; state?: string }) =>
+export const waiversQuery = (filter: { app?: string; environment?: string; state?: string }) =>
   infiniteQueryOptions({
     queryKey: ["waivers", filter],
-    queryFn: ({ pageParam }) => data(api.GET("/api/v1/waivers", { params: { query: { app: filter.app, state: filter.state as Waiver["state"] | undefined, limit: 50, cursor: pageParam } } })),
+    queryFn: ({ pageParam }) => data(api.GET("/api/v1/waivers", { params: { query: { ...filter, state: filter.state as Waiver["state"] | undefined, limit: 50, cursor: pageParam } } })),
     initialPageParam: undefined as string | undefined,
     getNextPageParam: (page) => page.next || undefined,
     select: ({ pages }) => pages.flatMap((page) => page.items),

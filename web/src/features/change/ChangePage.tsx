@@ -8,14 +8,16 @@ import type { Change, ChangeDetail } from "../../api/types";
 import { Ask, Card, Id, LaneTag, laneMeaning, Note, Page, Sentence, State, StateIcon, stateOf, Time, toneOf } from "../../ui/parts";
 import { asPlan } from "../../ui/plan";
 import { PlanSummary, PlanTree } from "../../ui/PlanTree";
-import { prose } from "../../ui/text";
+import { prose, word } from "../../ui/text";
 import { may, useMe } from "../account/queries";
 import { AskForWaiver } from "../app/Waivers";
 import { Live } from "../deploy/Live";
 import { Actions, Approvals } from "./Decide";
 import { Checks } from "./Checks";
 import { changeQuery, diffQuery, effectQuery, effectsQuery, eventsQuery } from "./queries";
+import { ChangeLink } from "./parts";
 import { moments } from "./timeline";
+import { way } from "./way";
 
 const Diff = lazy(() => import("../../ui/Diff").then(({ Diff }) => ({ default: Diff })));
 const route = getRouteApi("/changes/$change");
@@ -56,6 +58,11 @@ function Decide({ detail }: { detail: ChangeDetail }) {
   const outside = change.state === "refused" ? reasons.filter(({ environment, variable, value }) => environment && variable && value !== undefined) : [];
   const mayAsk = outside.length > 0 && may(me, "change_variables", change.team ?? "");
   const plans = checks.filter(({ detail }) => asPlan(detail));
+  const rollout = deployments.length > 0 && (
+    <Card title="Deployments" count={deployments.length} flush>
+      {[...deployments].sort((a, b) => a.createdAt.localeCompare(b.createdAt)).map((d) => <Live key={d.id} deployment={d} />)}
+    </Card>
+  );
   return (
     <>
       {(change.why || change.remedy) && (
@@ -65,6 +72,15 @@ function Decide({ detail }: { detail: ChangeDetail }) {
           {mayAsk && <div className="line">{outside.map(({ environment, variable, value, text }) => <AskForWaiver key={text} app={change.subject} environment={environment!} variable={variable!} value={value} bound={text} />)}</div>}
         </Note>
       )}
+      <ol className="way" aria-label="Way of the change">
+        {way(detail).map(({ name, state, note }, i) => (
+          <li key={`${i} ${name}`} className={state === "pending" ? "dim" : undefined}>
+            <StateIcon state={state} size={16} />
+            <span className="strong">{name}</span><span className="hidden">: {word(state)}</span>
+            {note && <span className="dim small">{note.replaceAll("_", " ")}</span>}
+          </li>
+        ))}
+      </ol>
       <div className="two">
         <div className="stack loose">
           <Card title={change.lane ? "Why this lane" : change.state === "refused" ? "Why it is refused" : "What it does"} aside={change.lane ? <span className="dim small wide-only">{laneMeaning(change.lane)}</span> : undefined}>
@@ -74,6 +90,7 @@ function Decide({ detail }: { detail: ChangeDetail }) {
             {prose(change.body) && <p className="body-text dim">{prose(change.body)}</p>}
           </Card>
           {certification && <Effects detail={detail} />}
+          {rollout}
           {plans.length > 0 && (
             <Card title="Plan">
               <div className="stack loose">
@@ -84,11 +101,6 @@ function Decide({ detail }: { detail: ChangeDetail }) {
                   </div>
                 ))}
               </div>
-            </Card>
-          )}
-          {deployments.length > 0 && (
-            <Card title="Deployments" count={deployments.length} flush>
-              {[...deployments].sort((a, b) => a.createdAt.localeCompare(b.createdAt)).map((d) => <Live key={d.id} deployment={d} />)}
             </Card>
           )}
           <Checks change={change} checks={checks} />
@@ -169,7 +181,7 @@ function EffectPlan({ change, app, environment, digest }: { change: string; app:
 }
 
 function Facts({ change }: { change: Change }) {
-  const reference = (label: string, id?: string) => id && <><dt>{label}</dt><dd><Link className="link mono" to="/changes/$change" params={{ change: id }}>{id}</Link></dd></>;
+  const reference = (label: string, id?: string) => id && <><dt>{label}</dt><dd><ChangeLink id={id} /> <Id id={id} /></dd></>;
   return (
     <Card title="About">
       <dl className="facts">

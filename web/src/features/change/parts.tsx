@@ -1,8 +1,16 @@
 import type { ReactNode } from "react";
+import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import type { Change } from "../../api/types";
 import { LaneTag, State, StateIcon, stateOf, Time } from "../../ui/parts";
 import { word } from "../../ui/text";
+import { changeQuery } from "./queries";
+
+/** A change by its title, which is fetched, for where only its id is known. */
+export function ChangeLink({ id }: { id: string }) {
+  const query = useQuery(changeQuery(id));
+  return <Link className="link" to="/changes/$change" params={{ change: id }}>{query.data?.change.title ?? id}</Link>;
+}
 
 /** A change as a line of a list. */
 export function ChangeRow({ change, verb }: { change: Change; verb?: ReactNode }) {

@@ -3,13 +3,15 @@ import { Button } from "@mantine/core";
 import { IconArrowRight, IconCircleCheck, IconCircleDashed } from "@tabler/icons-react";
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import type { ReactNode } from "react";
+import { useMemo, type ReactNode } from "react";
 import type { App, HomeItem } from "../../api/types";
 import { Ask, Card, Empty, Page } from "../../ui/parts";
+import { show } from "../../ui/text";
 import { may, useMe } from "../account/queries";
 import { Instances } from "../app/Instances";
 import { appsQuery } from "../app/queries";
 import { ChangeRow } from "../change/parts";
+import { changesQuery } from "../change/queries";
 import { DeploymentRow } from "../deploy/parts";
 import { deploymentsQuery } from "../deploy/queries";
 import { patternsQuery } from "../pattern/queries";
@@ -20,6 +22,8 @@ export default function Home() {
   const home = useQuery(homeQuery);
   const apps = useInfiniteQuery(appsQuery);
   const recent = useInfiniteQuery(deploymentsQuery({}, 8));
+  const changes = useInfiniteQuery(changesQuery({ kind: "app" }, 30));
+  const titles = useMemo(() => new Map((changes.data ?? []).map(({ id, title }) => [id, title])), [changes.data]);
   const fresh = apps.data?.length === 0;
   return (
     <Page title="Home" width="wide">
@@ -44,7 +48,7 @@ export default function Home() {
                 <Card title="Last deployments" flush aside={<Link to="/deployments" className="link small">All</Link>}>
                   <Ask query={recent}>
                     {(items) => items.length === 0 ? <Empty title="Nothing was deployed yet" /> : (
-                      <ul className="rows">{items.slice(0, 8).map((d) => <li key={d.id}><DeploymentRow deployment={d} /></li>)}</ul>
+                      <ul className="rows">{items.slice(0, 8).map((d) => <li key={d.id}><DeploymentRow deployment={d} title={titles.get(d.change ?? "")} /></li>)}</ul>
                     )}
                   </Ask>
                 </Card>
@@ -71,19 +75,24 @@ function AppLine({ app }: { app: App }) {
   );
 }
 
-const verbs = { approve: "Approve", release: "Release", merge: "Merge", correct: "Correct", answer: "Answer" } as const;
+const verbs = { approve: "Approve", release: "Release", merge: "Merge", correct: "Correct", answer: "Answer", grant: "Decide" } as const;
 
 function Items({ items, label }: { items: HomeItem[]; label: string }) {
   return (
     <ul className="rows" aria-label={label}>
       {items.map((item) => {
-        const { change, deployment, request, awaits, disciplines } = item;
+        const { change, deployment, request, waiver, awaits, disciplines } = item;
         const verb = awaits && <span className="tag tone-busy verb">{verbs[awaits]}{disciplines?.length ? ` for ${disciplines.join(" or ")}` : ""}</span>;
         return (
-          <li key={change?.id ?? deployment?.id ?? request?.id}>
+          <li key={change?.id ?? deployment?.id ?? request?.id ?? waiver?.id}>
             {change ? <ChangeRow change={change} verb={verb} /> : deployment ? <DeploymentRow deployment={deployment} verb={verb} /> : request ? (
               <Link to="/pattern-requests" search={{ request: request.id }} className="row-link row-plain">
                 <span className="stack minimal"><span className="strong clip">{request.title}</span><span className="dim small clip">{request.askedBy} asks for {request.pattern ? `a change of ${request.pattern}` : "a new pattern"}</span></span>
+                {verb}
+              </Link>
+            ) : waiver ? (
+              <Link to="/waivers" search={{ state: "requested", app: waiver.app }} className="row-link row-plain">
+                <span className="stack minimal"><span className="strong clip">{waiver.app} <code>{waiver.environment}.{waiver.variable} = {show(waiver.value)}</code></span><span className="dim small clip">{waiver.askedBy} asks for a waiver · {waiver.reason}</span></span>
                 {verb}
               </Link>
             ) : null}
