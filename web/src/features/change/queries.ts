@@ -12,7 +12,7 @@ export interface ChangeFilter {
 export const changesQuery = (filter: ChangeFilter, limit = 100) =>
   infiniteQueryOptions({
     queryKey: ["changes", filter, limit],
-    queryFn: ({ pageParam }) => data(api.GET("/api/v1/changes", { params: { query: { ...filter, kind: filter.kind as "app" | undefined, limit, cursor: pageParam } } })),
+    queryFn: ({ pageParam }) => data(api.GET("/api/v1/changes", { params: { query: { ...filter, kind: filter.kind as "app" | undefined, state: filter.state as "ready" | undefined, limit, cursor: pageParam } } })),
     initialPageParam: undefined as string | undefined,
     getNextPageParam: (page) => page.next || undefined,
     select: ({ pages }) => pages.flatMap((page) => page.items),
