@@ -506,6 +506,21 @@ func TestTheAuditLog(t *testing.T) {
 			t.Fatal(sound, broken, err)
 		}
 	}
+	t.Run("two entries that changed places are noticed", func(t *testing.T) {
+		if err := d.Write(ctx, func(tx *db.Tx) error {
+			for _, move := range [][2]int64{{35, -1}, {36, 35}, {-1, 36}} {
+				if _, err := tx.Exec("update audit set seq = $2 where seq = $1", move[0], move[1]); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if sound, _, broken, err := account.Verify(ctx, d); err != nil || broken == nil || sound != 34 {
+			t.Fatal(sound, broken, err)
+		}
+	})
 	t.Run("a removed entry is noticed", func(t *testing.T) { tamper(t, "delete from audit where seq = 30", 30) })
 	t.Run("a changed entry is noticed", func(t *testing.T) {
 		tamper(t, "update audit set decision = 'rejected' where seq = 20", 20)

@@ -3,7 +3,6 @@ package account
 import (
 	"context"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -169,24 +168,12 @@ func cacheControl(secret string) string {
 }
 
 func (s *Service) listUsers(ctx context.Context, in *struct{ web.Paging }) (*web.Page[User], error) {
-	if err := From(ctx).Require(ViewUsers, ""); err != nil {
+	var after string
+	if _, err := in.After(&after); err != nil {
 		return nil, err
 	}
-	var users []User
-	err := s.list(ctx, in.Paging, func(tx *db.Tx, after string) (err error) {
-		users, err = listUsers(tx, after, in.Limit+1)
-		return err
-	})
+	users, err := s.Users(ctx, after, in.Limit+1)
 	return web.Paged(users, in.Limit, func(u User) any { return u.Name }), err
-}
-
-// list reads a page in the order of names.
-func (s *Service) list(ctx context.Context, page web.Paging, read func(tx *db.Tx, after string) error) error {
-	var after string
-	if _, err := page.After(&after); err != nil {
-		return err
-	}
-	return s.db.Read(ctx, func(tx *db.Tx) error { return read(tx, after) })
 }
 
 type createUserInput struct {
@@ -210,11 +197,7 @@ type UserPath struct {
 }
 
 func (s *Service) getUser(ctx context.Context, in *UserPath) (*userOutput, error) {
-	if err := From(ctx).Require(ViewUsers, ""); err != nil {
-		return nil, err
-	}
-	var u User
-	err := s.db.Read(ctx, func(tx *db.Tx) (err error) { u, err = userByName(tx, in.User); return err })
+	u, err := s.User(ctx, in.User)
 	return userAnswer(u, "", err)
 }
 
@@ -258,14 +241,11 @@ func teamAnswer(t Team, err error) (*teamOutput, error) {
 }
 
 func (s *Service) listTeams(ctx context.Context, in *struct{ web.Paging }) (*web.Page[Team], error) {
-	if err := From(ctx).Require(ViewTeam, ""); err != nil {
+	var after string
+	if _, err := in.After(&after); err != nil {
 		return nil, err
 	}
-	var teams []Team
-	err := s.list(ctx, in.Paging, func(tx *db.Tx, after string) (err error) {
-		teams, err = listTeams(tx, after, in.Limit+1)
-		return err
-	})
+	teams, err := s.Teams(ctx, after, in.Limit+1)
 	return web.Paged(teams, in.Limit, func(t Team) any { return t.Name }), err
 }
 
@@ -286,12 +266,7 @@ type TeamPath struct {
 }
 
 func (s *Service) getTeam(ctx context.Context, in *TeamPath) (*teamOutput, error) {
-	if err := From(ctx).Require(ViewTeam, ""); err != nil {
-		return nil, err
-	}
-	var t Team
-	err := s.db.Read(ctx, func(tx *db.Tx) (err error) { t, err = TeamByName(tx, in.Team); return err })
-	return teamAnswer(t, err)
+	return teamAnswer(s.Team(ctx, in.Team))
 }
 
 type renameTeamInput struct {
@@ -337,17 +312,11 @@ type listTokensInput struct {
 }
 
 func (s *Service) listTokens(ctx context.Context, in *listTokensInput) (*web.Page[Token], error) {
-	actor := From(ctx)
-	if in.User == "" || in.User == actor.Name {
-		in.User = actor.Name
-	} else if err := actor.Require(ManageUsers, ""); err != nil {
+	var after string
+	if _, err := in.After(&after); err != nil {
 		return nil, err
 	}
-	var tokens []Token
-	err := s.list(ctx, in.Paging, func(tx *db.Tx, after string) (err error) {
-		tokens, err = db.Collect(tx, scanToken, selectToken+" where p.name = $1 and t.id > $2 order by t.id limit $3", in.User, after, int64(in.Limit+1))
-		return err
-	})
+	tokens, err := s.Tokens(ctx, in.User, after, in.Limit+1)
 	return web.Paged(tokens, in.Limit, func(t Token) any { return t.ID }), err
 }
 
@@ -392,21 +361,11 @@ type listAuditInput struct {
 }
 
 func (s *Service) listAudit(ctx context.Context, in *listAuditInput) (*web.Page[Record], error) {
-	if err := From(ctx).Require(ViewAudit, ""); err != nil {
-		return nil, err
-	}
 	before := int64(1<<63 - 1)
 	if _, err := in.After(&before); err != nil {
 		return nil, err
 	}
-	var records []Record
-	err := s.db.Read(ctx, func(tx *db.Tx) (err error) {
-		noun := strings.TrimSuffix(in.Action, ".") + "."
-		records, err = db.Collect(tx, scanRecord, selectRecord+` where seq < $1 and ($2 = '' or subject = $2) and ($3 = '' or name = $3)
-			and ($4 = '' or action = $4 or substr(action, 1, $5) = $6) order by seq desc limit $7`,
-			before, in.Subject, in.Person, in.Action, int64(len(noun)), noun, int64(in.Limit+1))
-		return err
-	})
+	records, err := s.Log(ctx, in.Subject, in.Person, in.Action, before, in.Limit+1)
 	return web.Paged(records, in.Limit, func(r Record) any { return r.Seq }), err
 }
 
@@ -419,11 +378,8 @@ type verifyAuditOutput struct {
 }
 
 func (s *Service) verifyAudit(ctx context.Context, _ *struct{}) (*verifyAuditOutput, error) {
-	if err := From(ctx).Require(ViewAudit, ""); err != nil {
-		return nil, err
-	}
 	out := &verifyAuditOutput{}
 	var err error
-	out.Body.Sound, out.Body.Last, out.Body.Broken, err = Verify(ctx, s.db)
+	out.Body.Sound, out.Body.Last, out.Body.Broken, err = s.VerifyLog(ctx)
 	return out, err
 }

@@ -565,6 +565,81 @@ func (s *Service) DeleteToken(ctx context.Context, id string) error {
 	})
 }
 
+// Users returns people by name, after a name.
+func (s *Service) Users(ctx context.Context, after string, limit int) (users []User, err error) {
+	if err := From(ctx).Require(ViewUsers, ""); err != nil {
+		return nil, err
+	}
+	err = s.db.Read(ctx, func(tx *db.Tx) error { users, err = listUsers(tx, after, limit); return err })
+	return users, err
+}
+
+// User returns one person, by name or id.
+func (s *Service) User(ctx context.Context, name string) (u User, err error) {
+	if err := From(ctx).Require(ViewUsers, ""); err != nil {
+		return u, err
+	}
+	err = s.db.Read(ctx, func(tx *db.Tx) error { u, err = userByName(tx, name); return err })
+	return u, err
+}
+
+// Teams returns teams by name, after a name.
+func (s *Service) Teams(ctx context.Context, after string, limit int) (teams []Team, err error) {
+	if err := From(ctx).Require(ViewTeam, ""); err != nil {
+		return nil, err
+	}
+	err = s.db.Read(ctx, func(tx *db.Tx) error { teams, err = listTeams(tx, after, limit); return err })
+	return teams, err
+}
+
+// Team returns one team with its members.
+func (s *Service) Team(ctx context.Context, name string) (t Team, err error) {
+	if err := From(ctx).Require(ViewTeam, ""); err != nil {
+		return t, err
+	}
+	err = s.db.Read(ctx, func(tx *db.Tx) error { t, err = TeamByName(tx, name); return err })
+	return t, err
+}
+
+// Tokens returns the actor's own tokens, or those of the person that an admin asks for, after an id.
+func (s *Service) Tokens(ctx context.Context, person, after string, limit int) (tokens []Token, err error) {
+	actor := From(ctx)
+	if person == "" || person == actor.Name {
+		person = actor.Name
+	} else if err := actor.Require(ManageUsers, ""); err != nil {
+		return nil, err
+	}
+	err = s.db.Read(ctx, func(tx *db.Tx) error {
+		tokens, err = db.Collect(tx, scanToken, selectToken+" where p.name = $1 and t.id > $2 order by t.id limit $3", person, after, int64(limit))
+		return err
+	})
+	return tokens, err
+}
+
+// Log returns entries of the audit log, the newest first, from before a number. Empty words match all; an
+// action without a verb matches every action of its noun.
+func (s *Service) Log(ctx context.Context, subject, person, action string, before int64, limit int) (records []Record, err error) {
+	if err := From(ctx).Require(ViewAudit, ""); err != nil {
+		return nil, err
+	}
+	err = s.db.Read(ctx, func(tx *db.Tx) error {
+		noun := strings.TrimSuffix(action, ".") + "."
+		records, err = db.Collect(tx, scanRecord, selectRecord+` where seq < $1 and ($2 = '' or subject = $2) and ($3 = '' or name = $3)
+			and ($4 = '' or action = $4 or substr(action, 1, $5) = $6) order by seq desc limit $7`,
+			before, subject, person, action, int64(len(noun)), noun, int64(limit))
+		return err
+	})
+	return records, err
+}
+
+// VerifyLog is Verify for those who may see the audit log.
+func (s *Service) VerifyLog(ctx context.Context) (sound int64, last string, broken *Broken, err error) {
+	if err := From(ctx).Require(ViewAudit, ""); err != nil {
+		return 0, "", nil, err
+	}
+	return Verify(ctx, s.db)
+}
+
 // record writes the decision and the event of a change to accounts.
 func record(tx *db.Tx, action, noun, predicate, subject, reason string) error {
 	err := event.Append(tx, event.Event{

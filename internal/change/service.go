@@ -304,6 +304,8 @@ func (s *Service) open(ctx context.Context, repo git.Repo, u git.RefUpdate) (c C
 	if err != nil {
 		return c, nil, err
 	}
+	// The workflow goes on without the request; from here its id leads to the change.
+	s.Log.InfoContext(ctx, "a branch is a change", "change", c.ID, "revision", c.Revision, "branch", branch)
 	return c, nil, nil
 }
 

@@ -44,7 +44,7 @@ func (s *shell) patternCommand() *cobra.Command {
 	c := &cobra.Command{Use: "pattern", Short: "Patterns: the catalogue, versions, requests"}
 	c.AddCommand(s.patternList(), s.patternShow(), s.patternVersions(), s.patternCreate(),
 		s.patternMove("recommend", "recommended", "Recommend a certified version to new apps"),
-		s.patternMove("deprecate", "deprecated", "Deprecate a version: it still runs, and new apps do not get it; or take back that it is retired"),
+		s.patternMove("deprecate", "deprecated", "Deprecate a version: it still runs, and new apps do not get it"),
 		s.patternMove("certify", "certified", "Certify a deprecated version again"),
 		s.patternMove("retire", "retired", "Retire a deprecated version: nothing may be deployed on it"),
 		s.requestCommand())
