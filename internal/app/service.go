@@ -86,6 +86,7 @@ func (s *Service) Create(ctx context.Context, in Create) (a App, change string, 
 		return a, "", err
 	}
 	Fill(skeleton, in)
+	s.completed(skeleton)
 
 	actor := account.From(ctx)
 	a = App{ID: db.NewID("app"), Name: in.Name, Title: in.Title, Team: in.Team, State: Active, CreatedBy: actor.ID}
@@ -190,6 +191,14 @@ func Fill(files map[string][]byte, in Create) {
 		if name == "flywheel.yaml" || name == "README.md" || name == "go.mod" {
 			files[name] = []byte(r.Replace(string(content)))
 		}
+	}
+}
+
+// completed names the schema in flywheel.yaml, in the words that editors know, so that they complete it.
+func (s *Service) completed(files map[string][]byte) {
+	const word = "# yaml-language-server: $schema="
+	if content, there := files["flywheel.yaml"]; there && !strings.Contains(string(content), word) {
+		files["flywheel.yaml"] = append([]byte(word+s.BaseURL+"/schemas/app.schema.json\n"), content...)
 	}
 }
 
