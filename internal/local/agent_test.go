@@ -489,7 +489,7 @@ func TestAnAppReadsNothingOfThePlatformOrItsNeighbours(t *testing.T) {
 	if text := fmt.Sprintf("%+v", answers); strings.Contains(text, "own-token-1") {
 		t.Error("an answer holds a secret")
 	}
-	if text := logs(t, agent, status.ID); strings.Contains(text, "own-token-1") || !strings.Contains(text, "with [secret TOKEN]") {
+	if text := logs(t, agent, status.ID); strings.Contains(text, "own-token-1") || !strings.Contains(text, "with (sensitive)") {
 		t.Errorf("the log is %s", text)
 	}
 	filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
