@@ -200,13 +200,15 @@ func (r *Runs) plan(ctx context.Context, d Deployment) (planned, outcome) {
 	if err != nil {
 		return planned{}, r.engineFailed(result, err)
 	}
-	p := summarise(result.Plan, v.Manifest.Spec.Stateful)
+	p := summarise(result.Plan, v.Manifest.Spec.Stateful, d.Previous)
 	fmt.Fprintln(log, p.Summary)
 	return p, outcome{Detail: p.Summary}
 }
 
-// summarise turns a plan into what a decision needs.
-func summarise(p *tofu.Plan, stateful []string) planned {
+// summarise turns a plan into what a decision needs. deployed is what Flywheel brought the instance to, by a
+// release perhaps, of which the engine's state does not know yet.
+func summarise(p *tofu.Plan, stateful []string, deployed app.Desired) planned {
+	p.Released(deployed.Artifact)
 	count := map[tofu.Action]int{}
 	for _, c := range p.Changes {
 		count[c.Action]++
@@ -413,7 +415,7 @@ func (r *Runs) PlanChange(ctx context.Context, c change.Change, environment stri
 	id := c.Workflow() + "." + environment
 	return r.look(ctx, tofu.Run{
 		ID: id, Dir: filepath.Join(r.Dir, id), Instance: instance.ID, Workspace: workspace, Destroy: destroy, Variables: variables(v, desired), Log: log,
-	}, v.Manifest.Spec.Stateful)
+	}, v.Manifest.Spec.Stateful, instance.Deployed)
 }
 
 // PlanInstance plans a live instance as it would be on an uncertified version, in the sandbox. The plan's
@@ -425,7 +427,7 @@ func (r *Runs) PlanInstance(ctx context.Context, id string, instance app.Instanc
 	}
 	p, err = r.look(ctx, tofu.Run{
 		ID: id, Dir: filepath.Join(r.Dir, id), Instance: instance.ID, Workspace: workspace, Untrusted: true, Variables: variables(v, desired),
-	}, v.Manifest.Spec.Stateful)
+	}, v.Manifest.Spec.Stateful, instance.Deployed)
 	if plan, ok := p.Tree.(*tofu.Plan); ok {
 		p.Digest = plan.Effect(desired.Artifact)
 	}
@@ -433,7 +435,7 @@ func (r *Runs) PlanInstance(ctx context.Context, id string, instance app.Instanc
 }
 
 // look plans, judges and forgets: nothing of the run is kept.
-func (r *Runs) look(ctx context.Context, run tofu.Run, stateful []string) (p planned, err error) {
+func (r *Runs) look(ctx context.Context, run tofu.Run, stateful []string, deployed app.Desired) (p planned, err error) {
 	defer os.RemoveAll(run.Dir)
 	result, err := r.Engine.Plan(ctx, run)
 	if err != nil {
@@ -446,7 +448,7 @@ func (r *Runs) look(ctx context.Context, run tofu.Run, stateful []string) (p pla
 		}
 		return p, err
 	}
-	p = summarise(result.Plan, stateful)
+	p = summarise(result.Plan, stateful, deployed)
 	p.Refused, p.Warnings, err = r.evaluate(ctx, run)
 	if closing := r.Engine.Close(context.WithoutCancel(ctx), run); closing != nil && err == nil {
 		err = closing

@@ -184,6 +184,28 @@ func (p *Plan) Effect(artifact string) string {
 	return only.Digest()
 }
 
+// Released leaves out of the drift what is no more than the release of this artifact: Flywheel did that itself,
+// beside the engine.
+func (p *Plan) Released(artifact string) {
+	p.Drift = slices.DeleteFunc(p.Drift, func(c ResourceChange) bool {
+		_, after := differing(c.Before, c.After)
+		return only(artifact, after)
+	})
+}
+
+// only reports whether every value inside v is the artifact's digest.
+func only(artifact string, v any) bool {
+	if inside, ok := v.(map[string]any); ok {
+		for _, value := range inside {
+			if !only(artifact, value) {
+				return false
+			}
+		}
+		return len(inside) > 0
+	}
+	return artifact != "" && v == artifact
+}
+
 // differing returns the parts of two values that are not the same in both.
 func differing(a, b any) (any, any) {
 	if x, ok := a.(map[string]any); ok {

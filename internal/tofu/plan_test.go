@@ -163,3 +163,24 @@ func TestAReleaseInBetweenDoesNotMakeAnotherEffect(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatFlywheelReleasedIsNoDrift(t *testing.T) {
+	const before = `"before":{"artifact":"sha256:one","env":{"A":"1","DIGEST":"sha256:one"}},`
+	drift := func(name, after string) string {
+		return change(name, `"update"`, before+`"after":`+after+`,"after_unknown":false,"before_sensitive":false,"after_sensitive":false`)
+	}
+	p := read(t, []byte(`{"format_version":"1.9","resource_drift":[`+strings.Join([]string{
+		drift("a.released", `{"artifact":"sha256:two","env":{"A":"1","DIGEST":"sha256:two"}}`),
+		drift("a.other", `{"artifact":"sha256:three","env":{"A":"1","DIGEST":"sha256:one"}}`),
+		drift("a.more", `{"artifact":"sha256:two","env":{"A":"2","DIGEST":"sha256:two"}}`),
+		drift("a.less", `{"artifact":"sha256:two","env":{"A":"1"}}`),
+	}, ",")+`]}`))
+	p.Released("sha256:two")
+	left := []string{}
+	for _, c := range p.Drift {
+		left = append(left, c.Address)
+	}
+	if !slices.Equal(left, []string{"a.other", "a.more", "a.less"}) {
+		t.Errorf("the drift that is left is %v", left)
+	}
+}
