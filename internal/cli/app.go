@@ -235,7 +235,7 @@ func (s *shell) appDelete() *cobra.Command {
 	var watch bool
 	c := &cobra.Command{
 		Use: "delete APP", Short: "Ask for an app to be removed",
-		Long: "Ask for an app to be removed. What it runs is destroyed only after an operator has released the plan\nthat says what is destroyed.", Args: cobra.ExactArgs(1),
+		Long: "Ask for an app to be removed. What it runs is destroyed only after an operator has released the plan\nthat says what is destroyed. Its code and history can be read afterwards, and its name stays with them: no\nother app can have it.\n\nTo start over, keep the app and push other code.", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			return s.removal(c, path("apps", args[0]), watch)
 		},
