@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -107,16 +108,17 @@ func (p *page) fields(pairs ...string) {
 	p.rows(rows)
 }
 
-// table prints rows under headers. What is too wide for the terminal is clipped in its last column, or,
+// table prints rows under headers. What is too wide for the terminal is clipped in its prose, or,
 // where that does not help, printed row by row with a line for each column.
 func (p *page) table(headers []string, rows [][]string) {
 	if p.columns > 0 {
 		if over := tableWidth(headers, rows) - p.columns; over > 0 {
-			fits := false
-			if rows, fits = narrowed(rows, over); !fits {
+			clipped, fits := narrowed(headers, rows, over)
+			if !fits {
 				p.records(headers, rows)
 				return
 			}
+			rows = clipped
 		}
 	}
 	head := make([]string, len(headers))
@@ -144,21 +146,31 @@ func tableWidth(headers []string, rows [][]string) int {
 // leastClipped is what is left of a text that is clipped for a terminal.
 const leastClipped = 20
 
-// narrowed returns the rows with their last column shorter by over, and whether that left enough of it.
-func narrowed(rows [][]string, over int) ([][]string, bool) {
-	widest := 0
-	for _, row := range rows {
-		widest = max(widest, width(row[len(row)-1]))
-	}
-	if widest-over < leastClipped {
-		return rows, false
-	}
+// narrowed returns the rows with their title and their last column shorter by over in all, and whether that
+// left enough of them. Everything else, names, ids and addresses, is copied as it is and stays whole.
+func narrowed(headers []string, rows [][]string, over int) ([][]string, bool) {
 	out := make([][]string, len(rows))
 	for i, row := range rows {
 		out[i] = append([]string{}, row...)
-		out[i][len(row)-1] = cut(row[len(row)-1], widest-over)
 	}
-	return out, true
+	for _, column := range []int{len(headers) - 1, slices.Index(headers, "TITLE")} {
+		if column < 0 || over <= 0 {
+			continue
+		}
+		widest := width(headers[column])
+		for _, row := range out {
+			widest = max(widest, width(row[column]))
+		}
+		left := max(leastClipped, widest-over)
+		if left >= widest {
+			continue
+		}
+		over -= widest - left
+		for _, row := range out {
+			row[column] = cut(row[column], left)
+		}
+	}
+	return out, over <= 0
 }
 
 // records prints each row as names and values.
