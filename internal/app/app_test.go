@@ -114,18 +114,18 @@ func TestWhoEditsAnEnvironmentThatSomebodyElseChangedIsRefused(t *testing.T) {
 	}
 	edited := read
 	edited.Values = map[string]any{"vpc_id": "vpc-1"}
-	if edited, err = s.SaveEnvironment(olga, edited, false, read.ETag()); err != nil {
+	if edited, err = s.SaveEnvironment(olga, edited, false, read.etag()); err != nil {
 		t.Fatalf("that another environment was made meanwhile is in the way: %v", err)
 	}
 	read.Network = true
-	if _, err := s.SaveEnvironment(sam, read, false, read.ETag()); !fault.Is(err, "edit.stale") || !strings.HasPrefix(err.Error(), "olga has changed this") {
+	if _, err := s.SaveEnvironment(sam, read, false, read.etag()); !fault.Is(err, "edit.stale") || !strings.HasPrefix(err.Error(), "olga has changed this") {
 		t.Errorf("sam, who read it before olga changed it, is told: %v", err)
 	}
 	now, err := s.GetEnvironment(sam, "staging")
-	if err != nil || now.Network || now.UpdatedBy != "olga" || now.ETag() != edited.etag() {
+	if err != nil || now.Network || now.UpdatedBy != "olga" || now.etag() != edited.etag() {
 		t.Errorf("%+v, %v", now, err)
 	}
-	if _, err := s.SaveEnvironment(sam, now, false, now.ETag()); err != nil {
+	if _, err := s.SaveEnvironment(sam, now, false, now.etag()); err != nil {
 		t.Errorf("who read it anew is refused: %v", err)
 	}
 }

@@ -189,7 +189,7 @@ type appEnvironmentOutput struct {
 }
 
 func environmentAnswer(e Environment, err error) (*appEnvironmentOutput, error) {
-	return &appEnvironmentOutput{ETag: e.ETag(), Body: e}, err
+	return &appEnvironmentOutput{ETag: e.etag(), Body: e}, err
 }
 
 type appGetEnvironmentInput struct {

@@ -360,7 +360,7 @@ func (s *Service) SaveEnvironment(ctx context.Context, e Environment, create boo
 		case at < 0:
 			all = append(all, e)
 		default:
-			if err := web.Match(ifMatch, all[at].ETag(), all[at].UpdatedBy); err != nil {
+			if err := web.Match(ifMatch, all[at].etag(), all[at].UpdatedBy); err != nil {
 				return err
 			}
 			all[at] = e
@@ -394,9 +394,9 @@ func (s *Service) GetEnvironment(ctx context.Context, name string) (e Environmen
 	return e, err
 }
 
-// ETag returns the tag of what people have said about the environment. Its place in the order is not of it, nor the
+// etag names what people have said about the environment. Its place in the order is not of it, nor the
 // moment of its last writing: both move when another environment is saved.
-func (e Environment) ETag() string {
+func (e Environment) etag() string {
 	e.Order, e.UpdatedAt, e.UpdatedBy = 0, time.Time{}, ""
 	return web.ETag(db.JSON(e))
 }

@@ -208,26 +208,3 @@ func TestAnAppIsRefusedForATeamThatDoesNotExist(t *testing.T) {
 		t.Errorf("the fields are %v", f.Fields)
 	}
 }
-
-func TestTwoPeopleDoNotUndoEachOthersEnvironment(t *testing.T) {
-	t.Parallel()
-	p := certifytest.New(t)
-	e, err := p.Apps.GetEnvironment(p.As("root"), "prod")
-	if err != nil {
-		t.Fatal(err)
-	}
-	other, err := p.Apps.GetEnvironment(p.As("root"), "staging")
-	if err != nil {
-		t.Fatal(err)
-	}
-	read := e.ETag()
-	if _, err := p.Apps.SaveEnvironment(p.As("root"), other, false, other.ETag()); err != nil {
-		t.Fatal(err)
-	}
-	e.OnNewer = app.ReplacePending // what another environment became is not in the way
-	if _, err := p.Apps.SaveEnvironment(p.As("root"), e, false, read); err != nil {
-		t.Fatal(err)
-	}
-	_, err = p.Apps.SaveEnvironment(p.As("root"), e, false, read)
-	refused(t, err, "edit.stale")
-}
