@@ -175,7 +175,7 @@ test("the log of a check streams while it runs, and a declared fix is merged by 
   await mine.getByRole("link", { name: /Merge by hand/ }).getByText("Merge", { exact: true }).waitFor();
   await mine.getByRole("link", { name: /Merge by hand/ }).click();
   await press(dana, "Declare a fix", { go: "Declare", fill: { "The change it fixes": broken } });
-  await dana.locator(".facts").getByText(broken).first().waitFor();
+  await dana.locator(`.facts a[href="/changes/${broken}"]`).waitFor();
   await reach(dana, "Ready");
   await check(dana, "ready");
   await look(dana, "ready");

@@ -56,7 +56,7 @@ counts() { echo "$2 $1" >>"$tally"; }
 (cd web && npx vitest run --reporter=default --reporter=json --outputFile.json=../tmp/vitest.json) || status=1
 counts "pages" "$(node -p 'const r = JSON.parse(require("fs").readFileSync("tmp/vitest.json")); [r.numPassedTests, r.numFailedTests + r.numFailedTestSuites * (r.numTotalTests === 0), r.numPendingTests].join(" ")')"
 
-(cd e2e && FLYWHEEL=../bin/flywheel node --test --test-concurrency=1 --test-timeout=900000 --test-reporter=spec --test-reporter-destination=stdout --test-reporter=tap --test-reporter-destination=../tmp/e2e.tap) || status=1
+(cd e2e && FLYWHEEL=../bin/flywheel node --test --test-concurrency=2 --test-timeout=900000 --test-reporter=spec --test-reporter-destination=stdout --test-reporter=tap --test-reporter-destination=../tmp/e2e.tap) || status=1
 counts "browser" "$(awk '$1 == "#" && $2 == "pass" { p = $3 } $1 == "#" && $2 == "fail" { f = $3 } $1 == "#" && $2 == "cancelled" { c = $3 } $1 == "#" && $2 == "skipped" { s = $3 } END { print p + 0, f + c, s + 0 }' tmp/e2e.tap)"
 
 tmp/testsum -total "$tally" || status=1

@@ -181,14 +181,14 @@ function EffectPlan({ change, app, environment, digest }: { change: string; app:
 }
 
 function Facts({ change }: { change: Change }) {
-  const reference = (label: string, id?: string) => id && <><dt>{label}</dt><dd><ChangeLink id={id} /> <Id id={id} /></dd></>;
+  const reference = (label: string, id?: string) => id && <><dt>{label}</dt><dd><ChangeLink id={id} /></dd></>;
   return (
     <Card title="About">
       <dl className="facts">
         <dt>{change.kind === "app" ? "App" : "Pattern"}</dt><dd>{change.subject}</dd>
         {change.team && <><dt>Team</dt><dd>{change.team}</dd></>}
         {change.story && <><dt>Story</dt><dd><Link className="link mono" to="/changes" search={{ story: change.story }}>{change.story}</Link></dd></>}
-        {reference("Waits for", change.needs)}
+        {reference(change.state === "waiting" || change.state === "blocked" ? "Waits for" : "Needs", change.needs)}
         {reference("Takes back", change.reverts)}
         {reference("Taken back by", change.revert)}
         {reference("Fixes", change.fixForward)}

@@ -9,7 +9,7 @@ import { changeQuery } from "./queries";
 /** A change by its title, which is fetched, for where only its id is known. */
 export function ChangeLink({ id }: { id: string }) {
   const query = useQuery(changeQuery(id));
-  return <Link className="link" to="/changes/$change" params={{ change: id }}>{query.data?.change.title ?? id}</Link>;
+  return <Link className="link" to="/changes/$change" params={{ change: id }} title={id}>{query.data?.change.title ?? id}</Link>;
 }
 
 /** A change as a line of a list. */
