@@ -76,8 +76,11 @@ export async function tour(page, name) {
 
 /** Fails when a page breaks a rule of accessibility, is wider than its window, or complained. */
 export async function check(page, name, { colours = false } = {}) {
-  // A change of the colour scheme or the width is drawn in the next frame.
-  await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+  // A change of the colour scheme or the width is drawn in the next frame, and what moves there comes to rest.
+  await page.evaluate(async () => {
+    await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+    await Promise.allSettled(document.getAnimations().filter(({ effect }) => effect.getComputedTiming().endTime !== Infinity).map(({ finished }) => finished));
+  });
   if (!(await page.evaluate(() => "axe" in window))) await page.evaluate(axe.source);
   const rules = colours ? { type: "rule", values: ["color-contrast", "link-in-text-block"] } : { type: "tag", values: tags };
   const violations = await page.evaluate(async (runOnly) => (await window.axe.run(document, { runOnly, resultTypes: ["violations"] })).violations, rules);
