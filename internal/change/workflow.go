@@ -351,14 +351,14 @@ func (s *Service) awaited(tx *db.Tx, c Change, m *manifest.App) (*Change, error)
 	return &open[0], nil
 }
 
-// source returns the digest of everything that the artifact is made from: the files, without
-// flywheel.yaml, and how they are built. It belongs to one app, as build caches do.
+// source returns the digest of everything that the artifact is made from and tested by: the files, without
+// flywheel.yaml, and how they are built and tested. It belongs to one app, as build caches do.
 func (s *Service) source(ctx context.Context, repo git.Repo, tree string, a app.App, m *manifest.App) (string, error) {
 	files, err := s.Git.TreeDigest(ctx, repo, tree, "flywheel.yaml")
 	if err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256([]byte(strings.Join([]string{a.ID, files, db.JSON(m.Build)}, "\n")))
+	sum := sha256.Sum256([]byte(strings.Join([]string{a.ID, files, db.JSON(m.Build), m.Test.Command}, "\n")))
 	return "sha256:" + hex.EncodeToString(sum[:]), nil
 }
 
