@@ -139,6 +139,35 @@ test("a token is shown once, works, and is refused after it is revoked", async (
   await dana.context().close();
 });
 
+test("a person sees where they are signed in, and ends one session and then all others", async () => {
+  const dana = await at("dana");
+  const second = await at("dana");
+  const third = await at("dana");
+  await dana.goto("/settings");
+  const list = dana.getByRole("list", { name: "Sessions" });
+  await list.getByText("this one").waitFor();
+  const before = await list.getByRole("listitem").count();
+  assert.ok(before >= 3);
+  await list.getByText(/on Linux/).first().waitFor();
+  await check(dana, "sessions");
+  await look(dana, "sessions");
+  // The newest is the last: it is the third browser's.
+  await list.getByRole("listitem").last().getByRole("button", { name: "End" }).click();
+  await dana.getByRole("dialog").getByRole("button", { name: "End it" }).click();
+  await dana.getByText("The session has ended.").waitFor();
+  await third.goto("/settings");
+  await third.getByRole("heading", { name: "Sign in to Flywheel" }).waitFor();
+  await second.goto("/settings");
+  await second.getByRole("list", { name: "Sessions" }).getByText("this one").waitFor();
+  await dana.getByRole("button", { name: "End all others" }).click();
+  await dana.getByRole("dialog").getByRole("button", { name: "End them" }).click();
+  await dana.getByText("Your other sessions have ended.").waitFor();
+  assert.equal(await list.getByRole("listitem").count(), 1);
+  await second.goto("/settings");
+  await second.getByRole("heading", { name: "Sign in to Flywheel" }).waitFor();
+  for (const page of [dana, second, third]) await page.context().close();
+});
+
 test("a person changes their own password, and a wrong one is said at its field", async () => {
   const dana = await at("dana");
   const other = await at("dana");

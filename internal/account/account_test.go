@@ -258,6 +258,78 @@ func TestSessions(t *testing.T) {
 	})
 }
 
+func TestAPersonSeesAndEndsTheirSessions(t *testing.T) {
+	p := start(t)
+	now := time.Now()
+	p.db.Now = func() time.Time { return now }
+	admin := p.signIn("admin", p.password)
+	const password = "correct horse battery"
+	p.must(admin, "POST", "/users", map[string]any{"name": "grace", "password": password})
+	p.signIn("grace", password)
+	first := p.signIn("grace", password)
+	now = now.Add(time.Hour)
+	second := p.signIn("grace", password)
+	list := func(who credentials, query string) []map[string]any {
+		t.Helper()
+		found := []map[string]any{}
+		for _, x := range p.must(who, "GET", "/sessions"+query, nil)["items"].([]any) {
+			found = append(found, x.(map[string]any))
+		}
+		return found
+	}
+	sessions := list(second, "")
+	if len(sessions) != 3 || sessions[2]["current"] != true || sessions[1]["current"] != false || sessions[1]["address"] == "" || sessions[1]["browser"] == "" {
+		t.Fatal(sessions)
+	}
+	t.Run("its last use is kept to within minutes", func(t *testing.T) {
+		before := sessions[1]["seenAt"]
+		p.must(first, "GET", "/me", nil)
+		if seen := list(second, "")[1]["seenAt"]; seen == before {
+			t.Error(seen)
+		}
+	})
+	t.Run("nothing of it opens anything", func(t *testing.T) {
+		for _, x := range sessions {
+			r := func(r *http.Request) { r.AddCookie(&http.Cookie{Name: "flywheel_session", Value: x["id"].(string)}) }
+			p.refused(r, "GET", "/me", nil, 401, "session.ended")
+		}
+	})
+	t.Run("others do not see them, an admin does", func(t *testing.T) {
+		ada := p.person(admin, "ada")
+		p.refused(ada, "GET", "/sessions?user=grace", nil, 403, "permission.denied")
+		p.refused(ada, "DELETE", "/sessions/"+sessions[0]["id"].(string), nil, 404, "session.not_found")
+		if len(list(admin, "?user=grace")) != 3 || len(list(ada, "")) != 1 {
+			t.Error("the wrong sessions are listed")
+		}
+	})
+	t.Run("a token ends them only with the scope for it, and none of a machine does", func(t *testing.T) {
+		for scopes, code := range map[string]string{"read": "token.scope", "service": "session.service"} {
+			body := map[string]any{"name": scopes, "scopes": []string{"read"}}
+			if scopes == "service" {
+				body = map[string]any{"name": scopes, "service": true}
+			}
+			token := p.must(second, "POST", "/tokens", body)["secret"].(string)
+			p.refused(bearer(token), "DELETE", "/sessions", nil, 403, code)
+		}
+	})
+	t.Run("one is ended, then all others", func(t *testing.T) {
+		p.must(second, "DELETE", "/sessions/"+sessions[1]["id"].(string), nil)
+		p.refused(first, "GET", "/me", nil, 401, "session.ended")
+		p.refused(second, "DELETE", "/sessions/"+sessions[1]["id"].(string), nil, 404, "session.not_found")
+		if ended := p.must(second, "DELETE", "/sessions", nil)["ended"]; ended != 1.0 {
+			t.Error(ended)
+		}
+		if left := list(second, ""); len(left) != 1 || left[0]["current"] != true {
+			t.Error(left)
+		}
+	})
+	t.Run("and it is in the audit log", func(t *testing.T) {
+		if text := fmt.Sprint(p.must(admin, "GET", "/audit?action=session.end", nil)); strings.Count(text, "of grace") != 2 {
+			t.Error(text)
+		}
+	})
+}
+
 func TestTokens(t *testing.T) {
 	p := start(t)
 	admin := p.signIn("admin", p.password)

@@ -3,6 +3,7 @@ package account
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -20,6 +21,9 @@ func (s *Service) Routes(api *web.API) {
 	signIn.Security = web.Anonymous()
 	huma.Register(api, signIn, s.signIn)
 	huma.Register(api, operation("sign-out", http.MethodDelete, "/session", "session", "Sign out"), s.signOut)
+	huma.Register(api, operation("list-sessions", http.MethodGet, "/sessions", "session", "List my sessions"), s.listSessions)
+	huma.Register(api, operation("end-session", http.MethodDelete, "/sessions/{session}", "session", "End a session"), s.endSession)
+	huma.Register(api, operation("end-other-sessions", http.MethodDelete, "/sessions", "session", "End all my sessions but the one that asks"), s.endOtherSessions)
 	huma.Register(api, operation("get-me", http.MethodGet, "/me", "session", "Who am I, and what may I do"), s.me)
 	huma.Register(api, operation("change-password", http.MethodPut, "/me/password", "session", "Change my password"), s.changePassword)
 
@@ -88,9 +92,10 @@ func (s *Service) meOf(ctx context.Context, a Actor) (*meOutput, error) {
 }
 
 type signInInput struct {
-	remote string
-	secure bool
-	Body   struct {
+	remote  string
+	browser string
+	secure  bool
+	Body    struct {
 		Name     string `json:"name" minLength:"1" maxLength:"100"`
 		Password string `json:"password" minLength:"1" maxLength:"200"`
 	}
@@ -99,12 +104,15 @@ type signInInput struct {
 // Resolve implements huma.Resolver: it reads what only the connection knows.
 func (in *signInInput) Resolve(ctx huma.Context) []error {
 	in.remote = address(ctx.RemoteAddr())
+	if in.browser = strings.ToValidUTF8(ctx.Header("User-Agent"), ""); len(in.browser) > 300 {
+		in.browser = strings.ToValidUTF8(in.browser[:300], "")
+	}
 	in.secure = ctx.TLS() != nil || ctx.Header("X-Forwarded-Proto") == "https"
 	return nil
 }
 
 func (s *Service) signIn(ctx context.Context, in *signInInput) (*meOutput, error) {
-	actor, secret, err := s.SignIn(ctx, in.Body.Name, in.Body.Password, in.remote)
+	actor, secret, err := s.SignIn(ctx, in.Body.Name, in.Body.Password, in.remote, in.browser)
 	if err != nil {
 		return nil, err
 	}
@@ -342,6 +350,41 @@ func (s *Service) createToken(ctx context.Context, in *createTokenInput) (*creat
 	t, secret, err := s.CreateToken(ctx, Token{Name: b.Name, Scopes: b.Scopes, Service: b.Service, ExpiresAt: b.ExpiresAt})
 	out := &createTokenOutput{CacheControl: "no-store"}
 	out.Body.Token, out.Body.Secret = t, secret
+	return out, err
+}
+
+type listSessionsInput struct {
+	web.Paging
+	User string `query:"user" maxLength:"100" doc:"An admin may ask for another person's"`
+}
+
+func (s *Service) listSessions(ctx context.Context, in *listSessionsInput) (*web.Page[Session], error) {
+	var after string
+	if _, err := in.After(&after); err != nil {
+		return nil, err
+	}
+	sessions, err := s.Sessions(ctx, in.User, after, in.Limit+1)
+	return web.Paged(sessions, in.Limit, func(x Session) any { return x.ID }), err
+}
+
+type sessionInput struct {
+	Session string `path:"session" maxLength:"100" doc:"Id"`
+}
+
+func (s *Service) endSession(ctx context.Context, in *sessionInput) (*struct{}, error) {
+	return nil, s.EndSession(ctx, in.Session)
+}
+
+type endedOutput struct {
+	Body struct {
+		Ended int64 `json:"ended" doc:"How many were ended"`
+	}
+}
+
+func (s *Service) endOtherSessions(ctx context.Context, _ *struct{}) (*endedOutput, error) {
+	n, err := s.EndOtherSessions(ctx)
+	out := &endedOutput{}
+	out.Body.Ended = n
 	return out, err
 }
 

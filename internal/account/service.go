@@ -22,7 +22,7 @@ import (
 
 const (
 	sessionLasts   = 12 * time.Hour
-	sessionRenewed = time.Hour // a session in use is extended at most this often
+	sessionRenewed = 5 * time.Minute // a session in use is extended at most this often
 	tokenLasts     = 90 * 24 * time.Hour
 	tokenAtMost    = 365 * 24 * time.Hour
 	cookieName     = "flywheel_session"
@@ -131,7 +131,7 @@ func (s *Service) bySession(ctx context.Context, secret string) (actor Actor, er
 // SignIn checks a name and password and opens a session. It returns the session's secret for the
 // cookie. Attempts are limited by name and address together: somebody who guesses is slowed down
 // without locking out the person.
-func (s *Service) SignIn(ctx context.Context, name, password, address string) (Actor, string, error) {
+func (s *Service) SignIn(ctx context.Context, name, password, address, browser string) (Actor, string, error) {
 	name = strings.ToLower(strings.TrimSpace(name))
 	if wait := s.attempts.take(name+"\n"+address, s.db.Now()); wait > 0 {
 		if err := s.refused(ctx, name, address, "too many attempts"); err != nil {
@@ -177,7 +177,7 @@ func (s *Service) SignIn(ctx context.Context, name, password, address string) (A
 	secret, sessionHash := newSecret("")
 	var actor Actor
 	err = s.db.Write(ctx, func(tx *db.Tx) (err error) {
-		if err = insertSession(tx, sessionHash, person, tx.Now().Add(sessionLasts)); err != nil {
+		if err = insertSession(tx, sessionHash, person, address, browser, tx.Now().Add(sessionLasts)); err != nil {
 			return err
 		}
 		actor, _, err = actorBySession(tx, sessionHash)

@@ -91,11 +91,12 @@ func countPeople(tx *db.Tx, where string, args ...any) (n int64, err error) {
 	return n, err
 }
 
-func insertSession(tx *db.Tx, hash, person string, expires time.Time) error {
+func insertSession(tx *db.Tx, hash, person, address, browser string, expires time.Time) error {
 	if _, err := tx.Exec("delete from session where expires_at < $1", tx.Now()); err != nil {
 		return err
 	}
-	_, err := tx.Exec("insert into session (hash, person, created_at, expires_at) values ($1, $2, $3, $4)", hash, person, tx.Now(), expires)
+	_, err := tx.Exec("insert into session (hash, id, person, address, browser, created_at, expires_at) values ($1, $2, $3, $4, $5, $6, $7)",
+		hash, db.NewID("ses"), person, address, browser, tx.Now(), expires)
 	return err
 }
 

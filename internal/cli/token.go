@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -97,4 +98,59 @@ func (s *shell) tokenRevoke() *cobra.Command {
 			})
 		},
 	}
+}
+
+func (s *shell) sessionCommand() *cobra.Command {
+	type session struct {
+		ID, User, Address, Browser string
+		Current                    bool
+		CreatedAt                  time.Time `json:"createdAt"`
+		SeenAt                     time.Time `json:"seenAt"`
+	}
+	var of string
+	limit := 0
+	list := &cobra.Command{
+		Use: "list", Short: "List your sessions", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return s.act(c, func(ctx context.Context, api *client) error {
+				raw, err := api.list(ctx, path("sessions"), query("user", of), limit)
+				if err != nil {
+					return err
+				}
+				return many(s, c, raw, "There are no sessions.", []string{"SESSION", "SIGNED IN", "LAST SEEN", "FROM", "BROWSER"}, func(p *page, v session) []string {
+					return []string{v.ID, p.ago(v.CreatedAt), p.ago(v.SeenAt), v.Address, clip(v.Browser, 60)}
+				})
+			})
+		},
+	}
+	list.Flags().StringVar(&of, "user", "", "of another person, as an admin")
+	limitFlag(list, &limit, 0)
+	var others bool
+	end := &cobra.Command{
+		Use: "end [SESSION]", Short: "End a session, or with --others all of yours", Args: cobra.MaximumNArgs(1),
+		Long: "End a session at a browser, or with --others all of yours. Tokens stay: flywheel token list.",
+		RunE: func(c *cobra.Command, args []string) error {
+			if others == (len(args) == 1) {
+				return usage("Name one session, or say --others.")
+			}
+			return s.act(c, func(ctx context.Context, api *client) error {
+				if !others {
+					if err := api.call(ctx, http.MethodDelete, path("sessions", args[0]), nil, nil); err != nil {
+						return err
+					}
+					note(c, "Ended the session %s.", args[0])
+					return nil
+				}
+				var raw json.RawMessage
+				if err := api.call(ctx, http.MethodDelete, path("sessions"), nil, &raw); err != nil {
+					return err
+				}
+				return one(s, c, raw, func(p *page, v struct{ Ended int }) { p.fields("ended", strconv.Itoa(v.Ended)) })
+			})
+		},
+	}
+	end.Flags().BoolVar(&others, "others", false, "all of yours; the command line itself has a token, not a session")
+	c := &cobra.Command{Use: "session", Short: "Sessions at browsers: list, end"}
+	c.AddCommand(list, end)
+	return c
 }

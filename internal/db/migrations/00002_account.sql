@@ -43,11 +43,14 @@ create index token_by_person on token (person, id);
 
 create table session (
   hash       text      primary key,
+  id         text      not null unique,
   person     text      not null references person (id),
+  address    text      not null,
+  browser    text      not null,
   created_at timestamp not null,
   expires_at timestamp not null
 );
-create index session_by_person on session (person);
+create index session_by_person on session (person, id);
 create index session_by_expiry on session (expires_at);
 
 create table audit (

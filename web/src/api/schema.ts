@@ -823,6 +823,41 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List my sessions */
+        get: operations["list-sessions"];
+        put?: never;
+        post?: never;
+        /** End all my sessions but the one that asks */
+        delete: operations["end-other-sessions"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sessions/{session}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** End a session */
+        delete: operations["end-session"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/stories": {
         parameters: {
             query?: never;
@@ -1151,6 +1186,33 @@ export interface components {
             subject: string;
             /** @description Id of the token that acted */
             token?: string;
+        };
+        AccountSession: {
+            /** @description From where they signed in; behind a proxy, the proxy's */
+            address: string;
+            /** @description What the browser says it is */
+            browser: string;
+            /**
+             * Format: date-time
+             * @description When they signed in
+             */
+            createdAt: string;
+            /** @description The one that asks */
+            current: boolean;
+            /**
+             * Format: date-time
+             * @description When it ends if it is not used
+             */
+            expiresAt: string;
+            /** @example ses_06h0eebhhlqrfcvhouk0 */
+            id: string;
+            /**
+             * Format: date-time
+             * @description When it was last used, to within five minutes
+             */
+            seenAt: string;
+            /** @description Name of the person */
+            user: string;
         };
         AccountTeam: {
             /** Format: date-time */
@@ -1815,6 +1877,13 @@ export interface components {
             disciplines?: ("security" | "operations" | "development")[];
             title?: string;
         };
+        EndedOutputBody: {
+            /**
+             * Format: int64
+             * @description How many were ended
+             */
+            ended: number;
+        };
         EventCloudEvent: {
             /** @description Who did it */
             actor?: string;
@@ -1949,6 +2018,11 @@ export interface components {
         };
         PageSecretBody: {
             items: components["schemas"]["Secret"][];
+            /** @description Cursor of the next page; absent on the last one */
+            next?: string;
+        };
+        PageSessionBody: {
+            items: components["schemas"]["AccountSession"][];
             /** @description Cursor of the next page; absent on the last one */
             next?: string;
         };
@@ -4169,6 +4243,101 @@ export interface operations {
             204: {
                 headers: {
                     "Set-Cookie"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "list-sessions": {
+        parameters: {
+            query?: {
+                /** @description At most this many items */
+                limit?: number;
+                /** @description The next of the page before */
+                cursor?: string;
+                /** @description An admin may ask for another person's */
+                user?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PageSessionBody"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "end-other-sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EndedOutputBody"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "end-session": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id */
+                session: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
                     [name: string]: unknown;
                 };
                 content?: never;

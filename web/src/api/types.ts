@@ -7,6 +7,7 @@ export type Me = Schemas["AccountMe"];
 export type User = Schemas["AccountUser"];
 export type Team = Schemas["AccountTeam"];
 export type Role = Schemas["AccountMember"]["role"];
+export type Session = Schemas["AccountSession"];
 export type Token = Schemas["AccountToken"];
 export type NewToken = Schemas["CreateTokenInputBody"];
 export type AuditRecord = Schemas["AccountRecord"];

@@ -6,6 +6,7 @@ import { Problem } from "../../api/client";
 import { useAct } from "../../ui/act";
 import { Card, Id, Page, Wrong } from "../../ui/parts";
 import { changePassword, useMe } from "./queries";
+import { Sessions } from "./Sessions";
 import { Rights } from "./Users";
 
 export default function Settings() {
@@ -27,6 +28,7 @@ export default function Settings() {
         </dl>
       </Card>
       <Password />
+      <Sessions />
       <Card title="Appearance">
         <SegmentedControl size="xs" aria-label="Colours" data={[{ value: "light", label: "Light" }, { value: "dark", label: "Dark" }, { value: "auto", label: "Like the system" }]} value={colorScheme} onChange={(scheme) => setColorScheme(scheme as MantineColorScheme)} />
       </Card>

@@ -29,6 +29,10 @@ export const signIn = (name: string, password: string) => data(anonymous.POST("/
 export const signOut = () => data(anonymous.DELETE("/api/v1/session"));
 export const changePassword = (present: string, next: string) => data(api.PUT("/api/v1/me/password", { body: { present, next } }));
 
+export const sessionsQuery = queryOptions({ queryKey: ["sessions"], queryFn: async () => (await data(api.GET("/api/v1/sessions", { params: { query: { limit: 200 } } }))).items });
+export const endSession = (session: string) => data(api.DELETE("/api/v1/sessions/{session}", { params: { path: { session } } }));
+export const endOtherSessions = () => data(api.DELETE("/api/v1/sessions"));
+
 export const disciplines = ["security", "operations", "development"] as const;
 export type Discipline = (typeof disciplines)[number];
 export const roles: { value: Role; label: string; means: string }[] = [
