@@ -53,8 +53,8 @@ func (h *Host) Restore(ctx context.Context, r Repo, bundle io.Reader) error {
 
 // Rewind takes main back to its newest merge that known says yes to, or else to its first commit, and
 // drops the tags of what main then lacks. What the others merged and no branch holds any more gets the branch
-// that branch names for the change. It returns the changes that were taken
-// off main. It is for a repository that is newer than the database it was backed up with.
+// that branch names for the change. It returns the changes that were taken off main. It is for a repository
+// that is newer than the database it was backed up with.
 func (h *Host) Rewind(ctx context.Context, r Repo, known func(merge, change string) bool, branch func(change string) string) (dropped []string, err error) {
 	const main = "refs/heads/" + Main
 	out, err := h.git(ctx, h.dir(r), nil, "log", "-z", "--first-parent", "--format=tformat:%H%x00%P%x00%(trailers:key=Change,valueonly,separator=%x20)", main)

@@ -189,15 +189,15 @@ func (p *Plan) Effect(artifact string) string {
 func (p *Plan) Released(artifact string) {
 	p.Drift = slices.DeleteFunc(p.Drift, func(c ResourceChange) bool {
 		_, after := differing(c.Before, c.After)
-		return only(artifact, after)
+		return consistsOf(artifact, after)
 	})
 }
 
-// only reports whether every value inside v is the artifact's digest.
-func only(artifact string, v any) bool {
+// consistsOf reports whether every value inside v is the artifact's digest.
+func consistsOf(artifact string, v any) bool {
 	if inside, ok := v.(map[string]any); ok {
 		for _, value := range inside {
-			if !only(artifact, value) {
+			if !consistsOf(artifact, value) {
 				return false
 			}
 		}
