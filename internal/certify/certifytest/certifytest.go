@@ -56,6 +56,7 @@ type Platform struct {
 	blobs   *blob.Bucket
 	mu      sync.Mutex
 	rollout []string
+	handed  map[string]bool // changes of apps whose rollout is in there: that is told a moment after the commit
 }
 
 // Module is a pattern without providers that need to be there.
@@ -132,7 +133,7 @@ func Files(edits ...string) map[string][]byte {
 func New(t testing.TB) *Platform {
 	t.Helper()
 	dir := t.TempDir()
-	p := &Platform{T: t, DB: dbtest.Open(t)}
+	p := &Platform{T: t, DB: dbtest.Open(t), handed: map[string]bool{}}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	if os.Getenv("FLYWHEEL_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(t.Output(), nil))
@@ -218,6 +219,7 @@ func (p *Platform) roll(tx *db.Tx, c change.Change, targets []change.Target) err
 	tx.AfterCommit(func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
+		p.handed[c.ID] = true
 		for _, t := range targets {
 			p.rollout = append(p.rollout, fmt.Sprintf("%s %s %v", t.Environment, t.Desired.Version, t.Desired.Variables))
 		}
@@ -248,6 +250,12 @@ func (p *Platform) Rolled() []string {
 	out := p.rollout
 	p.rollout = nil
 	return out
+}
+
+func (p *Platform) told(change string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.handed[change]
 }
 
 // As returns the context of a person: root is an admin; dora and dan develop for the team shop, olga
@@ -457,10 +465,10 @@ func (p *Platform) Reaches(id string, states ...change.State) change.Change {
 	p.T.Helper()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		c := p.Get(id)
-		if slices.Contains(states, c.State) {
+		if slices.Contains(states, c.State) && (c.State != change.Merged || c.Kind != change.OfApp || p.told(id)) {
 			return c
 		}
-		if time.Now().After(deadline) || !c.State.Open() {
+		if time.Now().After(deadline) || !c.State.Open() && !slices.Contains(states, c.State) {
 			p.T.Fatalf("change %s is %s (%s), never %v; checks %v", id, c.State, c.Why, states, slices.Collect(maps.Values(p.Checks(id))))
 		}
 	}
