@@ -221,8 +221,8 @@ func (s *shell) watchChange(c *cobra.Command, api *client, id string, keep bool)
 // change was rolled back where it is to go, else nil.
 func (c *client) pinned(ctx context.Context, v changePage) (decision, err error) {
 	for _, d := range v.Deployments {
-		if d.State != "waiting" {
-			continue
+		if d.State != "waiting" || !strings.Contains(d.Reason, " was rolled back here: ") {
+			continue // what waits for its turn goes on by itself: it may be the revert
 		}
 		var a app
 		if err := c.get(ctx, path("apps", d.App), &a); err != nil {
