@@ -565,15 +565,32 @@ func TestTheAuditLog(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if sound, _, broken, err := account.Verify(ctx, d); err != nil || broken != nil || sound != 40 {
+	sound, last, broken, err := account.Verify(ctx, d, account.Kept{})
+	if err != nil || broken != nil || sound != 40 {
 		t.Fatal("concurrent writers broke the chain", sound, broken, err)
 	}
+	t.Run("what was kept is compared with the log", func(t *testing.T) {
+		for name, tt := range map[string]struct {
+			kept account.Kept
+			want int64 // the entry that is not sound
+		}{
+			"as it was":      {account.Kept{Sound: sound, Last: last}, 0},
+			"end cut off":    {account.Kept{Sound: sound + 2, Last: last}, sound + 1},
+			"written anew":   {account.Kept{Sound: sound, Last: "another"}, sound},
+			"long ago, anew": {account.Kept{Sound: 7, Last: last}, 7},
+		} {
+			_, _, broken, err := account.Verify(ctx, d, tt.kept)
+			if err != nil || (broken == nil) != (tt.want == 0) || broken != nil && broken.Seq != tt.want {
+				t.Errorf("%s: %+v, %v", name, broken, err)
+			}
+		}
+	})
 	tamper := func(t *testing.T, statement string, want int64) {
 		t.Helper()
 		if err := d.Write(ctx, func(tx *db.Tx) error { _, err := tx.Exec(statement); return err }); err != nil {
 			t.Fatal(err)
 		}
-		sound, _, broken, err := account.Verify(ctx, d)
+		sound, _, broken, err := account.Verify(ctx, d, account.Kept{})
 		if err != nil || broken == nil || broken.Seq != want || sound != want-1 {
 			t.Fatal(sound, broken, err)
 		}
@@ -589,7 +606,7 @@ func TestTheAuditLog(t *testing.T) {
 		}); err != nil {
 			t.Fatal(err)
 		}
-		if sound, _, broken, err := account.Verify(ctx, d); err != nil || broken == nil || sound != 34 {
+		if sound, _, broken, err := account.Verify(ctx, d, account.Kept{}); err != nil || broken == nil || sound != 34 {
 			t.Fatal(sound, broken, err)
 		}
 	})
@@ -614,7 +631,15 @@ func TestDecisionsAboutAccountsAreAudited(t *testing.T) {
 	if verified["broken"] != nil || verified["sound"].(float64) != 2 {
 		t.Error(verified)
 	}
+	kept := fmt.Sprintf("/audit/verify?keptSound=2&keptLast=%s", verified["last"])
 	p.person(admin, "dan")
+	if again := p.must(admin, "GET", kept, nil); again["broken"] != nil || again["sound"].(float64) != 3 {
+		t.Error(again)
+	}
+	if again := p.must(admin, "GET", "/audit/verify?keptSound=9&keptLast=x", nil); again["broken"].(map[string]any)["seq"].(float64) != 4 {
+		t.Error(again)
+	}
+	p.refused(admin, "GET", "/audit/verify?keptSound=2", nil, 422, "audit.kept")
 	for query, want := range map[string]int{"person=flywheel": 1, "person=admin": 2, "action=user": 3, "action=user.create": 3, "action=use": 0, "subject=dan": 1, "subject=dan&person=flywheel": 0} {
 		if found := p.must(admin, "GET", "/audit?"+query, nil)["items"].([]any); len(found) != want {
 			t.Errorf("%s found %d entries, not %d", query, len(found), want)

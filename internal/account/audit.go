@@ -86,17 +86,28 @@ type Broken struct {
 	Reason string `json:"reason"`
 }
 
-// Verify recomputes the whole chain. It returns how many entries are sound, the hash of the last of
-// them, and the first entry that is not, or nil.
-func Verify(ctx context.Context, d *db.DB) (sound int64, last string, broken *Broken, err error) {
+// Kept is what somebody noted of an earlier look at the log: how many entries were sound, and the hash of
+// the last of them. Whoever can write to the database can cut off the end of the log, or write all of it
+// anew; only what was kept elsewhere shows that.
+type Kept struct {
+	Sound int64
+	Last  string
+}
+
+// Verify recomputes the whole chain and compares it with what was kept, unless that is zero. It returns how
+// many entries are sound, the hash of the last of them, and the first entry that is not, or nil.
+func Verify(ctx context.Context, d *db.DB, kept Kept) (sound int64, last string, broken *Broken, err error) {
 	for {
 		var records []Record
 		err := d.Read(ctx, func(tx *db.Tx) (err error) {
 			records, err = db.Collect(tx, scanRecord, selectRecord+" where seq > $1 order by seq limit 1000", sound)
 			return err
 		})
+		if err == nil && len(records) == 0 && sound < kept.Sound {
+			broken = &Broken{sound + 1, fmt.Sprintf("The end was cut off: there were %d entries.", kept.Sound)}
+		}
 		if err != nil || len(records) == 0 {
-			return sound, last, nil, err
+			return sound, last, broken, err
 		}
 		for _, r := range records {
 			switch {
@@ -106,6 +117,8 @@ func Verify(ctx context.Context, d *db.DB) (sound int64, last string, broken *Br
 				return sound, last, &Broken{r.Seq, "It does not follow the entry before it."}, nil
 			case r.Hash != r.digest():
 				return sound, last, &Broken{r.Seq, "Its content was changed after it was written."}, nil
+			case r.Seq == kept.Sound && r.Hash != kept.Last:
+				return sound, last, &Broken{r.Seq, "It has not the hash that was kept: it, or one before it, was written anew."}, nil
 			}
 			sound, last = r.Seq, r.Hash
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"flywheel.dev/flywheel/internal/db"
+	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/web"
 )
 
@@ -420,9 +421,18 @@ type verifyAuditOutput struct {
 	}
 }
 
-func (s *Service) verifyAudit(ctx context.Context, _ *struct{}) (*verifyAuditOutput, error) {
+type verifyAuditInput struct {
+	KeptSound int64  `query:"keptSound" minimum:"0" doc:"How many entries were sound when keptLast was noted"`
+	KeptLast  string `query:"keptLast" maxLength:"64" doc:"The last hash of an earlier verification, noted elsewhere: shows whether the log was cut off or written anew since"`
+}
+
+func (s *Service) verifyAudit(ctx context.Context, in *verifyAuditInput) (*verifyAuditOutput, error) {
 	out := &verifyAuditOutput{}
+	if (in.KeptSound == 0) != (in.KeptLast == "") {
+		return nil, fault.New(fault.Invalid, "audit.kept", "What was kept is a number of entries and a hash, both.").
+			Do("Give keptSound and keptLast together, or neither.")
+	}
 	var err error
-	out.Body.Sound, out.Body.Last, out.Body.Broken, err = s.VerifyLog(ctx)
+	out.Body.Sound, out.Body.Last, out.Body.Broken, err = s.VerifyLog(ctx, Kept{in.KeptSound, in.KeptLast})
 	return out, err
 }

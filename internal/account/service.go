@@ -633,11 +633,11 @@ func (s *Service) Log(ctx context.Context, subject, person, action string, befor
 }
 
 // VerifyLog is Verify for those who may see the audit log.
-func (s *Service) VerifyLog(ctx context.Context) (sound int64, last string, broken *Broken, err error) {
+func (s *Service) VerifyLog(ctx context.Context, kept Kept) (sound int64, last string, broken *Broken, err error) {
 	if err := From(ctx).Require(ViewAudit, ""); err != nil {
 		return 0, "", nil, err
 	}
-	return Verify(ctx, s.db)
+	return Verify(ctx, s.db, kept)
 }
 
 // record writes the decision and the event of a change to accounts.

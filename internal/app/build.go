@@ -2,9 +2,12 @@ package app
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -16,6 +19,7 @@ import (
 	"gocloud.dev/blob"
 	"gocloud.dev/gcerrors"
 
+	"flywheel.dev/flywheel/internal/account"
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/local"
@@ -392,6 +396,45 @@ func (b *Builder) keep(ctx context.Context, r BuildRequest, digest string, file 
 		return err
 	}
 	return b.DB.Write(ctx, func(tx *db.Tx) error { return saveArtifact(tx, r.Source, r.App, digest, size) })
+}
+
+const uploadLimit = 512 << 20
+
+// Upload stores an artifact that was packed elsewhere: by an outer CI, or to run beside an app's own. It
+// returns its digest and its size in bytes.
+func (b *Builder) Upload(ctx context.Context, archive io.Reader) (digest string, size int64, err error) {
+	if err := account.From(ctx).Require(account.DevelopPattern, ""); err != nil {
+		return "", 0, err
+	}
+	if err := os.MkdirAll(b.Dir, 0o700); err != nil {
+		return "", 0, err
+	}
+	file, err := os.CreateTemp(b.Dir, "upload-")
+	if err != nil {
+		return "", 0, err
+	}
+	defer os.Remove(file.Name())
+	defer file.Close()
+	sum := sha256.New()
+	size, err = io.Copy(io.MultiWriter(file, sum), io.LimitReader(archive, uploadLimit+1))
+	var onDisk *fs.PathError // everything else is the client's: it went away, or sent what is no body
+	switch {
+	case errors.As(err, &onDisk):
+		return "", 0, err
+	case err != nil:
+		return "", 0, fault.New(fault.Invalid, "request.malformed", "The body cannot be read.").Because(err)
+	case size > uploadLimit:
+		return "", 0, fault.New(fault.TooLarge, "request.too_large", "The artifact is larger than %d MiB.", uploadLimit>>20)
+	case size == 0:
+		return "", 0, fault.New(fault.Invalid, "artifact.empty", "The artifact is empty.").Do("Send a gzipped tar archive as the body.")
+	}
+	digest = "sha256:" + hex.EncodeToString(sum.Sum(nil))
+	if size, err = PutArtifact(ctx, b.Blobs, digest, file); err != nil {
+		return "", 0, err
+	}
+	return digest, size, b.DB.Write(ctx, func(tx *db.Tx) error {
+		return account.Audit(tx, account.Entry{Action: "artifact.upload", Subject: digest, Decision: "allowed"})
+	})
 }
 
 // PutArtifact stores a packed artifact under its digest and returns its size.

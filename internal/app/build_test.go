@@ -1,16 +1,20 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"gocloud.dev/blob/memblob"
 
+	"flywheel.dev/flywheel/internal/account"
 	"flywheel.dev/flywheel/internal/db/dbtest"
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/local"
@@ -73,5 +77,52 @@ func TestAnArtifactIsBroughtWhileItsTestsRunAndHoldsOnlyWhatTheBuildLeft(t *test
 	}
 	if left, err := os.ReadDir(b.Dir); err != nil || len(left) != 2 || left[0].Name() != "build-new" || left[1].Name() != "cache" {
 		t.Errorf("after a day there are %v, %v", left, err)
+	}
+}
+
+func TestAnUploadIsStoredUnderItsDigestByWhoMayAndLeavesNothingElse(t *testing.T) {
+	d := dbtest.Open(t)
+	b := NewBuilder(Builder{DB: d, Blobs: memblob.OpenBucket(nil), Dir: filepath.Join(t.TempDir(), "work")})
+	var packed bytes.Buffer
+	dir := t.TempDir()
+	err := os.WriteFile(filepath.Join(dir, "run"), []byte("#!/bin/sh\n"), 0o755)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := local.PackDir(&packed, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dora := account.With(t.Context(), account.Actor{ID: "usr_dora", Name: "dora", Teams: map[string]account.Role{"shop": account.Developer}})
+	vera := account.With(t.Context(), account.Actor{ID: "usr_vera", Name: "vera", Teams: map[string]account.Role{"shop": account.Viewer}})
+	for name, tt := range map[string]struct {
+		ctx  context.Context
+		body io.Reader
+		code string
+	}{
+		"a viewer":           {vera, bytes.NewReader(packed.Bytes()), "permission.denied"},
+		"nothing":            {dora, strings.NewReader(""), "artifact.empty"},
+		"a client that left": {dora, io.MultiReader(strings.NewReader("half"), iotest.ErrReader(io.ErrUnexpectedEOF)), "request.malformed"},
+	} {
+		if _, _, err := b.Upload(tt.ctx, tt.body); !fault.Is(err, tt.code) {
+			t.Errorf("%s: %v, want %s", name, err, tt.code)
+		}
+	}
+	if there, err := HasArtifact(t.Context(), b.Blobs, want); err != nil || there {
+		t.Errorf("stored what was refused: %v, %v", there, err)
+	}
+	digest, size, err := b.Upload(dora, bytes.NewReader(packed.Bytes()))
+	if err != nil || digest != want || size != int64(packed.Len()) {
+		t.Errorf("%s of %d bytes, %v; want %s of %d", digest, size, err, want, packed.Len())
+	}
+	if there, err := HasArtifact(t.Context(), b.Blobs, want); err != nil || !there {
+		t.Errorf("not stored: %v", err)
+	}
+	left, err := os.ReadDir(b.Dir)
+	if err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	if sound, _, broken, err := account.Verify(t.Context(), d, account.Kept{}); err != nil || broken != nil || sound != 1 {
+		t.Errorf("%d entries in the audit log, %v, %v", sound, broken, err)
 	}
 }

@@ -3,6 +3,9 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -47,29 +50,37 @@ func (s *shell) auditVerify() *cobra.Command {
 	type verdict struct {
 		Sound  int64
 		Last   string
-		Broken json.RawMessage
+		Broken *struct {
+			Seq    int64
+			Reason string
+		}
 	}
-	return &cobra.Command{
+	var kept string
+	c := &cobra.Command{
 		Use: "verify", Short: "Check that no entry was changed or removed",
-		Long: "Check the chain of hashes of the audit log. Keep the last hash elsewhere: only it shows that the end of\nthe log was cut off.", Args: cobra.NoArgs,
+		Long: "Check the chain of hashes of the audit log. Note the line \"keep elsewhere\" outside of Flywheel and give it\nas --kept next time: only that shows that the end of the log was cut off, or all of it written anew.", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return s.act(c, func(ctx context.Context, api *client) error {
 				var raw json.RawMessage
-				if err := api.get(ctx, path("audit", "verify"), &raw); err != nil {
+				at := path("audit", "verify")
+				if kept != "" {
+					sound, last, _ := strings.Cut(kept, ":")
+					at += "?" + url.Values{"keptSound": {sound}, "keptLast": {last}}.Encode()
+				}
+				if err := api.get(ctx, at, &raw); err != nil {
 					return err
 				}
 				var v verdict
 				if err := json.Unmarshal(raw, &v); err != nil {
 					return err
 				}
-				broken := len(v.Broken) > 0 && string(v.Broken) != "null"
 				err := one(s, c, raw, func(p *page, v verdict) {
-					p.fields("sound entries", number(v.Sound), "last hash", v.Last)
-					if broken {
-						p.line("%s %s", p.paint(red, "broken at"), v.Broken)
+					p.fields("sound entries", number(v.Sound), "last hash", v.Last, "keep elsewhere", fmt.Sprintf("%d:%s", v.Sound, v.Last))
+					if v.Broken != nil {
+						p.line("%s entry %d. %s", p.paint(red, "broken at"), v.Broken.Seq, v.Broken.Reason)
 					}
 				})
-				if err == nil && broken {
+				if err == nil && v.Broken != nil {
 					note(c, "The log was altered after entry %d. Compare it with a backup from before.", v.Sound)
 					err = exitError(Failed)
 				}
@@ -77,4 +88,6 @@ func (s *shell) auditVerify() *cobra.Command {
 			})
 		},
 	}
+	c.Flags().StringVar(&kept, "kept", "", "what was kept of an earlier verification, as 120:3f9a…")
+	return c
 }

@@ -2,11 +2,8 @@ package server
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"io"
 	"net/http"
-	"os"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -32,7 +29,9 @@ func (s *Server) routes(api *web.API) {
 	huma.Register(api, huma.Operation{OperationID: "get-home", Method: http.MethodGet, Path: "/api/v1/home", Tags: []string{"home"},
 		Summary: "What is moving, and what waits for a decision"}, s.getHome)
 	huma.Register(api, huma.Operation{OperationID: "create-artifact", Method: http.MethodPost, Path: "/api/v1/artifacts", Tags: []string{"patterns"},
-		Summary: "Upload an artifact: what an outer CI built, or what a pattern runs beside the app's", DefaultStatus: http.StatusCreated, MaxBodyBytes: 512 << 20}, s.createArtifact)
+		Summary: "Upload an artifact: what an outer CI built, or what a pattern runs beside the app's", DefaultStatus: http.StatusCreated,
+		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/gzip": {
+			Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}}}, s.createArtifact)
 }
 
 // visibleEvents returns the events of apps that the actor may see, and those of no app.
@@ -281,8 +280,15 @@ func (s *Server) homeRequests(ctx context.Context, home *Home) error {
 	return nil
 }
 
+// artifactInput hands the body on unread: an artifact is too large to be held in memory.
 type artifactInput struct {
-	RawBody []byte `contentType:"application/gzip"`
+	body io.Reader
+}
+
+// Resolve implements huma.Resolver.
+func (in *artifactInput) Resolve(ctx huma.Context) []error {
+	in.body = ctx.BodyReader()
+	return nil
 }
 
 type artifactOutput struct {
@@ -292,28 +298,9 @@ type artifactOutput struct {
 	}
 }
 
-// createArtifact stores an artifact of a pattern: what runs beside the app's own.
 func (s *Server) createArtifact(ctx context.Context, in *artifactInput) (*artifactOutput, error) {
-	if err := account.From(ctx).Require(account.DevelopPattern, ""); err != nil {
-		return nil, err
-	}
-	file, err := os.CreateTemp(s.Options.Data+"/work", "upload-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.Remove(file.Name())
-	defer file.Close()
-	sum := sha256.New()
-	if _, err := io.MultiWriter(file, sum).Write(in.RawBody); err != nil {
-		return nil, err
-	}
 	out := &artifactOutput{}
-	out.Body.Digest = "sha256:" + hex.EncodeToString(sum.Sum(nil))
-	out.Body.Size, err = app.PutArtifact(ctx, s.Blobs, out.Body.Digest, file)
-	if err != nil {
-		return nil, err
-	}
-	return out, s.DB.Write(ctx, func(tx *db.Tx) error {
-		return account.Audit(tx, account.Entry{Action: "artifact.upload", Subject: out.Body.Digest, Decision: "allowed"})
-	})
+	var err error
+	out.Body.Digest, out.Body.Size, err = s.Changes.Builder.Upload(ctx, in.body)
+	return out, err
 }

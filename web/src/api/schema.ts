@@ -2873,7 +2873,12 @@ export interface operations {
     };
     "verify-audit": {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description How many entries were sound when keptLast was noted */
+                keptSound?: number;
+                /** @description The last hash of an earlier verification, noted elsewhere: shows whether the log was cut off or written anew since */
+                keptLast?: string;
+            };
             header?: never;
             path?: never;
             cookie?: never;
