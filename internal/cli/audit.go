@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/url"
 	"strings"
 	"time"
 
@@ -65,7 +64,7 @@ func (s *shell) auditVerify() *cobra.Command {
 				at := path("audit", "verify")
 				if kept != "" {
 					sound, last, _ := strings.Cut(kept, ":")
-					at += "?" + url.Values{"keptSound": {sound}, "keptLast": {last}}.Encode()
+					at += "?" + query("keptSound", sound, "keptLast", last).Encode()
 				}
 				if err := api.get(ctx, at, &raw); err != nil {
 					return err
