@@ -23,8 +23,12 @@ interface Entry {
 }
 
 export default function Palette({ opened, close, help }: { opened: boolean; close: () => void; help: () => void }) {
+  // It gives the focus back only to what had it when it went from closed to open, and the first time it
+  // is loaded already open.
+  const [open, setOpen] = useState(false);
+  useEffect(() => setOpen(opened), [opened]);
   return (
-    <Modal.Root opened={opened} onClose={close} padding={0} size={620} yOffset="12vh" transitionProps={{ duration: 80 }}>
+    <Modal.Root opened={open} onClose={close} padding={0} size={620} yOffset="12vh" transitionProps={{ duration: 80 }}>
       <Modal.Overlay backgroundOpacity={0.4} />
       <Modal.Content aria-label="Find"><Modal.Body>{opened && <Finder close={close} help={help} />}</Modal.Body></Modal.Content>
     </Modal.Root>

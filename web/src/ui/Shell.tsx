@@ -58,6 +58,7 @@ export function Shell() {
   const [used, setUsed] = useState(false);
   const [help, { open: openHelp, close: closeHelp }] = useDisclosure(false);
   const [menu, { open: openMenu, close: closeMenu }] = useDisclosure(false);
+  const menuButton = useRef<HTMLButtonElement>(null);
   const client = useQueryClient();
   const me = useMe();
   const navigate = useNavigate();
@@ -86,11 +87,16 @@ export function Shell() {
     "n s": () => void navigate({ to: "/stories" }),
   });
 
+  const leaveMenu = () => {
+    if (!menu) return;
+    closeMenu();
+    main.current?.focus({ preventScroll: true });
+  };
   const navigation = (["", "Platform"] as const).map((group) => (
     <div key={group} className="nav-group" role={group ? "group" : undefined} aria-label={group || undefined}>
       {group && <span className="nav-title" aria-hidden>{group}</span>}
       {places.filter((place) => place.group === group && (!place.needs || may(me, place.needs))).map(({ to, label, icon: Icon }) => (
-        <Link key={to} to={to} className="nav" activeProps={{ className: "active" }} activeOptions={{ exact: to === "/" }}>
+        <Link key={to} to={to} className="nav" onClick={leaveMenu} activeProps={{ className: "active" }} activeOptions={{ exact: to === "/" }}>
           <Icon size={16} stroke={1.8} aria-hidden />
           {label}
         </Link>
@@ -119,14 +125,14 @@ export function Shell() {
           {foot}
         </nav>
         <nav className="topbar" aria-label="Top">
-          <ActionIcon variant="subtle" color="gray" size="lg" aria-label="Menu" onClick={openMenu}><IconMenu2 size={18} /></ActionIcon>
+          <ActionIcon variant="subtle" color="gray" size="lg" aria-label="Menu" ref={menuButton} onClick={openMenu}><IconMenu2 size={18} /></ActionIcon>
           <Link to="/" className="line"><Mark />Flywheel</Link>
           <span className="push"><Live connection={connection} quiet /></span>
           <ActionIcon variant="subtle" color="gray" size="lg" aria-label="Find" onClick={find}><IconSearch size={18} /></ActionIcon>
         </nav>
         <main className="main" id="main" tabIndex={-1} ref={main}><Outlet /></main>
       </div>
-      <Drawer opened={menu} onClose={closeMenu} title="Flywheel" size={260} closeButtonProps={{ "aria-label": "Close" }}>
+      <Drawer opened={menu} returnFocus={false /* a link in it leads to the page, not back to the button */} onClose={() => { closeMenu(); menuButton.current?.focus(); }} title="Flywheel" size={260} closeButtonProps={{ "aria-label": "Close" }}>
         <nav aria-label="Main">{navigation}</nav>
         {foot}
       </Drawer>
@@ -159,6 +165,7 @@ function UserMenu({ help }: { help: () => void }) {
   const me = useMe();
   const client = useQueryClient();
   const { colorScheme, setColorScheme } = useMantineColorScheme();
+  const button = useRef<HTMLButtonElement>(null);
   const leave = async () => {
     await signOut().catch(() => undefined);
     session.end();
@@ -170,7 +177,7 @@ function UserMenu({ help }: { help: () => void }) {
   return (
     <Menu position="top-start" width={210} shadow="md">
       <Menu.Target>
-        <button type="button" className="nav user">
+        <button type="button" className="nav user" ref={button}>
           <Avatar name={me?.title || me?.name || ""} />
           <span className="clip">{me?.title || me?.name}</span>
           <IconChevronDown size={14} aria-hidden className="push" />
@@ -183,7 +190,7 @@ function UserMenu({ help }: { help: () => void }) {
         ))}
         <Menu.Divider />
         {places.filter(({ group }) => group === "You").map(({ to, label, icon: Icon }) => <Menu.Item key={to} leftSection={<Icon size={15} />} component={Link} to={to}>{label}</Menu.Item>)}
-        <Menu.Item leftSection={<IconKeyboard size={15} />} onClick={help} rightSection={<kbd>?</kbd>}>Keyboard shortcuts</Menu.Item>
+        <Menu.Item leftSection={<IconKeyboard size={15} />} onClick={() => { button.current?.focus(); help(); }} rightSection={<kbd>?</kbd>}>Keyboard shortcuts</Menu.Item>
         <Menu.Item leftSection={<IconLogout size={15} />} onClick={() => void leave()}>Sign out</Menu.Item>
       </Menu.Dropdown>
     </Menu>

@@ -1,8 +1,9 @@
 // Dialogs in which somebody does something: what goes wrong is said there, and what was typed stays.
-import { ActionIcon, Button, Modal } from "@mantine/core";
+import { ActionIcon, Button, Menu, Modal } from "@mantine/core";
 import { notifications } from "@mantine/notifications";
+import { IconDots } from "@tabler/icons-react";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { useState, type FormEvent, type ReactNode } from "react";
+import { useRef, useState, type FormEvent, type ReactNode } from "react";
 import { Problem } from "../api/client";
 import { Wrong } from "./parts";
 
@@ -53,5 +54,17 @@ export function Confirm<R>({ label, title, children, go, act, done, begin, dange
         </form>
       </Modal>
     </>
+  );
+}
+
+/** The menu of what is seldom done. Each item opens a dialog, which gives the focus back to the menu's
+ *  button: the item is gone by then. */
+export function More({ label, items, framed }: { label: string; items: { label: string; icon: ReactNode; go: () => void }[]; framed?: boolean }) {
+  const button = useRef<HTMLButtonElement>(null);
+  return (
+    <Menu position="bottom-end">
+      <Menu.Target><ActionIcon ref={button} variant={framed ? "default" : "subtle"} color="gray" size={framed ? 30 : undefined} aria-label={label}><IconDots size={16} /></ActionIcon></Menu.Target>
+      <Menu.Dropdown>{items.map(({ label, icon, go }) => <Menu.Item key={label} leftSection={icon} onClick={() => { button.current?.focus(); go(); }}>{label}</Menu.Item>)}</Menu.Dropdown>
+    </Menu>
   );
 }

@@ -130,17 +130,23 @@ export function Id({ id, label }: { id?: string; label?: string }) {
   );
 }
 
+const ids = /(\b(?:chg|dpl)_[a-z0-9]+\b)/;
+
+function named(part: string, i: number): ReactNode {
+  if (part.startsWith("chg_")) return <Link key={i} className="link mono" to="/changes/$change" params={{ change: part }}>{part}</Link>;
+  if (part.startsWith("dpl_")) return <Link key={i} className="link mono" to="/deployments/$deployment" params={{ deployment: part }}>{part}</Link>;
+  return part;
+}
+
 /** A sentence of the API: `words in backticks` are code, and ids of changes and deployments lead there. */
 export function Sentence({ text }: { text?: string }) {
   if (!text) return null;
-  const parts = sentence(text).split(/(`[^`]+`|\b(?:chg|dpl)_[a-z0-9]+\b)/);
+  const parts = sentence(text).split(/(`[^`]+`)/);
   return (
     <>
       {parts.map((part, i) => {
-        if (part.startsWith("`") && part.length > 2) return <code key={i} className="word">{part.slice(1, -1)}</code>;
-        if (part.startsWith("chg_")) return <Link key={i} className="link mono" to="/changes/$change" params={{ change: part }}>{part}</Link>;
-        if (part.startsWith("dpl_")) return <Link key={i} className="link mono" to="/deployments/$deployment" params={{ deployment: part }}>{part}</Link>;
-        return <Fragment key={i}>{part}</Fragment>;
+        if (part.startsWith("`") && part.length > 2) return <code key={i} className="word">{part.slice(1, -1).split(ids).map(named)}</code>;
+        return <Fragment key={i}>{part.split(ids).map(named)}</Fragment>;
       })}
     </>
   );

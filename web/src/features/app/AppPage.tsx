@@ -1,11 +1,11 @@
 // An app with its environments side by side.
-import { Button, Menu, ActionIcon } from "@mantine/core";
-import { IconAdjustmentsHorizontal, IconArrowBackUp, IconArrowUp, IconDots, IconExternalLink, IconKey, IconPin, IconRefresh, IconTrash } from "@tabler/icons-react";
+import { Button } from "@mantine/core";
+import { IconAdjustmentsHorizontal, IconArrowBackUp, IconArrowUp, IconExternalLink, IconKey, IconPin, IconRefresh, IconTrash } from "@tabler/icons-react";
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { useMemo, useState } from "react";
 import type { App, Change, Environment, Instance } from "../../api/types";
-import { Confirm } from "../../ui/act";
+import { Confirm, More } from "../../ui/act";
 import { Ask, Card, Empty, Id, Note, Page, Sentence, State, StateIcon, Time, Took } from "../../ui/parts";
 import { show, word } from "../../ui/text";
 import { may, useMe } from "../account/queries";
@@ -42,7 +42,7 @@ export default function AppPage() {
       actions={app && (
         <>
           {can("change_variables") && <Button variant="default" leftSection={<IconAdjustmentsHorizontal size={15} />} component={Link} to={`/apps/${name}/variables`}>Change variables</Button>}
-          {can("remove_app") && <More app={app} />}
+          {can("remove_app") && <Seldom app={app} />}
         </>
       )}
     >
@@ -142,12 +142,7 @@ function Place({ app, name, environment, instance, can }: { app: App; name: stri
           )}
           <span className="push line">
             {can("manage_secrets") && <Button variant="subtle" color="gray" leftSection={<IconKey size={14} />} onClick={() => setDialog("secrets")}>Secrets</Button>}
-            {can("remove_app") && environment && (
-              <Menu position="bottom-end">
-                <Menu.Target><ActionIcon variant="subtle" color="gray" aria-label={`More for ${name}`}><IconDots size={16} /></ActionIcon></Menu.Target>
-                <Menu.Dropdown><Menu.Item leftSection={<IconTrash size={14} />} onClick={() => setDialog("remove")}>Remove from {name}</Menu.Item></Menu.Dropdown>
-              </Menu>
-            )}
+            {can("remove_app") && environment && <More label={`More for ${name}`} items={[{ label: `Remove from ${name}`, icon: <IconTrash size={14} />, go: () => setDialog("remove") }]} />}
           </span>
         </footer>
       )}
@@ -202,14 +197,11 @@ function Changes({ app }: { app: string }) {
   );
 }
 
-function More({ app }: { app: App }) {
+function Seldom({ app }: { app: App }) {
   const [removing, setRemoving] = useState(false);
   return (
     <>
-      <Menu position="bottom-end">
-        <Menu.Target><ActionIcon variant="default" size={30} aria-label="More"><IconDots size={16} /></ActionIcon></Menu.Target>
-        <Menu.Dropdown><Menu.Item leftSection={<IconTrash size={14} />} onClick={() => setRemoving(true)}>Remove the app</Menu.Item></Menu.Dropdown>
-      </Menu>
+      <More label="More" framed items={[{ label: "Remove the app", icon: <IconTrash size={14} />, go: () => setRemoving(true) }]} />
       <Remove what={app.name} name={app.name} opened={removing} close={() => setRemoving(false)} act={() => removeApp(app.name)} />
     </>
   );

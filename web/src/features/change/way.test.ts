@@ -19,6 +19,11 @@ it("ends where a change ended", () => {
   expect(told(detail({ lane: "software", state: "held", effects }, { checks: [{ name: "plan: prod", state: "held" }] }))).toEqual(["Lane passed software", "Checks held 1 check", "Merge held held", "staging pending", "prod pending"]);
 });
 
+it("shows an environment that went back as rolled back, not as well", () => {
+  const deployments = [{ environment: "staging", state: "failed", trigger: "change" }, { environment: "staging", state: "succeeded", trigger: "rollback" }];
+  expect(told(detail({ lane: "software", state: "rolled_back", effects }, { deployments }))).toEqual(["Lane passed software", "Checks pending", "Merge passed", "staging rolled_back rolled back", "prod pending"]);
+});
+
 it("counts the approvals that are valid for what is shown", () => {
   const certification = { needed: { security: 1, operations: 1 }, digest: "new", approvals: [{ decision: "approved", digest: "old" }, { decision: "approved", digest: "new" }] };
   expect(told(detail({ kind: "pattern", lane: "pattern", state: "review" }, { certification, checks: [{ name: "gate", state: "passed" }] }))).toEqual(["Lane passed pattern", "Checks passed 1 check", "Approvals review 1 of 2", "Publish pending"]);

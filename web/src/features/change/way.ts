@@ -36,7 +36,8 @@ export function way({ change, checks, deployments, certification }: Pick<ChangeD
   const places = [...new Set([...change.effects.map(({ environment }) => environment), ...of.keys()])];
   for (const place of places) {
     const one = of.get(place);
-    stages.push({ name: place, state: one?.state ?? "pending", note: one?.trigger === "rollback" ? "rolled back" : undefined });
+    const back = one?.trigger === "rollback"; // that it went back well is no good end of the change
+    stages.push({ name: place, state: back && one.state === "succeeded" ? "rolled_back" : one?.state ?? "pending", note: back ? "rolled back" : undefined });
   }
   return stages;
 }
