@@ -154,17 +154,15 @@ func (s *Service) getHTTP(ctx context.Context, in *appGetInput) (*appGetOutput, 
 	return &appGetOutput{d}, err
 }
 
-type appEnvironmentsOutput struct {
-	Body struct {
-		Items []Environment `json:"items"`
-	}
-}
+type environmentListInput struct{ web.Paging }
 
-func (s *Service) environmentsHTTP(ctx context.Context, _ *struct{}) (*appEnvironmentsOutput, error) {
-	out := &appEnvironmentsOutput{}
-	var err error
-	out.Body.Items, err = s.ListEnvironments(ctx)
-	return out, err
+func (s *Service) environmentsHTTP(ctx context.Context, in *environmentListInput) (*web.Page[Environment], error) {
+	var after Place
+	if _, err := in.After(&after); err != nil {
+		return nil, err
+	}
+	found, err := s.ListEnvironments(ctx, after, in.Limit+1)
+	return web.Paged(found, in.Limit, func(e Environment) any { return Place{e.Order, e.Name} }), err
 }
 
 // environmentBody is what a person says about an environment.

@@ -401,12 +401,12 @@ func (e Environment) etag() string {
 	return web.ETag(db.JSON(e))
 }
 
-// ListEnvironments returns all environments, in the order a change reaches them.
-func (s *Service) ListEnvironments(ctx context.Context) (list []Environment, err error) {
+// ListEnvironments returns the environments in the order a change reaches them, after a cursor.
+func (s *Service) ListEnvironments(ctx context.Context, after Place, limit int) (list []Environment, err error) {
 	if account.From(ctx).Nobody() {
 		return nil, account.From(ctx).Require(account.ViewPattern, "")
 	}
-	err = s.DB.Read(ctx, func(tx *db.Tx) (err error) { list, err = Environments(tx); return err })
+	err = s.DB.Read(ctx, func(tx *db.Tx) (err error) { list, err = environmentsAfter(tx, after, limit); return err })
 	return list, err
 }
 

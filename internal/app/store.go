@@ -96,6 +96,17 @@ func Environments(tx *db.Tx) ([]Environment, error) {
 	return db.Collect(tx, scanEnvironment, `select `+environmentColumns+` from environment order by position, name`)
 }
 
+// Place is where an environment stands in the order of all; the empty one is before the first.
+type Place struct {
+	Order int    `json:"order"`
+	Name  string `json:"name"`
+}
+
+func environmentsAfter(tx *db.Tx, after Place, limit int) ([]Environment, error) {
+	return db.Collect(tx, scanEnvironment, `select `+environmentColumns+` from environment where position > $1 or (position = $1 and name > $2)
+		order by position, name limit $3`, after.Order, after.Name, limit)
+}
+
 func saveEnvironment(tx *db.Tx, e Environment) error {
 	_, err := tx.Exec(`insert into environment (`+environmentColumns+`, created_at) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$10)
 		on conflict (name) do update set class = excluded.class, position = excluded.position, after_name = excluded.after_name, target = excluded.target,

@@ -36,17 +36,15 @@ func (s *Service) Routes(api *web.API) {
 	s.registry(api)
 }
 
-type patternListOutput struct {
-	Body struct {
-		Items []Summary `json:"items"`
-	}
-}
+type patternListInput struct{ web.Paging }
 
-func (s *Service) listHTTP(ctx context.Context, _ *struct{}) (*patternListOutput, error) {
-	out := &patternListOutput{}
-	var err error
-	out.Body.Items, err = s.List(ctx)
-	return out, err
+func (s *Service) listHTTP(ctx context.Context, in *patternListInput) (*web.Page[Summary], error) {
+	after := ""
+	if _, err := in.After(&after); err != nil {
+		return nil, err
+	}
+	found, err := s.List(ctx, after, in.Limit+1)
+	return web.Paged(found, in.Limit, func(p Summary) any { return p.Name }), err
 }
 
 type patternCreateInput struct {
@@ -121,20 +119,17 @@ func (s *Service) moveHTTP(ctx context.Context, in *patternMoveInput) (*patternV
 }
 
 type patternRequestsInput struct {
+	web.Paging
 	State string `query:"state" enum:"open,accepted,developing,done,declined"`
 }
 
-type patternRequestsOutput struct {
-	Body struct {
-		Items []Request `json:"items"`
+func (s *Service) requestsHTTP(ctx context.Context, in *patternRequestsInput) (*web.Page[Request], error) {
+	before := ""
+	if _, err := in.After(&before); err != nil {
+		return nil, err
 	}
-}
-
-func (s *Service) requestsHTTP(ctx context.Context, in *patternRequestsInput) (*patternRequestsOutput, error) {
-	out := &patternRequestsOutput{}
-	var err error
-	out.Body.Items, err = s.Requests(ctx, in.State)
-	return out, err
+	found, err := s.Requests(ctx, in.State, before, in.Limit+1)
+	return web.Paged(found, in.Limit, func(q Request) any { return q.ID }), err
 }
 
 type patternAskInput struct {

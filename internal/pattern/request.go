@@ -79,12 +79,12 @@ func (s *Service) RequestsOf(ctx context.Context, change string) (list []Request
 	return list, err
 }
 
-// Requests returns the requests in a state, or all of them, newest first.
-func (s *Service) Requests(ctx context.Context, state string) (list []Request, err error) {
+// Requests returns the requests in a state, or in any, newest first, from before a cursor.
+func (s *Service) Requests(ctx context.Context, state, before string, limit int) (list []Request, err error) {
 	if err := account.From(ctx).Require(account.ViewPattern, ""); err != nil {
 		return nil, err
 	}
-	err = s.DB.Read(ctx, func(tx *db.Tx) error { list, err = requests(tx, state); return err })
+	err = s.DB.Read(ctx, func(tx *db.Tx) error { list, err = requests(tx, state, before, limit); return err })
 	return list, err
 }
 

@@ -338,13 +338,13 @@ type Summary struct {
 	Repository  string    `json:"repository,omitempty"`
 }
 
-// List returns all patterns with their versions.
-func (s *Service) List(ctx context.Context) (list []Summary, err error) {
+// List returns the patterns by name, after a cursor, with their versions.
+func (s *Service) List(ctx context.Context, after string, limit int) (list []Summary, err error) {
 	if err := account.From(ctx).Require(account.ViewPattern, ""); err != nil {
 		return nil, err
 	}
 	err = s.DB.Read(ctx, func(tx *db.Tx) error {
-		patterns, err := all(tx)
+		patterns, err := all(tx, after, limit)
 		if err != nil {
 			return err
 		}

@@ -171,7 +171,7 @@ func TestAPatternIsCreatedWithItsRepositoryAndItsFirstChange(t *testing.T) {
 	if err != nil || string(text) != "package main\n" {
 		t.Errorf("the branch holds %q, %v", text, err)
 	}
-	list, err := c.List(as(t, dana))
+	list, err := c.List(as(t, dana), "", 50)
 	if err != nil || len(list) != 1 || list[0].Title != "Web service" || len(list[0].Versions) != 0 {
 		t.Errorf("listed are %+v, %v", list, err)
 	}
@@ -420,10 +420,10 @@ func TestOnlyWhoMayCurates(t *testing.T) {
 		})
 	}
 	for name, try := range map[string]func(ctx context.Context) error{
-		"list":     func(ctx context.Context) error { _, err := c.List(ctx); return err },
+		"list":     func(ctx context.Context) error { _, err := c.List(ctx, "", 50); return err },
 		"get":      func(ctx context.Context) error { _, err := c.Get(ctx, "web-service"); return err },
 		"version":  func(ctx context.Context) error { _, err := c.GetVersion(ctx, "web-service", "1.0.0"); return err },
-		"requests": func(ctx context.Context) error { _, err := c.Requests(ctx, ""); return err },
+		"requests": func(ctx context.Context) error { _, err := c.Requests(ctx, "", "", 50); return err },
 		"ask":      func(ctx context.Context) error { _, err := c.Ask(ctx, pattern.Request{Title: "x"}); return err },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -471,11 +471,11 @@ func TestARequestIsAskedInWordsAndAnswered(t *testing.T) {
 	t.Run("it is done when its change is published", func(t *testing.T) {
 		other := ask("Something else")
 		c.publish(files(), "chg_7")
-		done, err := c.Requests(as(t, dana), "done")
+		done, err := c.Requests(as(t, dana), "done", "", 50)
 		if err != nil || len(done) != 1 || done[0].ID != q.ID || done[0].Reason != "published as web-service 1.0.0" {
 			t.Errorf("done are %+v, %v", done, err)
 		}
-		open, err := c.Requests(as(t, dana), "open")
+		open, err := c.Requests(as(t, dana), "open", "", 50)
 		if err != nil || len(open) != 1 || open[0].ID != other.ID {
 			t.Errorf("open are %+v, %v", open, err)
 		}

@@ -25,8 +25,8 @@ func deletePattern(tx *db.Tx, name string) error {
 	return err
 }
 
-func all(tx *db.Tx) ([]Pattern, error) {
-	return db.Collect(tx, scanPattern, `select name, title, owner, created_at from pattern order by name`)
+func all(tx *db.Tx, after string, limit int) ([]Pattern, error) {
+	return db.Collect(tx, scanPattern, `select name, title, owner, created_at from pattern where name > $1 order by name limit $2`, after, limit)
 }
 
 func insertPattern(tx *db.Tx, p Pattern, by string) error {
@@ -120,8 +120,8 @@ func findRequest(tx *db.Tx, id string) (Request, error) {
 	return q, err
 }
 
-func requests(tx *db.Tx, state string) ([]Request, error) {
-	return db.Collect(tx, scanRequest, `select `+requestColumns+` from pattern_request where ($1 = '' or state = $1) order by id desc`, state)
+func requests(tx *db.Tx, state, before string, limit int) ([]Request, error) {
+	return db.Collect(tx, scanRequest, `select `+requestColumns+` from pattern_request where ($1 = '' or state = $1) and ($2 = '' or id < $2) order by id desc limit $3`, state, before, limit)
 }
 
 // requestsOf returns the requests that a change is to fulfil, or has fulfilled.

@@ -270,11 +270,11 @@ func (s *Server) homeRequests(ctx context.Context, home *Home) error {
 	if !account.From(ctx).Can(account.DecideRequest, "") {
 		return nil
 	}
-	open, err := s.Patterns.Requests(ctx, "open")
+	open, err := s.Patterns.Requests(ctx, "open", "", homeLimit)
 	if err != nil {
 		return err
 	}
-	for _, q := range open[:min(len(open), homeLimit)] {
+	for _, q := range open {
 		home.add(Item{Request: &q, Awaits: "answer"})
 	}
 	return nil

@@ -74,6 +74,17 @@ export async function data<T>(answer: Promise<{ data?: T }>): Promise<T> {
   return (await answer).data as T;
 }
 
+/** Every item of a list that a select box or a short page needs whole: reads on until there is no more. */
+export async function every<T>(page: (cursor?: string) => Promise<{ data?: { items: T[]; next?: string } }>): Promise<T[]> {
+  const items: T[] = [];
+  for (let cursor: string | undefined; ; ) {
+    const { items: more, next } = (await page(cursor)).data!;
+    items.push(...more);
+    if (!next) return items;
+    cursor = next;
+  }
+}
+
 /** The same with the entity tag of what was answered: an edit sends it back, and is refused when
  *  somebody else changed the thing meanwhile. */
 export async function tagged<T>(answer: Promise<{ data?: T; response: Response }>): Promise<T & { etag: string }> {

@@ -1409,9 +1409,6 @@ export interface components {
                 [key: string]: unknown;
             };
         };
-        AppEnvironmentsOutputBody: {
-            items: components["schemas"]["AppEnvironment"][];
-        };
         AppFreeze: {
             /** Format: date-time */
             from: string;
@@ -2011,8 +2008,18 @@ export interface components {
             /** @description Cursor of the next page; absent on the last one */
             next?: string;
         };
+        PageEnvironmentBody: {
+            items: components["schemas"]["AppEnvironment"][];
+            /** @description Cursor of the next page; absent on the last one */
+            next?: string;
+        };
         PageRecordBody: {
             items: components["schemas"]["AccountRecord"][];
+            /** @description Cursor of the next page; absent on the last one */
+            next?: string;
+        };
+        PageRequestBody: {
+            items: components["schemas"]["PatternRequest"][];
             /** @description Cursor of the next page; absent on the last one */
             next?: string;
         };
@@ -2028,6 +2035,11 @@ export interface components {
         };
         PageStoryBody: {
             items: components["schemas"]["BacklogStory"][];
+            /** @description Cursor of the next page; absent on the last one */
+            next?: string;
+        };
+        PageSummaryBody: {
+            items: components["schemas"]["PatternSummary"][];
             /** @description Cursor of the next page; absent on the last one */
             next?: string;
         };
@@ -2088,9 +2100,6 @@ export interface components {
             outputs: string[];
             variables: components["schemas"]["PatternVariable"][];
         };
-        PatternListOutputBody: {
-            items: components["schemas"]["PatternSummary"][];
-        };
         PatternMoveInputBody: {
             /** @enum {string} */
             state: "recommended" | "certified" | "deprecated" | "retired";
@@ -2114,9 +2123,6 @@ export interface components {
             title: string;
             /** Format: date-time */
             updatedAt: string;
-        };
-        PatternRequestsOutputBody: {
-            items: components["schemas"]["PatternRequest"][];
         };
         PatternSpecArtifactStruct: {
             variable: string;
@@ -3589,7 +3595,12 @@ export interface operations {
     };
     "list-environments": {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description At most this many items */
+                limit?: number;
+                /** @description The next of the page before */
+                cursor?: string;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -3602,7 +3613,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["AppEnvironmentsOutputBody"];
+                    "application/json": components["schemas"]["PageEnvironmentBody"];
                 };
             };
             /** @description Error */
@@ -3898,6 +3909,10 @@ export interface operations {
     "list-pattern-requests": {
         parameters: {
             query?: {
+                /** @description At most this many items */
+                limit?: number;
+                /** @description The next of the page before */
+                cursor?: string;
                 state?: "open" | "accepted" | "developing" | "done" | "declined";
             };
             header?: never;
@@ -3912,7 +3927,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["PatternRequestsOutputBody"];
+                    "application/json": components["schemas"]["PageRequestBody"];
                 };
             };
             /** @description Error */
@@ -4033,7 +4048,12 @@ export interface operations {
     };
     "list-patterns": {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description At most this many items */
+                limit?: number;
+                /** @description The next of the page before */
+                cursor?: string;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -4046,7 +4066,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["PatternListOutputBody"];
+                    "application/json": components["schemas"]["PageSummaryBody"];
                 };
             };
             /** @description Error */

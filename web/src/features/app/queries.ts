@@ -1,5 +1,5 @@
 import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
-import { api, data, tagged } from "../../api/client";
+import { api, data, every, tagged } from "../../api/client";
 import type { EnvironmentBody, EnvironmentForm, Form, NewApp, NewWaiver, Waiver } from "../../api/types";
 
 export const appsQuery = infiniteQueryOptions({
@@ -16,7 +16,7 @@ export const formQuery = (app: string) =>
     queryKey: ["apps", app, "form"],
     queryFn: async () => ((await data(api.GET("/api/v1/apps/{app}/form", { params: { path: { app } } }))).environments) as EnvironmentForm[],
   });
-export const environmentsQuery = queryOptions({ queryKey: ["environments"], queryFn: async () => (await data(api.GET("/api/v1/environments"))).items });
+export const environmentsQuery = queryOptions({ queryKey: ["environments"], queryFn: () => every((cursor) => api.GET("/api/v1/environments", { params: { query: { limit: 200, cursor } } })) });
 
 export const environmentQuery = (environment: string) =>
   queryOptions({ queryKey: ["environments", environment], queryFn: () => tagged(api.GET("/api/v1/environments/{environment}", { params: { path: { environment } } })) });

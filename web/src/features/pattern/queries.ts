@@ -1,8 +1,8 @@
 import { queryOptions } from "@tanstack/react-query";
-import { api, data } from "../../api/client";
+import { api, data, every } from "../../api/client";
 import type { NewRequest, PatternRequest, RequestAnswer } from "../../api/types";
 
-export const patternsQuery = queryOptions({ queryKey: ["patterns"], queryFn: async () => (await data(api.GET("/api/v1/patterns"))).items });
+export const patternsQuery = queryOptions({ queryKey: ["patterns"], queryFn: () => every((cursor) => api.GET("/api/v1/patterns", { params: { query: { limit: 200, cursor } } })) });
 export const patternQuery = (pattern: string) =>
   queryOptions({ queryKey: ["patterns", pattern], queryFn: () => data(api.GET("/api/v1/patterns/{pattern}", { params: { path: { pattern } } })) });
 export const versionQuery = (pattern: string, version: string) =>
@@ -13,6 +13,9 @@ export const moveVersion = (pattern: string, version: string, state: "recommende
 export const validate = (file: string, content: string) => data(api.POST("/api/v1/validate", { body: { file, content } }));
 
 export const requestsQuery = (state?: string) =>
-  queryOptions({ queryKey: ["requests", state], queryFn: async () => (await data(api.GET("/api/v1/pattern-requests", { params: { query: { state: state as PatternRequest["state"] | undefined } } }))).items });
+  queryOptions({
+    queryKey: ["requests", state],
+    queryFn: () => every((cursor) => api.GET("/api/v1/pattern-requests", { params: { query: { state: state as PatternRequest["state"] | undefined, limit: 200, cursor } } })),
+  });
 export const ask = (body: NewRequest) => data(api.POST("/api/v1/pattern-requests", { body }));
 export const answer = (request: string, body: RequestAnswer) => data(api.POST("/api/v1/pattern-requests/{request}/answer", { params: { path: { request } }, body }));
