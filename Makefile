@@ -94,6 +94,10 @@ kill: ## Kill server, engine and agent at every step, cut disk and database (som
 	@scripts/deps.sh test
 	FLYWHEEL_KILL=1 go test -count=1 -timeout 30m ./internal/server
 
+.PHONY: cloud
+cloud: ## Deploy a pattern of the AWS provider (FLYWHEEL_TEST_MIRROR=FOLDER, with moto_server on PATH)
+	go test -count=1 -v -timeout 10m -run 'TestScenarios/^cloud$$' ./scenario
+
 .PHONY: matrix
 matrix: ## Play the scenarios on the pairs of engine and database that make test leaves out
 	@scripts/deps.sh test

@@ -27,7 +27,8 @@
 //
 // They run on SQLite with the engine on PATH, or on PostgreSQL at FLYWHEEL_TEST_DATABASE_URL with
 // FLYWHEEL_TOFU, so that the two runs of `make test` see both databases and both engines; FLYWHEEL_ENGINE
-// chooses another. FLYWHEEL_PROGRAMS may name a folder with flywheel, searchd, web
+// chooses another. FLYWHEEL_TEST_MIRROR names a folder of provider plugins for the script that needs one (`make cloud`).
+// FLYWHEEL_PROGRAMS may name a folder with flywheel, searchd, web
 // (testdata/app) and target (testdata/target) that are to be tested as they are, instead of built from this tree.
 package scenario
 
@@ -76,6 +77,7 @@ func TestScenarios(t *testing.T) {
 		RequireUniqueNames:  true,
 		RequireExplicitExec: true,
 		Setup:               func(env *testscript.Env) error { return setUp(env, bin) },
+		Condition:           condition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"flywheel": program("flywheel"), "git": program("git"),
 			"serve": serve, "kill-server": killServer, "serve-restart": serveAgain, "company": company, "as": as, "restore": restore, "approve": approveChange,
@@ -83,6 +85,17 @@ func TestScenarios(t *testing.T) {
 			"exits": exits, "wait-for": waitFor, "json": checkJSON, "let": let, "get": get, "pay": pay, "hides": hides,
 		},
 	})
+}
+
+// condition says what this machine has for a script that not every machine can play.
+func condition(name string) (bool, error) {
+	if name != "cloud" {
+		return false, fmt.Errorf("unknown condition %s", name)
+	}
+	_, server := exec.LookPath("moto_server")
+	_, client := exec.LookPath("curl")
+	plugin, _ := filepath.Glob(filepath.Join(os.Getenv("FLYWHEEL_TEST_MIRROR"), "registry.terraform.io/hashicorp/aws/*"))
+	return server == nil && client == nil && len(plugin) > 0, nil
 }
 
 // build makes the programs once for all scripts and returns their folder.
@@ -144,6 +157,7 @@ func setUp(env *testscript.Env, bin string) error {
 		engine = os.Getenv("FLYWHEEL_TOFU")
 	}
 	env.Setenv("ENGINE", engine)
+	env.Setenv("MIRROR", os.Getenv("FLYWHEEL_TEST_MIRROR"))
 	for name, path := range map[string]string{"PATTERN": "testdata/pattern", "EXAMPLES": "../examples"} {
 		path, err := filepath.Abs(path)
 		if err != nil {

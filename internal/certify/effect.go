@@ -23,7 +23,7 @@ type Effect struct {
 	Class       string     `json:"class" doc:"Of the environment"`
 	Team        string     `json:"team"`
 	Version     string     `json:"version" doc:"The version it runs on"`
-	Outcome     Outcome    `json:"outcome" enum:"fails,needs_value,out_of_bounds,destroys,replaces,updates,unplanned,unchanged"`
+	Outcome     Outcome    `json:"outcome" enum:"fails,needs_value,out_of_bounds,destroys,replaces,deferred,updates,unplanned,unchanged"`
 	Summary     string     `json:"summary"`
 	Breaking    bool       `json:"breaking" doc:"It cannot move to the version as it is, or would lose something"`
 	NeedsValue  []string   `json:"needsValue,omitempty" doc:"Variables that the new version needs and that have no value"`
@@ -49,12 +49,13 @@ const (
 	OutOfBounds Outcome = "out_of_bounds" // a variable has a value that the version does not allow
 	Destroys    Outcome = "destroys"      // something stateful is destroyed or replaced
 	Replaces    Outcome = "replaces"      // something without state of its own is
+	Deferred    Outcome = "deferred"      // only a certified version gets the credentials that its plan needs
 	Updates     Outcome = "updates"       // in place
 	Unplanned   Outcome = "unplanned"     // its variables fit; what it does is not known before its plan
 	Unchanged   Outcome = "unchanged"
 )
 
-var outcomes = []Outcome{Fails, NeedsValue, OutOfBounds, Destroys, Replaces, Updates, Unplanned, Unchanged}
+var outcomes = []Outcome{Fails, NeedsValue, OutOfBounds, Destroys, Replaces, Deferred, Updates, Unplanned, Unchanged}
 
 func (o Outcome) gravity() int { return slices.Index(outcomes, o) }
 
@@ -154,7 +155,7 @@ func (r Radius) summary() string {
 		if n := r.Outcomes[o]; n > 0 {
 			words = append(words, fmt.Sprintf("%d %s", n, map[Outcome]string{
 				Fails: "cannot be planned", NeedsValue: "need a value", OutOfBounds: "have a value outside the new bounds", Destroys: "would lose something stateful",
-				Replaces: "replace something", Updates: "are updated in place", Unchanged: "stay as they are",
+				Replaces: "replace something", Deferred: "are planned only with a certified version, which gets credentials", Updates: "are updated in place", Unchanged: "stay as they are",
 			}[o]))
 		}
 	}
@@ -181,7 +182,7 @@ func foresee(v pattern.Version, i app.Instance, e app.Environment, team string, 
 	for _, needed := range v.Interface.Variables {
 		_, given := i.Deployed.Variables[needed.Name]
 		_, coe := e.Values[needed.Name]
-		if needed.Required && !given && !coe && needed.Name != v.Manifest.Spec.Artifact.Variable {
+		if needed.Required && !needed.Secret && !given && !coe && needed.Name != v.Manifest.Spec.Artifact.Variable {
 			f.NeedsValue = append(f.NeedsValue, needed.Name)
 		}
 	}
@@ -192,6 +193,8 @@ func foresee(v pattern.Version, i app.Instance, e app.Environment, team string, 
 		f.Outcome, f.Summary = OutOfBounds, "a value is outside the new bounds"
 	case i.Deployed.Digest == v.Digest:
 		f.Outcome, f.Summary = Unchanged, "runs this content already"
+	case v.Interface.SignsIn():
+		f.Outcome, f.Summary = Deferred, "its plan needs credentials, which no version under review gets; it is planned before it is deployed"
 	}
 	f.Breaking = f.Outcome.breaking()
 	return f

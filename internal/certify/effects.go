@@ -280,7 +280,7 @@ func (s *Service) settle(tx *db.Tx, c change.Change, found *Certification) (bool
 		return false, err
 	}
 	k := change.Check{Name: "effect", State: change.CheckPassed, Summary: radius.summary()}
-	if radius.Breaking > 0 {
+	if radius.Breaking > 0 || radius.Outcomes[Deferred] > 0 {
 		k.State = change.CheckWarning
 	}
 	return found.Digest != before, change.SetCheck(tx, c, k)

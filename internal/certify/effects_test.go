@@ -411,6 +411,21 @@ func TestAValueThatTheVersionNeedsIsMissedBeforeAnyPlan(t *testing.T) {
 	}
 }
 
+func TestAVersionThatNeedsCredentialsIsNotPlannedBeforeItIsCertified(t *testing.T) {
+	t.Parallel()
+	p := certifying(t)
+	p.PlanInstance = func(app.Instance, app.Desired) (change.Planned, error) {
+		t.Error("it was planned")
+		return change.Planned{}, nil
+	}
+	c, _ := propose(p, "cloud", "Sign in to a cloud", "pattern.yaml", "  artifact:", "  credentials: [AWS_ACCESS_KEY_ID]\n  artifact:")
+	p.Reaches(c.ID, change.Review)
+	found := certification(p, c.ID)
+	if found.Radius.Outcomes[certify.Deferred] != 2 || found.Radius.Breaking != 0 || found.Radius.Planned != 2 {
+		t.Errorf("%+v", found)
+	}
+}
+
 func TestPlanningThatIsInterruptedGoesOnWithWhatIsLeft(t *testing.T) {
 	t.Parallel()
 	p := certifying(t)

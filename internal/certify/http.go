@@ -56,7 +56,7 @@ func (s *Service) rejectHTTP(ctx context.Context, in *certifyDecisionInput) (*ce
 type certifyEffectsInput struct {
 	web.Paging
 	Change      string `path:"change"`
-	Outcome     string `query:"outcome" enum:"fails,needs_value,out_of_bounds,destroys,replaces,updates,unplanned,unchanged"`
+	Outcome     string `query:"outcome" enum:"fails,needs_value,out_of_bounds,destroys,replaces,deferred,updates,unplanned,unchanged"`
 	Class       string `query:"class" enum:"development,staging,production"`
 	Environment string `query:"environment"`
 	Team        string `query:"team"`

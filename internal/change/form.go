@@ -257,7 +257,7 @@ func schemaOf(v pattern.Version, class string) map[string]any {
 	properties := map[string]any{}
 	for _, variable := range v.Interface.Variables {
 		g, ok := v.Manifest.Spec.Variables[variable.Name]
-		if !ok || g.Control != "team" {
+		if !ok || g.Control != "team" || g.Secret {
 			continue
 		}
 		p := g.BoundsFor(class)

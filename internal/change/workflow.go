@@ -585,9 +585,9 @@ func (s *Service) planEffect(ctx context.Context, id string, revision int, f fou
 		}
 		c.State, c.Code, c.Why = Failed, "policy.refused", fmt.Sprintf("the plan of %s failed: %s", effect.Environment, check.Summary)
 		if planErr != nil {
-			c.Code = fault.From(planErr).Code
+			c.Code, c.Remedy = fault.From(planErr).Code, fault.From(planErr).Remedy+" "
 		}
-		c.Remedy = fmt.Sprintf("`flywheel change log %s '%s'` shows how it went; push a correction.", c.ID, name)
+		c.Remedy = strings.TrimLeft(c.Remedy+fmt.Sprintf("`flywheel change log %s '%s'` shows how it went; push a correction.", c.ID, name), " ")
 		return Save(tx, c)
 	})
 }

@@ -83,7 +83,7 @@ type instanceEffect struct {
 
 // outcomes are the effects in a word, the gravest first, with their headings.
 var outcomes = [][2]string{{"fails", "FAILS"}, {"needs_value", "NEEDS A VALUE"}, {"out_of_bounds", "OUT OF BOUNDS"}, {"destroys", "DESTROYS"},
-	{"replaces", "REPLACES"}, {"updates", "UPDATES"}, {"unplanned", "UNPLANNED"}, {"unchanged", "UNCHANGED"}}
+	{"replaces", "REPLACES"}, {"deferred", "DEFERRED"}, {"updates", "UPDATES"}, {"unplanned", "UNPLANNED"}, {"unchanged", "UNCHANGED"}}
 
 // form is a change without a clone.
 type form struct {
@@ -451,7 +451,7 @@ func (s *shell) changeEffects() *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&outcome, "outcome", "", "fails, needs_value, out_of_bounds, destroys, replaces, updates, unplanned or unchanged")
+	f.StringVar(&outcome, "outcome", "", "fails, needs_value, out_of_bounds, destroys, replaces, deferred, updates, unplanned or unchanged")
 	f.StringVar(&class, "class", "", "in environments of this class")
 	f.StringVar(&environment, "environment", "", "in this environment")
 	f.StringVar(&team, "team", "", "of this team")

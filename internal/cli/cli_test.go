@@ -240,7 +240,8 @@ func everything() map[string]any {
 		"GET /api/v1/teams":            items(map[string]any{"name": "shop", "title": "Web shop", "members": []any{map[string]any{"user": "grace", "role": "owner"}}}),
 		"GET /api/v1/tokens":           items(map[string]any{"id": "tok_1", "name": "laptop", "user": "grace", "scopes": []any{"read", "write"}, "expiresAt": noon.Add(240 * time.Hour).Format(time.RFC3339)}),
 		"GET /api/v1/sessions":         items(map[string]any{"id": "ses_1", "user": "grace", "address": "192.0.2.7", "browser": "Mozilla/5.0 (X11; Linux x86_64) Firefox/127.0", "current": false, "createdAt": noon.Add(-26 * time.Hour).Format(time.RFC3339), "seenAt": noon.Add(-5 * time.Minute).Format(time.RFC3339)}),
-		"GET /api/v1/apps/storefront/environments/prod/secrets": items(map[string]any{"name": "payment_key", "updatedAt": at(time.Hour)}),
+		"GET /api/v1/apps/storefront/environments/prod/secrets": items(map[string]any{"name": "payment_key", "updatedAt": at(time.Hour), "updatedBy": "grace"}),
+		"GET /api/v1/environments/prod/secrets":                 items(map[string]any{"name": "AWS_ACCESS_KEY_ID", "updatedAt": at(time.Hour), "updatedBy": "olga"}),
 		"GET /api/v1/audit?limit=50":                            items(map[string]any{"at": at(time.Minute), "name": "grace", "action": "change.approve", "subject": "chg_2", "decision": "approved", "reason": "security sha256:cc"}),
 		"GET /api/v1/audit/verify":                              map[string]any{"sound": 12, "last": "abc"},
 		"POST /api/v1/apps/storefront/changes/preview":          map[string]any{"lane": "variable", "reasons": []any{map[string]any{"text": "prod.instances 1 → 3"}}, "effects": []any{map[string]any{"environment": "prod", "action": "deploy", "plan": true}}},
@@ -255,7 +256,7 @@ func TestWhatPeopleReadIsAlignedAndComplete(t *testing.T) {
 		"deployment-list": "deployment list", "deployment-show": "deployment show dpl_1", "deployment-log": "deployment log dpl_1",
 		"pattern-list": "pattern list", "pattern-show": "pattern show web-service", "pattern-version": "pattern show web-service 1.0.0", "pattern-versions": "pattern versions web-service",
 		"pattern-requests": "pattern request list", "environment-list": "environment list", "environment-show": "environment show prod",
-		"story-list": "story list", "user-list": "user list", "team-list": "team list", "token-list": "token list", "session-list": "session list", "secret-list": "secret list storefront prod",
+		"story-list": "story list", "user-list": "user list", "team-list": "team list", "token-list": "token list", "session-list": "session list", "secret-list": "secret list storefront prod", "environment-secret-list": "environment secret list prod",
 		"audit-list": "audit list", "audit-verify": "audit verify",
 	} {
 		t.Run(name, func(t *testing.T) {

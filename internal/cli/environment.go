@@ -41,8 +41,8 @@ func (f freeze) String() string {
 }
 
 func (s *shell) environmentCommand() *cobra.Command {
-	c := &cobra.Command{Use: "environment", Short: "Environments: list, show, create, update; remove an app from one"}
-	c.AddCommand(s.environmentList(), s.environmentShow(), s.environmentSave(true), s.environmentSave(false), s.environmentRemove())
+	c := &cobra.Command{Use: "environment", Short: "Environments: list, show, create, update, their secrets; remove an app from one"}
+	c.AddCommand(s.environmentList(), s.environmentShow(), s.environmentSave(true), s.environmentSave(false), s.environmentSecret(), s.environmentRemove())
 	return c
 }
 
@@ -82,7 +82,7 @@ func environmentDetail(p *page, e environment) {
 	}
 	p.fields("environment", e.Name, "class", e.Class, "after", e.After, "target", e.Target, "on newer", e.OnNewer, "values", values)
 	if e.Network {
-		p.fields("network", "rollout commands may reach it")
+		p.fields("network", "rollout commands, and plans of patterns under review, may reach it")
 	}
 	for _, f := range e.Freezes {
 		p.fields("frozen", f.String())
@@ -164,7 +164,7 @@ func (s *shell) environmentSave(create bool) *cobra.Command {
 	f.StringVar(&given.Target, "target", "", "where it runs (default local)")
 	f.StringVar(&given.OnNewer, "on-newer", "", "what happens to a waiting deployment when a newer one comes: queue or replace-pending")
 	f.StringArrayVar(&set, "set", nil, "VARIABLE=VALUE that the Center of Excellence controls; an empty value removes it")
-	f.BoolVar(&given.Network, "network", false, "let rollout commands of certified patterns reach the network")
+	f.BoolVar(&given.Network, "network", false, "let rollout commands, and plans of patterns under review, reach the network")
 	f.StringArrayVar(&frozen, "freeze", nil, "FROM/UNTIL or FROM/UNTIL=REASON, as in 2026-11-23T00:00:00Z/2026-11-30T00:00:00Z='Black Friday': only rollbacks are deployed then; an empty one lifts all")
 	if create {
 		c.Use, c.Short = "create ENVIRONMENT --class CLASS", "Make an environment"

@@ -26,15 +26,16 @@ type patternVersion struct {
 	Pattern, Version, Digest, State, Readme, Commit, Change string
 	Recommended                                             bool
 	Interface                                               struct {
-		Variables []variable
-		Outputs   []string
+		Variables   []variable
+		Outputs     []string
+		Credentials []string
 	}
 	CreatedAt time.Time
 }
 
 type variable struct {
 	Name, Type, Description, Control string
-	Required, Sensitive              bool
+	Required, Sensitive, Secret      bool
 	Default                          any
 	Bounds                           map[string]any
 	Classes                          map[string]map[string]any
@@ -124,7 +125,11 @@ func versionDetail(p *page, v patternVersion) {
 		if x.Required {
 			fallback = "(required)"
 		}
-		rows = append(rows, []string{x.Name, x.Type, x.Control, fallback, bounds(x.Bounds, x.Classes), clip(x.Description, 60)})
+		limits := bounds(x.Bounds, x.Classes)
+		if x.Secret {
+			limits = map[string]string{"team": "a secret of the app", "coe": "a secret of the environment"}[x.Control]
+		}
+		rows = append(rows, []string{x.Name, x.Type, x.Control, fallback, limits, clip(x.Description, 60)})
 	}
 	if len(rows) > 0 {
 		p.heading("Variables")
@@ -133,6 +138,10 @@ func versionDetail(p *page, v patternVersion) {
 	if len(v.Interface.Outputs) > 0 {
 		p.heading("Outputs")
 		p.line("%s", strings.Join(v.Interface.Outputs, ", "))
+	}
+	if len(v.Interface.Credentials) > 0 {
+		p.heading("Credentials")
+		p.line("%s", strings.Join(v.Interface.Credentials, ", "))
 	}
 }
 

@@ -71,7 +71,7 @@ func (r *Runs) workspace(ctx context.Context, digest string) (tofu.Workspace, er
 func variables(v pattern.Version, d app.Desired) map[string]any {
 	out := map[string]any{}
 	for _, declared := range v.Interface.Variables {
-		if value, set := d.Variables[declared.Name]; set {
+		if value, set := d.Variables[declared.Name]; set && !declared.Secret {
 			out[declared.Name] = value
 		}
 	}
@@ -79,6 +79,75 @@ func variables(v pattern.Version, d app.Desired) map[string]any {
 		out[name] = d.Artifact
 	}
 	return out
+}
+
+// ask is a secret that a version asks for.
+type ask struct {
+	app        string // "" for one of the environment
+	name       string
+	needed     bool
+	credential bool // a variable of the engine's environment, not of the module
+}
+
+// asks returns the secrets that a version asks for when an app is deployed with it.
+func asks(v pattern.Version, name string) []ask {
+	list := []ask{}
+	for _, declared := range v.Interface.Variables {
+		switch {
+		case declared.Secret && declared.Control == "coe":
+			list = append(list, ask{name: declared.Name, needed: declared.Required})
+		case declared.Secret:
+			list = append(list, ask{app: name, name: declared.Name, needed: declared.Required})
+		}
+	}
+	for _, credential := range v.Interface.Credentials {
+		list = append(list, ask{name: credential, needed: true, credential: true})
+	}
+	return list
+}
+
+// secretsOf returns what a certified version is given of the secrets of its place: the values of its secret
+// variables, of which an optional one may be unset, and the credentials that it names. The fault
+// secret.missing names all that are not set.
+func (r *Runs) secretsOf(ctx context.Context, v pattern.Version, name, environment string) (variables, credentials map[string]string, err error) {
+	there := []ask{}
+	missing, commands := []string{}, []string{}
+	err = r.DB.Read(ctx, func(tx *db.Tx) error {
+		for _, a := range asks(v, name) {
+			set, err := secret.Has(tx, a.app, environment, a.name)
+			switch {
+			case err != nil:
+				return err
+			case set:
+				there = append(there, a)
+			case a.needed && a.app == "":
+				missing, commands = append(missing, a.name), append(commands, "flywheel environment secret set "+environment+" "+a.name+" (the Center of Excellence does)")
+			case a.needed:
+				missing, commands = append(missing, a.name), append(commands, "flywheel secret set "+name+" "+environment+" "+a.name)
+			}
+		}
+		return nil
+	})
+	if err == nil && len(missing) > 0 {
+		err = fault.New(fault.Conflict, "secret.missing", "%s %s needs secrets that are not set for %s in %s: %s.", v.Pattern, v.Version, name, environment, strings.Join(missing, ", ")).
+			Do("Set them: %s.", strings.Join(commands, "; "))
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	variables, credentials = map[string]string{}, map[string]string{}
+	for _, a := range there {
+		value, err := r.Secrets.Resolve(ctx, a.app, environment, a.name)
+		if err != nil {
+			return nil, nil, err
+		}
+		if a.credential {
+			credentials[a.name] = value[a.name]
+		} else {
+			variables[a.name] = value[a.name]
+		}
+	}
+	return variables, credentials, nil
 }
 
 // run returns the engine run of a deployment. Its id is the workflow's, so that the plan of a released
@@ -99,10 +168,11 @@ func (r *Runs) run(ctx context.Context, d Deployment, log io.Writer) (tofu.Run, 
 	if err != nil {
 		return tofu.Run{}, v, err
 	}
+	secrets, credentials, err := r.secretsOf(ctx, v, d.App, d.Environment)
 	return tofu.Run{
 		ID: d.engineRun(), Dir: filepath.Join(r.Dir, d.engineRun()), Instance: d.Instance, Workspace: workspace, Fence: d.fence,
-		Destroy: d.Kind == Destroy, Variables: variables(v, target), Log: log, Cancel: d.cancelled,
-	}, v, nil
+		Destroy: d.Kind == Destroy, Variables: variables(v, target), Secrets: secrets, Environment: credentials, Log: log, Cancel: d.cancelled,
+	}, v, err
 }
 
 // log opens the deployment's log, with the secrets of its place hidden, and whatever else is named.
@@ -381,8 +451,8 @@ func outputText(v any) string {
 	return string(b)
 }
 
-// PlanChange plans what an app's change would do to one instance. It has no secrets and cannot write
-// the state.
+// PlanChange plans what an app's change would do to one instance. The code that it runs is certified, so it has
+// the secrets of a deployment: of the change it has nothing but values inside their bounds. It cannot write the state.
 func (r *Runs) PlanChange(ctx context.Context, c change.Change, environment string, desired app.Desired) (p planned, err error) {
 	log, err := r.Logs.Open(c.Workflow() + ".plan-" + environment)
 	if err != nil {
@@ -412,21 +482,42 @@ func (r *Runs) PlanChange(ctx context.Context, c change.Change, environment stri
 	if err != nil {
 		return p, err
 	}
+	secrets, credentials, err := r.secretsOf(ctx, v, c.Subject, environment)
+	if err != nil {
+		return p, err
+	}
 	id := c.Workflow() + "." + environment
 	return r.look(ctx, tofu.Run{
-		ID: id, Dir: filepath.Join(r.Dir, id), Instance: instance.ID, Workspace: workspace, Destroy: destroy, Variables: variables(v, desired), Log: log,
+		ID: id, Dir: filepath.Join(r.Dir, id), Instance: instance.ID, Workspace: workspace, Destroy: destroy, Variables: variables(v, desired),
+		Secrets: secrets, Environment: credentials, Log: log,
 	}, v.Manifest.Spec.Stateful, instance.Deployed)
 }
 
-// PlanInstance plans a live instance as it would be on an uncertified version, in the sandbox. The plan's
-// digest is that of its effect: an approval of the version does not bind to what the version leaves alone.
+// PlanInstance plans a live instance as it would be on an uncertified version, in the sandbox and without a
+// secret: placeholders stand for those of the app. The plan's digest is that of its effect: an approval of the
+// version does not bind to what the version leaves alone.
 func (r *Runs) PlanInstance(ctx context.Context, id string, instance app.Instance, desired app.Desired, v pattern.Version, moduleDir string) (p planned, err error) {
 	workspace, err := r.Engine.Prepare(ctx, v.Digest, moduleDir)
 	if err != nil {
 		return p, err
 	}
+	var environment app.Environment
+	err = r.DB.Read(ctx, func(tx *db.Tx) (err error) {
+		environment, err = app.FindEnvironment(tx, instance.Environment)
+		return err
+	})
+	if err != nil {
+		return p, err
+	}
+	placeholders := map[string]string{}
+	for _, declared := range v.Interface.Variables {
+		if declared.Secret {
+			placeholders[declared.Name] = ""
+		}
+	}
 	p, err = r.look(ctx, tofu.Run{
-		ID: id, Dir: filepath.Join(r.Dir, id), Instance: instance.ID, Workspace: workspace, Untrusted: true, Variables: variables(v, desired),
+		ID: id, Dir: filepath.Join(r.Dir, id), Instance: instance.ID, Workspace: workspace, Untrusted: true, Network: environment.Network,
+		Variables: variables(v, desired), Secrets: placeholders,
 	}, v.Manifest.Spec.Stateful, instance.Deployed)
 	if plan, ok := p.Tree.(*tofu.Plan); ok {
 		p.Digest = plan.Effect(desired.Artifact)

@@ -15,7 +15,7 @@ import (
 
 var printer = message.NewPrinter(language.English)
 
-var boundsKeys = []string{"control", "description", "classes", "enum", "const", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
+var boundsKeys = []string{"control", "secret", "description", "classes", "enum", "const", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
 	"multipleOf", "minLength", "maxLength", "pattern", "minItems", "maxItems"}
 
 // Violation is a variable that a team may not set to this value.
@@ -51,6 +51,9 @@ func CheckBounds(p *Pattern, class string, variables map[string]any) []Violation
 			}
 			violations = append(violations, Violation{Variable: name, Message: message})
 			continue
+		case v.Secret:
+			violations = append(violations, Violation{Variable: name, Message: "it is a secret, whose value stands in no file: `flywheel secret set APP ENVIRONMENT " + name + "` sets it, or `flywheel environment secret set` if the Center of Excellence controls it."})
+			continue
 		case v.Control != "team":
 			violations = append(violations, Violation{Variable: name, Message: "it is a value of the environment, which the Center of Excellence sets."})
 			continue
@@ -77,11 +80,11 @@ func outside(name string, value any, bounds map[string]any, words string) Violat
 	return Violation{name, message, false, true}
 }
 
-// TeamVariables returns the names of the variables that a team controls, sorted.
+// TeamVariables returns the names of the variables that a team may set in flywheel.yaml, sorted.
 func (p *Pattern) TeamVariables() []string {
 	names := []string{}
 	for _, name := range slices.Sorted(maps.Keys(p.Spec.Variables)) {
-		if p.Spec.Variables[name].Control == "team" {
+		if v := p.Spec.Variables[name]; v.Control == "team" && !v.Secret {
 			names = append(names, name)
 		}
 	}
@@ -94,6 +97,9 @@ func (p *Pattern) Explain(class, variable string) string {
 	v, known := p.Spec.Variables[variable]
 	if !known {
 		return ""
+	}
+	if v.Secret {
+		return "a secret"
 	}
 	if v.Control == "coe" {
 		return "controlled by the Center of Excellence"

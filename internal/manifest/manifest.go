@@ -53,10 +53,12 @@ type PatternSpec struct {
 	Artifact  struct {
 		Variable string `json:"variable"`
 	} `json:"artifact"`
-	Release   Release        `json:"release"`
-	Stateful  []string       `json:"stateful"`
-	Approvals map[string]int `json:"approvals"`
-	Skeleton  string         `json:"skeleton"`
+	Release Release `json:"release"`
+	// Credentials are secrets of the environment that the engine gets, as variables of its environment.
+	Credentials []string       `json:"credentials,omitempty"`
+	Stateful    []string       `json:"stateful"`
+	Approvals   map[string]int `json:"approvals"`
+	Skeleton    string         `json:"skeleton"`
 }
 
 // Release says how a software-lane change rolls out.
@@ -75,6 +77,7 @@ type Release struct {
 // Variable says who controls a variable, and its bounds. Bounds are JSON Schema keywords.
 type Variable struct {
 	Control     string                    `json:"control"`
+	Secret      bool                      `json:"secret,omitempty"` // its value is the secret of its name
 	Description string                    `json:"description,omitempty"`
 	Bounds      map[string]any            `json:"-"`
 	Classes     map[string]map[string]any `json:"classes,omitempty"`
@@ -90,6 +93,7 @@ func (v *Variable) UnmarshalJSON(data []byte) error {
 		return err
 	}
 	delete(v.Bounds, "control")
+	delete(v.Bounds, "secret")
 	delete(v.Bounds, "description")
 	delete(v.Bounds, "classes")
 	return nil
@@ -100,6 +104,9 @@ func (v Variable) MarshalJSON() ([]byte, error) {
 	out := map[string]any{"control": v.Control}
 	for k, b := range v.Bounds {
 		out[k] = b
+	}
+	if v.Secret {
+		out["secret"] = true
 	}
 	if v.Description != "" {
 		out["description"] = v.Description

@@ -135,6 +135,10 @@ func TestEveryMistakeIsNamedWithItsPlace(t *testing.T) {
 		{"secrets for a driver that takes none", goodPattern, "output: service}", "output: service, secrets: {A: b}}", []string{"pattern.yaml:11:56: secrets is for the driver command"}},
 		{"a timeout for a driver that takes none", goodPattern, "output: service}", "output: service, timeout: 5}", []string{"pattern.yaml:11:55: timeout is for the driver command"}},
 		{"the artifact as a team's variable", goodPattern, "vpc_id: ", "artifact: ", []string{"pattern.yaml:9:21: spec.variables.artifact is the artifact, which Flywheel sets; take one of the two out"}},
+		{"a credential that says where Flywheel's state is", goodPattern, "  artifact:", "  credentials: [AWS_ACCESS_KEY_ID, TF_HTTP_ADDRESS]\n  artifact:", []string{"pattern.yaml:10:36: TF_HTTP_ADDRESS is what Flywheel itself tells the engine"}},
+		{"a credential that names the loader's library", goodPattern, "  artifact:", "  credentials: [LD_PRELOAD]\n  artifact:", []string{"pattern.yaml:10:17: LD_PRELOAD is what Flywheel itself tells the engine"}},
+		{"a credential that names no variable", goodPattern, "  artifact:", "  credentials: [a-b]\n  artifact:", []string{`spec.credentials.0 is "a-b"; use letters, digits and _`}},
+		{"a secret with bounds", goodPattern, "{control: coe}", "{control: coe, secret: true, minLength: 3}", []string{"pattern.yaml:9:41: spec.variables.vpc_id is a secret, so nobody can compare it with bounds"}},
 		{"bounds for a class of what no team sets", goodPattern, "{control: coe}", "{control: coe, classes: {staging: {minimum: 1}}}", []string{"spec.variables.vpc_id.classes bounds teams, but no team sets this variable"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -308,6 +308,7 @@ func (d *document) report(e *jsonschema.ValidationError) {
 // patternWords say the patterns of the schemas in words. A test compares the two.
 var patternWords = map[string]string{
 	"^[a-z][a-z0-9]*(-[a-z0-9]+)*$": "lower case letters, digits and single hyphens, beginning with a letter",
+	"^[A-Za-z_][A-Za-z0-9_]*$":      "letters, digits and _, not beginning with a digit",
 }
 
 func typeNames(names []string) string {

@@ -46,6 +46,9 @@ func (p *Pattern) check(d *document) {
 		if v.Control == "coe" && len(v.Classes) > 0 {
 			d.note(append(path, "classes"), "spec.variables.%s.classes bounds teams, but no team sets this variable", name)
 		}
+		if v.Secret && len(v.Bounds)+len(v.Classes) > 0 {
+			d.note(append(slices.Clone(path), "secret"), "spec.variables.%s is a secret, so nobody can compare it with bounds; take them out", name)
+		}
 		checkBounds(d, path, v.Bounds)
 		for class, own := range v.Classes {
 			checkBounds(d, append(slices.Clone(path), "classes", class), own)
@@ -56,7 +59,22 @@ func (p *Pattern) check(d *document) {
 			}
 		}
 	}
+	for i, name := range p.Spec.Credentials {
+		if reserved(name) {
+			d.note([]string{"spec", "credentials", strconv.Itoa(i)}, "%s is what Flywheel itself tells the engine; no secret can have that name", name)
+		}
+	}
 	p.checkRelease(d)
+}
+
+// reserved reports whether a variable of the engine's environment is Flywheel's own, or says what programs are loaded.
+func reserved(name string) bool {
+	for _, begin := range []string{"TF_", "LD_", "FLYWHEEL_"} {
+		if strings.HasPrefix(name, begin) {
+			return true
+		}
+	}
+	return slices.Contains([]string{"PATH", "HOME", "LANG", "GOGC", "GOMEMLIMIT", "CHECKPOINT_DISABLE"}, name)
 }
 
 var ranges = [][2]string{{"minimum", "maximum"}, {"minLength", "maxLength"}, {"minItems", "maxItems"}}

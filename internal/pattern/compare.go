@@ -41,6 +41,8 @@ func Compare(old, new Interface) (bump string, reasons []string) {
 		switch {
 		case existed:
 			d.variable(o, v)
+		case v.Required && v.Secret:
+			d.note(major, "new required variable %s, a secret of every %s", v.Name, map[string]string{"team": "app", "coe": "environment"}[v.Control])
 		case v.Required && v.Control == "team":
 			d.note(major, "new required variable %s", v.Name)
 		case v.Required && v.Control == "coe":
@@ -51,6 +53,16 @@ func Compare(old, new Interface) (bump string, reasons []string) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(before)) {
 		d.note(major, "variable %s is removed", name)
+	}
+	for _, name := range new.Credentials {
+		if !slices.Contains(old.Credentials, name) {
+			d.note(major, "new credential %s, a secret of every environment", name)
+		}
+	}
+	for _, name := range old.Credentials {
+		if !slices.Contains(new.Credentials, name) {
+			d.note(minor, "the credential %s is not needed any more", name)
+		}
 	}
 	for _, name := range old.Outputs {
 		if !slices.Contains(new.Outputs, name) {
@@ -90,6 +102,12 @@ func (d *differences) variable(old, new Variable) {
 		d.note(major, "variable %s is no longer the team's", new.Name)
 	default:
 		d.note(minor, "variable %s is now controlled by %s", new.Name, map[string]string{"team": "the team", "coe": "the Center of Excellence", "platform": "the pattern itself"}[new.Control])
+	}
+	switch {
+	case !old.Secret && new.Secret:
+		d.note(major, "variable %s becomes a secret", new.Name)
+	case old.Secret && !new.Secret:
+		d.note(major, "variable %s is a secret no longer", new.Name)
 	}
 	d.bounds(old, new)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclparse"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
 
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/manifest"
@@ -20,8 +21,15 @@ import (
 
 // Interface is what a version asks for and gives: its variables and outputs.
 type Interface struct {
-	Variables []Variable `json:"variables"`
-	Outputs   []string   `json:"outputs"`
+	Variables   []Variable `json:"variables"`
+	Outputs     []string   `json:"outputs"`
+	Credentials []string   `json:"credentials,omitempty" doc:"Secrets of the environment that the engine gets as variables of its environment"`
+}
+
+// SignsIn reports whether the engine gets secrets of the environment, so that a plan without them, as of a
+// version under review, would say nothing.
+func (i Interface) SignsIn() bool {
+	return len(i.Credentials) > 0 || slices.ContainsFunc(i.Variables, func(v Variable) bool { return v.Secret && v.Control == "coe" })
 }
 
 // Variable is an input of the module with its governance.
@@ -32,10 +40,13 @@ type Variable struct {
 	Required    bool                      `json:"required"`
 	Default     any                       `json:"default,omitempty"`
 	Sensitive   bool                      `json:"sensitive,omitempty"`
+	Secret      bool                      `json:"secret,omitempty" doc:"Its value is the secret of its name: of the app if team controls it, of the environment if coe does"`
 	Control     string                    `json:"control" doc:"team, coe, or platform for what Flywheel sets itself or the module keeps"`
 	Bounds      map[string]any            `json:"bounds,omitempty" doc:"JSON Schema keywords, from pattern.yaml and from the module's validations"`
 	Classes     map[string]map[string]any `json:"classes,omitempty" doc:"Other bounds for a class of environments"`
 	Conditions  []string                  `json:"conditions,omitempty" doc:"Validations of the module that are no bounds, as they are written"`
+
+	ephemeral bool // in neither plan nor state
 }
 
 // bounds returns the bounds of a variable in a class of environments.
@@ -53,7 +64,7 @@ var moduleSchema = &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{
 }}
 
 var variableSchema = &hcl.BodySchema{
-	Attributes: []hcl.AttributeSchema{{Name: "type"}, {Name: "default"}, {Name: "description"}, {Name: "sensitive"}},
+	Attributes: []hcl.AttributeSchema{{Name: "type"}, {Name: "default"}, {Name: "description"}, {Name: "sensitive"}, {Name: "ephemeral"}},
 	Blocks:     []hcl.BlockHeaderSchema{{Type: "validation"}},
 }
 
@@ -61,7 +72,7 @@ var validationSchema = &hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: 
 
 // ReadInterface reads the variables and outputs of the module in dir, with the governance of m.
 func ReadInterface(dir string, m *manifest.Pattern) (Interface, error) {
-	out := Interface{Variables: []Variable{}, Outputs: []string{}}
+	out := Interface{Variables: []Variable{}, Outputs: []string{}, Credentials: m.Spec.Credentials}
 	files, err := moduleFiles(dir)
 	if err != nil {
 		return out, err
@@ -164,10 +175,13 @@ func readVariable(block *hcl.Block, m *manifest.Pattern, source []byte) (Variabl
 			v.Description = value.AsString()
 		case name == "sensitive" && !diags.HasErrors() && value.Type() == cty.Bool && !value.IsNull():
 			v.Sensitive = value.True()
+		case name == "ephemeral":
+			truth, err := convert.Convert(value, cty.Bool)
+			v.ephemeral = err == nil && truth.IsKnown() && !truth.IsNull() && truth.True()
 		}
 	}
 	if g, ok := m.Spec.Variables[v.Name]; ok {
-		v.Control, v.Bounds, v.Classes = g.Control, maps.Clone(g.Bounds), g.Classes
+		v.Control, v.Secret, v.Bounds, v.Classes = g.Control, g.Secret, maps.Clone(g.Bounds), g.Classes
 		if v.Description == "" {
 			v.Description = g.Description
 		}
@@ -188,7 +202,7 @@ func readVariable(block *hcl.Block, m *manifest.Pattern, source []byte) (Variabl
 		}
 	}
 	slices.Sort(v.Conditions)
-	if v.Sensitive {
+	if v.Sensitive || v.ephemeral {
 		v.Default = nil
 	}
 	return v, diags
@@ -239,6 +253,14 @@ func checkVariables(i Interface, m *manifest.Pattern) error {
 		has[v.Name] = true
 		if v.Required && v.Control == "platform" && v.Name != m.Spec.Artifact.Variable {
 			f.At("variable."+v.Name, "it has no default, and pattern.yaml says neither team nor coe, so nobody could set it")
+		}
+		switch {
+		case v.Secret && (!v.ephemeral || v.Type != "string"):
+			f.At("variable."+v.Name, "pattern.yaml calls it a secret, so the module must declare it with `type = string` and `ephemeral = true`: plans and states would keep it")
+		case v.ephemeral && !v.Secret && v.Control != "platform":
+			f.At("variable."+v.Name, "it is ephemeral, so pattern.yaml must call it a secret: no plan keeps its value for the apply")
+		case v.ephemeral && v.Name == m.Spec.Artifact.Variable:
+			f.At("variable."+v.Name, "the artifact stands in the plan, so its variable cannot be ephemeral")
 		}
 		if v.Control != "team" || v.Default == nil {
 			continue

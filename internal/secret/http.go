@@ -9,7 +9,10 @@ import (
 	"flywheel.dev/flywheel/internal/web"
 )
 
-const path = "/api/v1/apps/{app}/environments/{environment}/secrets"
+const (
+	path  = "/api/v1/apps/{app}/environments/{environment}/secrets"
+	above = "/api/v1/environments/{environment}/secrets" // of the environment itself
+)
 
 // Routes registers the operations of secrets.
 func (s *Service) Routes(api *web.API) {
@@ -25,40 +28,92 @@ func (s *Service) Routes(api *web.API) {
 		OperationID: "delete-secret", Method: http.MethodDelete, Path: path + "/{name}", Tags: []string{"secret"},
 		Summary: "Delete a secret",
 	}, s.delete)
+	huma.Register(api, huma.Operation{
+		OperationID: "list-environment-secrets", Method: http.MethodGet, Path: above, Tags: []string{"secret"},
+		Summary: "List secrets of an environment", Description: "Names only; no operation shows a value.",
+	}, s.listAbove)
+	huma.Register(api, huma.Operation{
+		OperationID: "set-environment-secret", Method: http.MethodPut, Path: above + "/{name}", Tags: []string{"secret"},
+		Summary: "Set a secret of an environment", Description: "Infrastructure runs of patterns that name it get it from now on.",
+	}, s.setAbove)
+	huma.Register(api, huma.Operation{
+		OperationID: "delete-environment-secret", Method: http.MethodDelete, Path: above + "/{name}", Tags: []string{"secret"},
+		Summary: "Delete a secret of an environment",
+	}, s.deleteAbove)
 }
 
 // Place is where a secret belongs. It is exported because huma reads embedded structs only then.
 type Place struct {
-	App         string `path:"app" maxLength:"100" doc:"Name of the app"`
+	App string `path:"app" maxLength:"100" doc:"Name of the app"`
+	Environment
+}
+
+// Environment is where a secret of no app belongs.
+type Environment struct {
 	Environment string `path:"environment" maxLength:"100" doc:"Name of the environment"`
 }
 
 // list answers one page with everything: an app has few secrets.
 func (s *Service) list(ctx context.Context, in *Place) (*web.Page[Secret], error) {
-	secrets, err := s.List(ctx, in.App, in.Environment)
+	secrets, err := s.List(ctx, in.App, in.Environment.Environment)
 	return web.Paged(secrets, len(secrets), func(Secret) any { return nil }), err
 }
 
 // PlaceAndName is one secret.
 type PlaceAndName struct {
 	Place
+	Name
+}
+
+// EnvironmentAndName is one secret of an environment.
+type EnvironmentAndName struct {
+	Environment
+	Name
+}
+
+// Name is that of a secret.
+type Name struct {
 	Name string `path:"name" pattern:"^[A-Za-z_][A-Za-z0-9_.-]{0,99}$" patternDescription:"letter or underscore first, then letters, digits, underscore, dot, dash"`
 }
 
-type setInput struct {
-	PlaceAndName
+// Value is what a secret is set to.
+type Value struct {
 	Body struct {
 		Value string `json:"value" maxLength:"65536" doc:"At least 4 characters"`
 	}
 }
 
+type setInput struct {
+	PlaceAndName
+	Value
+}
+
+type setAboveInput struct {
+	EnvironmentAndName
+	Value
+}
+
 type setOutput struct{ Body Secret }
 
 func (s *Service) set(ctx context.Context, in *setInput) (*setOutput, error) {
-	secret, err := s.Set(ctx, in.App, in.Environment, in.Name, in.Body.Value)
+	secret, err := s.Set(ctx, in.App, in.Environment.Environment, in.Name.Name, in.Body.Value)
 	return &setOutput{Body: secret}, err
 }
 
 func (s *Service) delete(ctx context.Context, in *PlaceAndName) (*struct{}, error) {
-	return nil, s.Delete(ctx, in.App, in.Environment, in.Name)
+	return nil, s.Delete(ctx, in.App, in.Environment.Environment, in.Name.Name)
+}
+
+func (s *Service) listAbove(ctx context.Context, in *Environment) (*web.Page[Secret], error) {
+	secrets, err := s.List(ctx, "", in.Environment)
+	return web.Paged(secrets, len(secrets), func(Secret) any { return nil }), err
+}
+
+func (s *Service) setAbove(ctx context.Context, in *setAboveInput) (*setOutput, error) {
+	secret, err := s.Set(ctx, "", in.Environment.Environment, in.Name.Name, in.Body.Value)
+	return &setOutput{Body: secret}, err
+}
+
+func (s *Service) deleteAbove(ctx context.Context, in *EnvironmentAndName) (*struct{}, error) {
+	return nil, s.Delete(ctx, "", in.Environment.Environment, in.Name.Name)
 }

@@ -1,5 +1,6 @@
-// Package secret keeps the secrets of apps: set by their team, encrypted with a key outside of the
-// database, resolved only when something is started, and never shown again.
+// Package secret keeps the secrets of apps, set by their team, and those of environments, set by the Center
+// of Excellence: encrypted with a key outside of the database, resolved only when something is started, and
+// never shown again. A secret of an environment is one of no app: its app is "".
 //
 // The key is one file that the first start makes, or any keeper that gocloud.dev/secrets opens by URL.
 // What is encrypted names its place too, so that a row copied to another app or name cannot be read
@@ -31,7 +32,7 @@ type Secret struct {
 	Name      string    `json:"name" example:"PAYMENT_KEY"`
 	Version   int64     `json:"version" doc:"Counts how often it was set"`
 	UpdatedAt time.Time `json:"updatedAt"`
-	UpdatedBy string    `json:"updatedBy" doc:"Id of the person who set it last"`
+	UpdatedBy string    `json:"updatedBy" doc:"Name of who set it last"`
 }
 
 // OpenKeeper opens what encrypts: a keeper by its URL (base64key://…), or the key file at a path,

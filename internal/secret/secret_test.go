@@ -38,7 +38,7 @@ func open(t *testing.T) (*db.DB, *secret.Service) {
 	d := dbtest.Open(t)
 	s := secret.New(d, keeper(t, filepath.Join(t.TempDir(), "keys", "secret.key")))
 	s.Team = func(tx *db.Tx, app, environment string) (string, error) {
-		if app != "storefront" && app != "billing" {
+		if app != "" && app != "storefront" && app != "billing" {
 			return "", fault.Missing("app", app)
 		}
 		if environment != "prod" {
@@ -68,7 +68,7 @@ func TestASecretIsResolvedButNeverShown(t *testing.T) {
 		t.Fatal(values, err)
 	}
 	list, err := s.List(ctx, "storefront", "prod")
-	if err != nil || len(list) != 1 || list[0].Version != 2 || list[0].UpdatedBy != "usr_1" {
+	if err != nil || len(list) != 1 || list[0].Version != 2 || list[0].UpdatedBy != "ada" {
 		t.Fatal(list, err)
 	}
 	t.Run("it stands in no table", func(t *testing.T) {
@@ -141,6 +141,60 @@ func TestWhoMaySetASecret(t *testing.T) {
 		}
 	}
 	if _, err := s.Set(as(t, account.Owner), "storefront", "prod", "KEY", "abc"); !fault.Is(err, "secret.value") {
+		t.Error(err)
+	}
+}
+
+func TestWhoMaySetASecretOfAnEnvironment(t *testing.T) {
+	d, s := open(t)
+	const value = "hunter2-of-the-cloud"
+	coe := account.With(t.Context(), account.Actor{ID: "usr_2", Name: "olga", Disciplines: []string{account.Operations}})
+	admin := account.With(t.Context(), account.Actor{ID: "usr_3", Name: "root", Admin: true})
+	for _, c := range []struct {
+		who         context.Context
+		environment string
+		code        string
+	}{
+		{coe, "prod", ""},
+		{admin, "prod", ""},
+		{coe, "moon", "environment.not_found"},
+		{as(t, account.Owner), "prod", "permission.denied"},
+		{as(t, account.Owner), "moon", "permission.denied"},
+		{t.Context(), "prod", "session.missing"},
+	} {
+		_, err := s.Set(c.who, "", c.environment, "CLOUD_KEY", value)
+		if c.code == "" && err != nil || c.code != "" && !fault.Is(err, c.code) {
+			t.Errorf("set in %s: %v, want %q", c.environment, err, c.code)
+		}
+	}
+	if list, err := s.List(as(t, account.Viewer), "", "prod"); err != nil || len(list) != 1 || list[0].Version != 2 || list[0].UpdatedBy != "root" {
+		t.Errorf("whoever sees the environment sees its names: %+v, %v", list, err)
+	}
+	if values, err := s.Resolve(t.Context(), "", "prod", "CLOUD_KEY"); err != nil || values["CLOUD_KEY"] != value {
+		t.Error(values, err)
+	}
+	if values, err := s.Resolve(t.Context(), "storefront", "prod"); err != nil || len(values) != 0 {
+		t.Errorf("an app gets what belongs to the environment: %v, %v", values, err)
+	}
+	if err := s.Delete(as(t, account.Owner), "", "prod", "CLOUD_KEY"); !fault.Is(err, "permission.denied") {
+		t.Error(err)
+	}
+	// Copied to an app, whose team could have it sent to itself, it cannot be read.
+	err := d.Write(t.Context(), func(tx *db.Tx) error {
+		_, err := tx.Exec(`insert into secret (app, environment, name, version, value, actor, updated_at)
+			select 'storefront', environment, name, version, value, actor, updated_at from secret`)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Resolve(t.Context(), "storefront", "prod"); !fault.Is(err, "secret.key") {
+		t.Error(err)
+	}
+	if err := s.Delete(coe, "", "prod", "CLOUD_KEY"); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Resolve(t.Context(), "", "prod", "CLOUD_KEY"); !fault.Is(err, "secret.missing") {
 		t.Error(err)
 	}
 }

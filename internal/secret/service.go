@@ -15,13 +15,13 @@ import (
 	"flywheel.dev/flywheel/internal/redact"
 )
 
-// Service keeps the secrets of apps.
+// Service keeps the secrets of apps and environments.
 type Service struct {
 	db     *db.DB
 	keeper *secrets.Keeper
 
-	// Team returns the team of an app, or a fault.Missing if the app or the environment is not known.
-	// Apps come later in the order of packages. Without it no app is known.
+	// Team returns the team of an app, none for no app, or a fault.Missing if the app or the environment is
+	// not known. Apps come later in the order of packages. Without it no app is known.
 	Team func(tx *db.Tx, app, environment string) (string, error)
 }
 
@@ -48,15 +48,15 @@ func (s *Service) Set(ctx context.Context, app, environment, name, value string)
 		return secret, fault.New(fault.Unavailable, "secret.keeper", "The keeper of secrets does not answer.").Do("Try again.").Because(err)
 	}
 	err = s.db.Write(ctx, func(tx *db.Tx) error {
-		if err := s.require(tx, account.ManageSecrets, app, environment); err != nil {
+		if err := s.require(tx, manage(app), app, environment); err != nil {
 			return err
 		}
 		actor := account.From(ctx)
-		secret = Secret{Name: name, UpdatedAt: tx.Now(), UpdatedBy: actor.ID}
+		secret = Secret{Name: name, UpdatedAt: tx.Now(), UpdatedBy: actor.Name}
 		err := tx.QueryRow(`insert into secret (app, environment, name, version, value, actor, updated_at) values ($1, $2, $3, 1, $4, $5, $6)
 			on conflict (app, environment, name) do update set version = secret.version + 1, value = excluded.value,
 			actor = excluded.actor, updated_at = excluded.updated_at returning version`,
-			app, environment, name, base64.StdEncoding.EncodeToString(cipher), actor.ID, tx.Now()).Scan(&secret.Version)
+			app, environment, name, base64.StdEncoding.EncodeToString(cipher), actor.Name, tx.Now()).Scan(&secret.Version)
 		if err != nil {
 			return err
 		}
@@ -68,7 +68,11 @@ func (s *Service) Set(ctx context.Context, app, environment, name, value string)
 // List returns what may be known about the secrets of an app in an environment, by name.
 func (s *Service) List(ctx context.Context, app, environment string) (list []Secret, err error) {
 	err = s.db.Read(ctx, func(tx *db.Tx) error {
-		if err := s.require(tx, account.ViewApp, app, environment); err != nil {
+		see := account.ViewApp
+		if app == "" {
+			see = account.ViewPattern // whoever may see environments and patterns
+		}
+		if err := s.require(tx, see, app, environment); err != nil {
 			return err
 		}
 		list, err = db.Collect(tx, func(row db.Row) (x Secret, err error) {
@@ -83,7 +87,7 @@ func (s *Service) List(ctx context.Context, app, environment string) (list []Sec
 // Delete removes a secret.
 func (s *Service) Delete(ctx context.Context, app, environment, name string) error {
 	return s.db.Write(ctx, func(tx *db.Tx) error {
-		if err := s.require(tx, account.ManageSecrets, app, environment); err != nil {
+		if err := s.require(tx, manage(app), app, environment); err != nil {
 			return err
 		}
 		n, err := tx.Exec("delete from secret where app = $1 and environment = $2 and name = $3", app, environment, name)
@@ -131,6 +135,10 @@ func (s *Service) Resolve(ctx context.Context, app, environment string, names ..
 	values := make(map[string]string, len(names))
 	for _, name := range names {
 		text, ok := stored[name]
+		if !ok && app == "" {
+			return nil, fault.New(fault.Conflict, "secret.missing", "The environment %s has no secret %q.", environment, name).
+				Do("Somebody of the Center of Excellence sets it: flywheel environment secret set %s %s.", environment, name)
+		}
 		if !ok {
 			return nil, fault.New(fault.Conflict, "secret.missing", "%s has no secret %q in %s.", app, name, environment).
 				Do("Set it: flywheel secret set %s %s %s.", app, environment, name)
@@ -142,8 +150,15 @@ func (s *Service) Resolve(ctx context.Context, app, environment string, names ..
 	return values, nil
 }
 
+// Has reports whether a secret is set.
+func Has(tx *db.Tx, app, environment, name string) (bool, error) {
+	var n int64
+	err := tx.QueryRow("select count(*) from secret where app = $1 and environment = $2 and name = $3", app, environment, name).Scan(&n)
+	return n > 0, err
+}
+
 func (s *Service) open(ctx context.Context, text, app, environment, name string) (string, error) {
-	damaged := fault.New(fault.Unavailable, "secret.key", "The secret %q of %s in %s cannot be decrypted with this key.", name, app, environment).
+	damaged := fault.New(fault.Unavailable, "secret.key", "The secret %q of %s cannot be decrypted with this key.", name, place(app, environment)).
 		Do("Restore the key that belongs to this database, or set the secret anew.")
 	cipher, err := base64.StdEncoding.DecodeString(text)
 	if err != nil {
@@ -164,11 +179,34 @@ func (s *Service) require(tx *db.Tx, p account.Permission, app, environment stri
 	if s.Team == nil {
 		return fault.Missing("app", app)
 	}
+	if app == "" {
+		if err := account.From(tx.Context()).Require(p, ""); err != nil {
+			return err
+		}
+		_, err := s.Team(tx, app, environment)
+		return err
+	}
 	team, err := s.Team(tx, app, environment)
 	if err != nil {
 		return err
 	}
 	return account.From(tx.Context()).RequireOf(p, team, "app", app)
+}
+
+// manage is the permission to set and delete what belongs there.
+func manage(app string) account.Permission {
+	if app == "" {
+		return account.ManageEnvironments
+	}
+	return account.ManageSecrets
+}
+
+// place names where a secret belongs.
+func place(app, environment string) string {
+	if app == "" {
+		return environment
+	}
+	return app + "/" + environment
 }
 
 func record(tx *db.Tx, predicate, app, environment, name string) error {
@@ -180,6 +218,6 @@ func record(tx *db.Tx, predicate, app, environment, name string) error {
 		return err
 	}
 	return account.Audit(tx, account.Entry{
-		Action: "secret." + map[string]string{"set": "set", "deleted": "delete"}[predicate], Subject: app + "/" + environment + "/" + name, Decision: "done",
+		Action: "secret." + map[string]string{"set": "set", "deleted": "delete"}[predicate], Subject: place(app, environment) + "/" + name, Decision: "done",
 	})
 }

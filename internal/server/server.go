@@ -274,6 +274,9 @@ func (s *Server) connect(ctx context.Context) (err error) {
 		if _, err := app.FindEnvironment(tx, environment); environment != "" && err != nil {
 			return "", err
 		}
+		if name == "" {
+			return "", nil // of the environment itself
+		}
 		return app.Team(tx, name)
 	}
 	s.Accounts.TeamInUse = app.OfTeam

@@ -37,6 +37,9 @@ func RunSupervisor(folder string, hooks Hooks) int {
 			engine: l.Engine, args: o.Args, dir: l.Dir, env: env, readable: l.Readable, writable: l.Writable,
 			stdout: stdout, stderr: stderr,
 		}
+		if l.Network {
+			c.network = sandbox.Host
+		}
 		if l.StateSocket != "" {
 			c.forwards = append(c.forwards, sandbox.Forward{Port: l.StatePort, Socket: l.StateSocket})
 		}

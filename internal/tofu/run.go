@@ -195,7 +195,7 @@ func (s *Service) launch(ctx context.Context, r Run, step string, writes bool, o
 		Engine: s.Engine.Path, Dir: r.work(), Commands: orders, Hide: append(r.hidden(), token), Remove: remove,
 		Grace: or(s.Grace, 5*time.Minute), Provider: r.Workspace.Own, Durable: writes,
 		Scope:     Scope{Instance: r.Instance, Agent: s.Agent, Fence: r.Fence, Writes: writes},
-		Sandboxed: r.Untrusted, SandboxOff: s.Sandbox != nil && s.Sandbox.Off(),
+		Sandboxed: r.Untrusted, SandboxOff: s.Sandbox != nil && s.Sandbox.Off(), Network: r.Network,
 		Readable: append(dirOf(s.Mirror), r.Workspace.Dir), Writable: []string{r.work(), r.out()},
 	}
 	address, err := s.stateAddress(&l, r.Instance)

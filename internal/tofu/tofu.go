@@ -103,8 +103,11 @@ type Run struct {
 	Fence     int64 // the fencing token of the instance, checked on every write of the state
 	Destroy   bool  // plan the removal of everything
 	Untrusted bool  // not certified: plan inside the sandbox; cannot be applied
+	Network   bool  // the sandbox of an untrusted run has the host's network; any other run has it anyway
 	Variables map[string]any
-	Secrets   map[string]string // variables that are secret: never on disk, hidden in every log and plan
+	// Secrets are values of ephemeral variables: never on disk, hidden in every log and plan, given again to the
+	// apply. Untrusted runs get a placeholder for each.
+	Secrets map[string]string
 	// Environment is for foreign providers, for example credentials of the target; its values are hidden
 	// like Secrets. Untrusted runs never get it.
 	Environment map[string]string

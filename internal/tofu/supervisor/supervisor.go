@@ -73,6 +73,7 @@ type Launch struct {
 	// Sandboxed runs every command through the Start hook.
 	Sandboxed  bool
 	SandboxOff bool // the operator runs untrusted code without isolation
+	Network    bool // the sandbox has the host's
 	Readable   []string
 	Writable   []string
 }

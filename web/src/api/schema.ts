@@ -593,6 +593,47 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/environments/{environment}/secrets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List secrets of an environment
+         * @description Names only; no operation shows a value.
+         */
+        get: operations["list-environment-secrets"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/environments/{environment}/secrets/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Set a secret of an environment
+         * @description Infrastructure runs of patterns that name it get it from now on.
+         */
+        put: operations["set-environment-secret"];
+        post?: never;
+        /** Delete a secret of an environment */
+        delete: operations["delete-environment-secret"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/events": {
         parameters: {
             query?: never;
@@ -1367,7 +1408,7 @@ export interface components {
             /** @description Windows in which only rollbacks are deployed */
             freezes: components["schemas"]["AppFreeze"][];
             name: string;
-            /** @description Whether rollout commands of certified patterns may reach the network */
+            /** @description Whether rollout commands, and plans of patterns under review, may reach the network */
             network: boolean;
             /**
              * @description What happens to a waiting deployment when a newer one comes
@@ -1398,7 +1439,7 @@ export interface components {
             /** @description Windows in which only rollbacks are deployed */
             freezes?: components["schemas"]["AppFreeze"][];
             name?: string;
-            /** @description Whether rollout commands of certified patterns may reach the network */
+            /** @description Whether rollout commands, and plans of patterns under review, may reach the network */
             network?: boolean;
             /** @enum {string} */
             onNewer?: "queue" | "replace-pending";
@@ -1560,7 +1601,7 @@ export interface components {
             /** @description Variables that the new bounds exclude */
             outOfBounds?: string[];
             /** @enum {string} */
-            outcome: "fails" | "needs_value" | "out_of_bounds" | "destroys" | "replaces" | "updates" | "unplanned" | "unchanged";
+            outcome: "fails" | "needs_value" | "out_of_bounds" | "destroys" | "replaces" | "deferred" | "updates" | "unplanned" | "unchanged";
             /** @description Only with one effect, not in a list */
             plan?: unknown;
             planDigest?: string;
@@ -1955,6 +1996,7 @@ export interface components {
                 [key: string]: number;
             };
             artifact: components["schemas"]["PatternSpecArtifactStruct"];
+            credentials?: string[];
             release: components["schemas"]["ManifestRelease"];
             skeleton: string;
             stateful: string[];
@@ -1982,6 +2024,7 @@ export interface components {
             };
             control: string;
             description?: string;
+            secret?: boolean;
         };
         PageChangeBody: {
             items: components["schemas"]["Change"][];
@@ -2097,6 +2140,8 @@ export interface components {
             name: string;
         };
         PatternInterface: {
+            /** @description Secrets of the environment that the engine gets as variables of its environment */
+            credentials?: string[];
             outputs: string[];
             variables: components["schemas"]["PatternVariable"][];
         };
@@ -2166,6 +2211,8 @@ export interface components {
             description?: string;
             name: string;
             required: boolean;
+            /** @description Its value is the secret of its name: of the app if team controls it, of the environment if coe does */
+            secret?: boolean;
             sensitive?: boolean;
             type: string;
         };
@@ -2228,7 +2275,7 @@ export interface components {
             name: string;
             /** Format: date-time */
             updatedAt: string;
-            /** @description Id of the person who set it last */
+            /** @description Name of who set it last */
             updatedBy: string;
             /**
              * Format: int64
@@ -2270,6 +2317,10 @@ export interface components {
             disciplines?: string[];
             request?: components["schemas"]["PatternRequest"];
             waiver?: components["schemas"]["AppWaiver"];
+        };
+        SetAboveInputBody: {
+            /** @description At least 4 characters */
+            value: string;
         };
         SetInputBody: {
             /** @description At least 4 characters */
@@ -3095,7 +3146,7 @@ export interface operations {
                 limit?: number;
                 /** @description The next of the page before */
                 cursor?: string;
-                outcome?: "fails" | "needs_value" | "out_of_bounds" | "destroys" | "replaces" | "updates" | "unplanned" | "unchanged";
+                outcome?: "fails" | "needs_value" | "out_of_bounds" | "destroys" | "replaces" | "deferred" | "updates" | "unplanned" | "unchanged";
                 class?: "development" | "staging" | "production";
                 environment?: string;
                 team?: string;
@@ -3723,6 +3774,106 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["AppEnvironment"];
                 };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "list-environment-secrets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name of the environment */
+                environment: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PageSecretBody"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "set-environment-secret": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name of the environment */
+                environment: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetAboveInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Secret"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "delete-environment-secret": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name of the environment */
+                environment: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Error */
             default: {

@@ -15,6 +15,7 @@ import { may, useMe } from "../account/queries";
 import { patternsQuery } from "../pattern/queries";
 import { newerWords } from "./Environments";
 import { useForm } from "./form";
+import { EnvironmentSecrets } from "./Secrets";
 import { createEnvironment, environmentQuery, environmentsQuery, updateEnvironment } from "./queries";
 
 export default function EnvironmentPage() {
@@ -29,7 +30,12 @@ export default function EnvironmentPage() {
       <Ask query={query}>
         {(all) => {
           if (!name) return manages ? <Form all={all} /> : <Note tone="quiet" title="You cannot make environments">The Center of Excellence keeps them.</Note>;
-          return <Ask query={one}>{(found) => manages ? <Editing key={name} known={found}>{(began) => <Form all={all} known={began} />}</Editing> : <Facts environment={found} />}</Ask>;
+          return (
+            <div className="stack loose">
+              <Ask query={one}>{(found) => manages ? <Editing key={name} known={found}>{(began) => <Form all={all} known={began} />}</Editing> : <Facts environment={found} />}</Ask>
+              <EnvironmentSecrets environment={name} sets={manages} />
+            </div>
+          );
         }}
       </Ask>
     </Page>
@@ -46,7 +52,7 @@ function Facts({ environment: { class: kind, after, target, onNewer, values, net
           <dt>Comes</dt><dd>{after ? <>after <Link className="link" to="/environments/$environment" params={{ environment: after }}>{after}</Link></> : "first"}</dd>
           <dt>Target</dt><dd>{target}</dd>
           <dt>Waiting deployments</dt><dd>{newerWords[onNewer]}</dd>
-          <dt>Network</dt><dd>{network ? "rollout commands may reach it" : "rollout commands have none"}</dd>
+          <dt>Network</dt><dd>{network ? "rollout commands, and plans of patterns under review, may reach it" : "rollout commands have none, nor plans of patterns under review"}</dd>
           {freezes.map(({ from, until, reason }) => [<dt key={`${from}-name`}>Frozen</dt>, <dd key={from}>{windowOf(from, until)}{reason && `: ${reason}`}</dd>])}
         </dl>
       </Card>
@@ -136,7 +142,7 @@ function Form({ all, known }: { all: Environment[]; known?: Environment & { etag
           <Select label="Comes after" description="A change must pass that one before it reaches this one" placeholder="none: it comes first" clearable data={all.filter(({ name }) => name !== known?.name).map(({ name }) => name)} value={values.after || null} onChange={(next) => set({ after: next ?? "" })} error={problem?.field("after")} />
           <TextInput label="Target" description="Where it runs: local, or the name of an outer target" value={values.target} onChange={(event) => set({ target: event.currentTarget.value })} error={problem?.field("target")} spellCheck={false} />
           <Select label="When a newer deployment comes" description="What happens to the ones that wait" data={[{ value: "queue", label: "One after the other" }, { value: "replace-pending", label: "The newest replaces what waits" }]} value={values.onNewer} allowDeselect={false} onChange={(next) => next && set({ onNewer: next as Environment["onNewer"] })} error={problem?.field("onNewer")} />
-          <Checkbox label="Rollout commands may reach the network" description="For patterns whose release driver is command" checked={values.network} onChange={(event) => set({ network: event.currentTarget.checked })} />
+          <Checkbox label="Rollout commands may reach the network" description="For patterns whose release driver is command; plans of patterns under review may reach it too" checked={values.network} onChange={(event) => set({ network: event.currentTarget.checked })} />
         </div>
       </Card>
       <Freezes list={freezes} setList={setFreezes} wrong={problem?.field("freezes")} />

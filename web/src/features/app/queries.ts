@@ -34,15 +34,25 @@ export const removeEnvironment = (app: string, environment: string) =>
   data(api.DELETE("/api/v1/apps/{app}/environments/{environment}", { params: at(app, environment) }));
 export const removeApp = (app: string) => data(api.DELETE("/api/v1/apps/{app}", { params: { path: { app } } }));
 
-export const secretsQuery = (app: string, environment: string) =>
+/** Secrets of an app in an environment, or without an app of the environment itself. */
+export const secretsQuery = (environment: string, app?: string) =>
   queryOptions({
-    queryKey: ["apps", app, "secrets", environment],
-    queryFn: async () => (await data(api.GET("/api/v1/apps/{app}/environments/{environment}/secrets", { params: at(app, environment) }))).items,
+    queryKey: app ? ["apps", app, "secrets", environment] : ["environments", environment, "secrets"],
+    queryFn: async () =>
+      (await data(app ? api.GET("/api/v1/apps/{app}/environments/{environment}/secrets", { params: at(app, environment) }) : api.GET("/api/v1/environments/{environment}/secrets", { params: { path: { environment } } }))).items,
   });
-export const setSecret = (app: string, environment: string, name: string, value: string) =>
-  data(api.PUT("/api/v1/apps/{app}/environments/{environment}/secrets/{name}", { params: { path: { app, environment, name } }, body: { value } }));
-export const removeSecret = (app: string, environment: string, name: string) =>
-  data(api.DELETE("/api/v1/apps/{app}/environments/{environment}/secrets/{name}", { params: { path: { app, environment, name } } }));
+export const setSecret = (environment: string, name: string, value: string, app?: string) =>
+  data(
+    app
+      ? api.PUT("/api/v1/apps/{app}/environments/{environment}/secrets/{name}", { params: { path: { app, environment, name } }, body: { value } })
+      : api.PUT("/api/v1/environments/{environment}/secrets/{name}", { params: { path: { environment, name } }, body: { value } }),
+  );
+export const removeSecret = (environment: string, name: string, app?: string) =>
+  data(
+    app
+      ? api.DELETE("/api/v1/apps/{app}/environments/{environment}/secrets/{name}", { params: { path: { app, environment, name } } })
+      : api.DELETE("/api/v1/environments/{environment}/secrets/{name}", { params: { path: { environment, name } } }),
+  );
 
 export const createEnvironment = (body: EnvironmentBody) => data(api.POST("/api/v1/environments", { body }));
 export const updateEnvironment = (environment: string, body: EnvironmentBody, etag: string) =>

@@ -41,6 +41,12 @@ export default function VersionPage() {
                   {version.change && <><dt>Change</dt><dd><Link className="link mono" to="/changes/$change" params={{ change: version.change }}>{version.change}</Link></dd></>}
                 </dl>
               </Card>
+              {version.interface.credentials && (
+                <Card title="Credentials" count={version.interface.credentials.length}>
+                  <div className="stack"><p className="dim small">Secrets of the environment that infrastructure runs of this version get.</p>
+                    <ul>{version.interface.credentials.map((name) => <li key={name}><code>{name}</code></li>)}</ul></div>
+                </Card>
+              )}
               <Card title="Outputs" count={version.interface.outputs.length}>
                 {version.interface.outputs.length === 0 ? <p className="dim">None.</p> : <ul>{version.interface.outputs.map((output) => <li key={output}><code>{output}</code></li>)}</ul>}
               </Card>
@@ -81,7 +87,7 @@ function Interface({ version }: { version: PatternVersion }) {
               <tr key={variable.name}>
                 <td><code className="strong">{variable.name}</code> <span className="dim small">{variable.type}</span>{variable.description && <p className="dim small">{variable.description}</p>}</td>
                 <td className="nowrap">{control[variable.control] ?? word(variable.control)}</td>
-                <td><Limits variable={variable} classes={version.manifest?.spec.variables?.[variable.name]?.classes} /></td>
+                <td>{variable.secret ? <span className="dim">{variable.control === "coe" ? "a secret of the environment" : "a secret of the app"}</span> : <Limits variable={variable} classes={version.manifest?.spec.variables?.[variable.name]?.classes} />}</td>
                 <td>{variable.sensitive ? <span className="dim">sensitive</span> : variable.required ? <span className="dim">required</span> : <code>{show(variable.default)}</code>}</td>
               </tr>
             ))}
