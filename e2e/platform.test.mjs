@@ -335,6 +335,17 @@ test("the audit log is filtered in its address, read on by cursor, and verified"
   await admin.getByText(/each as it was written/).waitFor();
   await check(admin, "audit");
   await look(admin, "audit");
+  // What was kept of it is compared the next time; what is not it is said at the field.
+  const kept = /(\d+:[0-9a-f]+): click to copy/.exec(await admin.locator(".note .id").getAttribute("title"))[1];
+  await admin.getByLabel("What was kept").fill("9");
+  await admin.getByText("A number and a hash", { exact: false }).waitFor();
+  await admin.getByLabel("What was kept").fill(kept);
+  await admin.getByRole("button", { name: "Verify" }).click();
+  await admin.getByText(/What was kept is still in it/).waitFor();
+  await admin.getByLabel("What was kept").fill(kept.replace(/.$/, (digit) => (digit === "0" ? "1" : "0")));
+  await admin.getByRole("button", { name: "Verify" }).click();
+  await admin.getByText(/is not as it was written/).waitFor();
+  await check(admin, "audit written anew");
   await admin.getByLabel("Person").fill("dana");
   await admin.waitForURL(/person=dana/);
   await admin.getByLabel("Action").fill("token");

@@ -3,7 +3,7 @@
 // who touch nothing. The pages are looked at with what it left.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { check, launch, look, open, settled, signIn, tour } from "./browser.mjs";
+import { check, choose, launch, look, open, settled, signIn, tour } from "./browser.mjs";
 import { addPattern, clone, password, person, populate, start } from "./flywheel.mjs";
 
 const slow = { timeout: 240_000 }; // the first build of an app on a busy machine
@@ -323,6 +323,27 @@ test("an instance is deployed again", async () => {
   const again = await until(async () => (await admin.get("/deployments?app=storefront&environment=staging&state=succeeded")).items.find(({ trigger }) => trigger === "redeploy"));
   assert.ok((await admin.get("/deployments?app=storefront&environment=staging")).items.length > before);
   await vera.getByRole("region", { name: "staging" }).getByRole("link", { name: new RegExp(`#${again.number} redeploy`) }).waitFor();
+});
+
+test("an app is given to another team, and back", async () => {
+  await admin.post("/teams", { name: "till", title: "Till" });
+  await admin.put("/teams/shop/members/dana", { role: "owner" });
+  await admin.put("/teams/till/members/dana", { role: "operator" });
+  await vera.goto("/apps/storefront");
+  await dana.goto("/apps/storefront");
+  for (const team of ["till", "shop"]) {
+    if (team === "shop") await admin.put("/teams/till/members/dana", { role: "owner" });
+    await dana.reload();
+    await dana.getByRole("button", { name: "More", exact: true }).click();
+    await dana.getByRole("menuitem", { name: "Give to another team" }).click();
+    await choose(dana, "Team", team);
+    await check(dana, "giving");
+    await look(dana, "giving");
+    await dana.getByRole("dialog").getByRole("button", { name: "Give it" }).click();
+    await dana.getByText(`Team ${team}`, { exact: true }).waitFor();
+    await vera.reload(); // she sees the shop's apps only
+    await (team === "till" ? vera.getByText(/There is no app "storefront"/) : vera.getByRole("region", { name: "prod" })).waitFor();
+  }
 });
 
 test("an environment and then the app are removed, each after an operator released what is held", async () => {

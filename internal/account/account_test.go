@@ -444,6 +444,10 @@ func TestPeopleAndTeams(t *testing.T) {
 	t.Run("an owner decides who is in the team", func(t *testing.T) {
 		p.must(owner, "PUT", "/teams/shop/members/vera", map[string]any{"role": "viewer"})
 		p.refused(viewer, "PUT", "/teams/shop/members/vera", map[string]any{"role": "owner"}, 403, "permission.denied")
+		_, err := p.accounts.PutMember(account.System(t.Context(), "test"), "shop", "vera", `"of-before"`, account.Owner)
+		if !fault.Is(err, "edit.stale") {
+			t.Errorf("a role that was changed over something older is answered %v", err)
+		}
 		p.refused(owner, "PUT", "/teams/shop/members/ghost", map[string]any{"role": "viewer"}, 404, "user.not_found")
 		p.refused(admin, "PUT", "/teams/ghosts/members/vera", map[string]any{"role": "viewer"}, 404, "team.not_found")
 	})

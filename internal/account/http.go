@@ -297,22 +297,24 @@ func (s *Service) deleteTeam(ctx context.Context, in *TeamPath) (*struct{}, erro
 type putMemberInput struct {
 	TeamPath
 	UserPath
-	Body struct {
+	IfMatch string `header:"If-Match"`
+	Body    struct {
 		Role Role `json:"role" enum:"owner,operator,developer,viewer"`
 	}
 }
 
 func (s *Service) putMember(ctx context.Context, in *putMemberInput) (*teamOutput, error) {
-	return teamAnswer(s.PutMember(ctx, in.Team, in.User, in.Body.Role))
+	return teamAnswer(s.PutMember(ctx, in.Team, in.User, in.IfMatch, in.Body.Role))
 }
 
 type deleteMemberInput struct {
 	TeamPath
 	UserPath
+	IfMatch string `header:"If-Match"`
 }
 
 func (s *Service) deleteMember(ctx context.Context, in *deleteMemberInput) (*teamOutput, error) {
-	return teamAnswer(s.PutMember(ctx, in.Team, in.User, ""))
+	return teamAnswer(s.PutMember(ctx, in.Team, in.User, in.IfMatch, ""))
 }
 
 type listTokensInput struct {

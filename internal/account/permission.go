@@ -24,6 +24,7 @@ const (
 	PostResult      Permission = "post_result"      // post a build or test result of an outer CI
 	HoldRelease     Permission = "release_hold"     // release or drop what is held: destroy plans, degraded instances
 	RemoveApp       Permission = "remove_app"       // ask for an app or one of its environments to be removed
+	GiveApp         Permission = "give_app"         // give the app to another team, where one may make apps as well
 
 	// Of a team.
 	ViewTeam      Permission = "view_team"
@@ -81,6 +82,7 @@ var rules = map[Permission]rule{
 	PostResult:      {role: Developer, admin: true, scope: ScopeWrite},
 	HoldRelease:     {role: Operator, disciplines: []string{Operations}, admin: true, scope: ScopeWrite},
 	RemoveApp:       {role: Operator, admin: true, scope: ScopeWrite},
+	GiveApp:         {role: Owner, admin: true, scope: ScopeAdmin},
 
 	ViewTeam:      {everybody: true, scope: ScopeRead},
 	ManageMembers: {role: Owner, admin: true, open: true, scope: ScopeAdmin},

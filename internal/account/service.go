@@ -447,7 +447,7 @@ func (s *Service) DeleteTeam(ctx context.Context, name string) error {
 			if what, err := s.TeamInUse(tx, t.Name); err != nil {
 				return err
 			} else if what != "" {
-				return fault.New(fault.Conflict, "team.in_use", "The team %s still owns %s.", t.Name, what).Do("Remove that first, or give it to another team.")
+				return fault.New(fault.Conflict, "team.in_use", "The team %s still owns %s.", t.Name, what).Do("Remove that first (flywheel app delete), or give it to another team: flywheel app give APP TEAM.")
 			}
 		}
 		if err := deleteTeam(tx, t.ID); err != nil {
@@ -457,13 +457,17 @@ func (s *Service) DeleteTeam(ctx context.Context, name string) error {
 	})
 }
 
-// PutMember puts a person into a team or changes their role in it. An empty role takes them out.
-func (s *Service) PutMember(ctx context.Context, team, user string, role Role) (t Team, err error) {
+// PutMember puts a person into a team or changes their role in it. An empty role takes them out. ifMatch is
+// the entity tag of the team as it was seen.
+func (s *Service) PutMember(ctx context.Context, team, user, ifMatch string, role Role) (t Team, err error) {
 	if err := From(ctx).Require(ManageMembers, team); err != nil {
 		return t, err
 	}
 	err = s.db.Write(ctx, func(tx *db.Tx) error {
 		if t, err = TeamByName(tx, team); err != nil {
+			return err
+		}
+		if err := web.Match(ifMatch, t.etag(), t.UpdatedBy); err != nil {
 			return err
 		}
 		u, err := userByName(tx, user)

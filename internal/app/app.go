@@ -31,6 +31,7 @@ type App struct {
 	Name        string      `json:"name"`
 	Title       string      `json:"title"`
 	Team        string      `json:"team"`
+	FormerTeams []string    `json:"-"` // flywheel.yaml may still name one of them
 	State       State       `json:"state"`
 	Pin         Pin         `json:"pattern" doc:"The pattern version the app runs on"`
 	Description Description `json:"-"`

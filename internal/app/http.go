@@ -18,6 +18,8 @@ func (s *Service) Routes(api *web.API) {
 		Summary: "Create an app from a certified pattern", DefaultStatus: http.StatusCreated}, s.createHTTP)
 	huma.Register(api, huma.Operation{OperationID: "get-app", Method: http.MethodGet, Path: "/api/v1/apps/{app}", Tags: []string{"apps"},
 		Summary: "One app with its instances"}, s.getHTTP)
+	huma.Register(api, huma.Operation{OperationID: "give-app", Method: http.MethodPut, Path: "/api/v1/apps/{app}/team", Tags: []string{"apps"},
+		Summary: "Give an app to another team"}, s.giveHTTP)
 	huma.Register(api, huma.Operation{OperationID: "list-environments", Method: http.MethodGet, Path: "/api/v1/environments", Tags: []string{"environments"},
 		Summary: "List environments in the order a change reaches them"}, s.environmentsHTTP)
 	huma.Register(api, huma.Operation{OperationID: "create-environment", Method: http.MethodPost, Path: "/api/v1/environments", Tags: []string{"environments"},
@@ -151,6 +153,18 @@ type appGetOutput struct {
 
 func (s *Service) getHTTP(ctx context.Context, in *appGetInput) (*appGetOutput, error) {
 	d, err := s.Get(ctx, in.App)
+	return &appGetOutput{d}, err
+}
+
+type appGiveInput struct {
+	App  string `path:"app"`
+	Body struct {
+		Team string `json:"team" maxLength:"100" doc:"The team that is to have it"`
+	}
+}
+
+func (s *Service) giveHTTP(ctx context.Context, in *appGiveInput) (*appGetOutput, error) {
+	d, err := s.Give(ctx, in.App, in.Body.Team)
 	return &appGetOutput{d}, err
 }
 

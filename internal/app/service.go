@@ -32,6 +32,8 @@ type Service struct {
 
 	// Opened tells the id of the change that a branch became.
 	Opened func(ctx context.Context, app, branch, head string) (change string, err error)
+	// Given tells what keeps the team beside an app that the app has another one.
+	Given func(tx *db.Tx, app, team string) error
 	// Waived looks again at the changes that were refused before a waiver of this app was granted.
 	Waived func(tx *db.Tx, app string) error
 
@@ -271,6 +273,38 @@ func (s *Service) visible(ctx context.Context, tx *db.Tx, name string, p account
 		return App{}, err
 	}
 	return a, nil
+}
+
+// Give gives an app to another team, in which the actor may make apps as well, and returns it. Its flywheel.yaml
+// may go on naming the team it was of: that is corrected with any later change.
+func (s *Service) Give(ctx context.Context, name, team string) (Detail, error) {
+	err := s.DB.Write(ctx, func(tx *db.Tx) error {
+		a, err := s.visible(ctx, tx, name, account.GiveApp)
+		if err != nil {
+			return err
+		}
+		if a.State == Removed {
+			return fault.New(fault.Conflict, "app.removed", "The app %s was removed, and its history stays with the team %s.", name, a.Team)
+		}
+		to, err := account.TeamFor(tx, account.CreateApp, team)
+		if err != nil || to.Name == a.Team {
+			return err
+		}
+		if err := setTeam(tx, a, to.Name); err != nil {
+			return err
+		}
+		if err := s.Given(tx, name, to.Name); err != nil {
+			return err
+		}
+		if err := event.Append(tx, event.Event{Type: event.Own("app", "given"), Subject: name, App: name, Data: map[string]string{"app": name, "from": a.Team, "to": to.Name}}); err != nil {
+			return err
+		}
+		return account.Audit(tx, account.Entry{Action: "app.give", Subject: name, Decision: "allowed", Reason: a.Team + " to " + to.Name})
+	})
+	if err != nil {
+		return Detail{}, err
+	}
+	return s.Get(ctx, name)
 }
 
 // Filter of a list of apps.
@@ -654,6 +688,9 @@ func (s *Service) visibleWaiver(ctx context.Context, tx *db.Tx, id string, load 
 // empty.
 func (s *Service) ListWaivers(ctx context.Context, filter WaiverFilter, before string, limit int) (found []Waiver, err error) {
 	err = s.DB.Read(ctx, func(tx *db.Tx) error {
+		if err := CheckNamed(tx, filter.App, filter.Environment); err != nil {
+			return err
+		}
 		may, err := Visible(tx, account.From(ctx))
 		if err != nil {
 			return err

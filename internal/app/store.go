@@ -2,6 +2,7 @@ package app
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"flywheel.dev/flywheel/internal/account"
@@ -10,11 +11,11 @@ import (
 	"flywheel.dev/flywheel/internal/fault"
 )
 
-const appColumns = `id, name, title, team, state, pin, description, created_by, created_at, removed_by, removed_at`
+const appColumns = `id, name, title, team, former_teams, state, pin, description, created_by, created_at, removed_by, removed_at`
 
 func scanApp(r db.Row) (App, error) {
 	var a App
-	err := r.Scan(&a.ID, &a.Name, &a.Title, &a.Team, &a.State, db.Into(&a.Pin), db.Into(&a.Description), &a.CreatedBy, &a.CreatedAt, &a.RemovedBy, &a.RemovedAt)
+	err := r.Scan(&a.ID, &a.Name, &a.Title, &a.Team, db.Into(&a.FormerTeams), &a.State, db.Into(&a.Pin), db.Into(&a.Description), &a.CreatedBy, &a.CreatedAt, &a.RemovedBy, &a.RemovedAt)
 	return a, err
 }
 
@@ -37,8 +38,8 @@ func Known(tx *db.Tx, name string) (App, error) {
 }
 
 func insertApp(tx *db.Tx, a App) error {
-	_, err := tx.Exec(`insert into app (`+appColumns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11)`,
-		a.ID, a.Name, a.Title, a.Team, a.State, db.JSON(a.Pin), db.JSON(a.Description), a.CreatedBy, a.CreatedAt, a.RemovedBy, a.RemovedAt)
+	_, err := tx.Exec(`insert into app (`+appColumns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12)`,
+		a.ID, a.Name, a.Title, a.Team, db.JSON(a.FormerTeams), a.State, db.JSON(a.Pin), db.JSON(a.Description), a.CreatedBy, a.CreatedAt, a.RemovedBy, a.RemovedAt)
 	if db.IsUnique(err) {
 		return fault.New(fault.Conflict, "app.name_taken", "There is already an app named %q.", a.Name).Do("Choose another name.").At("name", "taken")
 	}
@@ -48,6 +49,37 @@ func insertApp(tx *db.Tx, a App) error {
 func deleteApp(tx *db.Tx, a App) error {
 	_, err := tx.Exec(`delete from app where id = $1`, a.ID)
 	return err
+}
+
+func setTeam(tx *db.Tx, a App, team string) error {
+	former := slices.DeleteFunc(append(a.FormerTeams, a.Team), func(one string) bool { return one == team })
+	_, err := tx.Exec(`update app set team = $2, former_teams = $3 where id = $1`, a.ID, team, db.JSON(former))
+	return err
+}
+
+// CheckSeen returns a fault that the app is missing if there is none of the name, removed or not, that the
+// actor may see.
+func CheckSeen(tx *db.Tx, name string) error {
+	a, err := Known(tx, name)
+	if err != nil {
+		return err
+	}
+	return account.From(tx.Context()).RequireOf(account.ViewApp, a.Team, "app", name)
+}
+
+// CheckNamed is CheckSeen for the filters of a list: without it the list of what is not there would look like
+// one of which there is nothing. Either may be empty.
+func CheckNamed(tx *db.Tx, name, environment string) error {
+	if name != "" {
+		if err := CheckSeen(tx, name); err != nil {
+			return err
+		}
+	}
+	if environment != "" && !account.From(tx.Context()).Nobody() {
+		_, err := FindEnvironment(tx, environment)
+		return err
+	}
+	return nil
 }
 
 // SetDescription records what main describes now, with its pin.

@@ -63,10 +63,15 @@ func (s *Service) Create(ctx context.Context, title, team string) (st Story, err
 	return st, err
 }
 
-// List returns the stories of the actor's teams, newest first, before a number.
-func (s *Service) List(ctx context.Context, before int64, limit int) (found []Story, err error) {
+// List returns the stories of a team, or with "" of all teams of the actor, newest first, before a number.
+func (s *Service) List(ctx context.Context, team string, before int64, limit int) (found []Story, err error) {
 	actor := account.From(ctx)
 	err = s.DB.Read(ctx, func(tx *db.Tx) error {
+		if team != "" {
+			if _, err := account.TeamByName(tx, team); err != nil {
+				return err
+			}
+		}
 		found, err = db.Fill(limit, func(st Story) bool { return actor.Sees(st.Team) }, func(last *Story) ([]Story, error) {
 			if last != nil {
 				before = last.number
@@ -75,7 +80,7 @@ func (s *Service) List(ctx context.Context, before int64, limit int) (found []St
 				err = r.Scan(&st.ID, &st.number, &st.Title, &st.Team, &st.State, &st.CreatedBy, &st.CreatedAt)
 				st.Key = fmt.Sprintf("STY-%d", st.number)
 				return st, err
-			}, `select id, number, title, team, state, created_by, created_at from story where number < $1 order by number desc limit $2`, before, limit)
+			}, `select id, number, title, team, state, created_by, created_at from story where number < $1 and ($2 = '' or team = $2) order by number desc limit $3`, before, team, limit)
 		})
 		return err
 	})
@@ -90,12 +95,17 @@ func (s *Service) Routes(api *web.API) {
 		Summary: "Record a story", DefaultStatus: http.StatusCreated}, s.createHTTP)
 }
 
-func (s *Service) listHTTP(ctx context.Context, in *struct{ web.Paging }) (*web.Page[Story], error) {
+type storyListInput struct {
+	web.Paging
+	Team string `query:"team" maxLength:"100" doc:"Of this team only"`
+}
+
+func (s *Service) listHTTP(ctx context.Context, in *storyListInput) (*web.Page[Story], error) {
 	before := int64(1) << 62
 	if _, err := in.After(&before); err != nil {
 		return nil, err
 	}
-	found, err := s.List(ctx, before, in.Limit+1)
+	found, err := s.List(ctx, in.Team, before, in.Limit+1)
 	return web.Paged(found, in.Limit, func(st Story) any { return st.number }), err
 }
 

@@ -63,7 +63,7 @@ func TestStoriesOfOtherTeamsAreSkippedAndDoNotEndTheList(t *testing.T) {
 	for _, limit := range []int{1, 2, 3} {
 		seen, before := "", int64(1)<<62
 		for {
-			page, err := s.List(as("shop"), before, limit)
+			page, err := s.List(as("shop"), "", before, limit)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -76,6 +76,16 @@ func TestStoriesOfOtherTeamsAreSkippedAndDoNotEndTheList(t *testing.T) {
 		}
 		if seen != "STY-5 STY-1 " {
 			t.Errorf("with pages of %d the team sees %s", limit, seen)
+		}
+	}
+	for _, tt := range []struct {
+		team string
+		want int
+		code string
+	}{{"shop", 2, ""}, {"other", 0, ""}, {"nope", 0, "team.not_found"}} {
+		page, err := s.List(as("shop"), tt.team, 1<<62, 10)
+		if len(page) != tt.want || (err != nil) != (tt.code != "") || err != nil && !fault.Is(err, tt.code) {
+			t.Errorf("of %s: %d stories, %v", tt.team, len(page), err)
 		}
 	}
 }

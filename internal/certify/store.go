@@ -95,6 +95,12 @@ func saveEffect(tx *db.Tx, c Certification, f Effect) error {
 	return err
 }
 
+// Given lets what pattern changes would do to an app be seen by the team that has it now.
+func Given(tx *db.Tx, app, team string) error {
+	_, err := tx.Exec(`update effect set team = $2 where app = $1`, app, team)
+	return err
+}
+
 // counts returns how many instances of each class and team have which outcome.
 func counts(tx *db.Tx, change string, revision int) ([]counted, error) {
 	return db.Collect(tx, func(r db.Row) (c counted, err error) { return c, r.Scan(&c.class, &c.team, &c.outcome, &c.n) },

@@ -501,6 +501,15 @@ func (s *Service) Reconsider(tx *db.Tx, name string) error {
 	return nil
 }
 
+// Given lets the changes of an app belong to the team that has it now, and looks again at those that were
+// refused, as they may name that team already.
+func (s *Service) Given(tx *db.Tx, name, team string) error {
+	if err := setTeam(tx, name, team); err != nil {
+		return err
+	}
+	return s.Reconsider(tx, name)
+}
+
 // Get returns a change with the checks of its current revision.
 func (s *Service) Get(ctx context.Context, id string) (c Change, checks []Check, err error) {
 	err = s.DB.Read(ctx, func(tx *db.Tx) error {
@@ -533,6 +542,9 @@ func (s *Service) List(ctx context.Context, f Filter) (found []Change, err error
 		return nil, actor.Require(account.ViewPattern, "")
 	}
 	err = s.DB.Read(ctx, func(tx *db.Tx) error {
+		if err := s.checkSubject(tx, f); err != nil {
+			return err
+		}
 		may := func(c Change) bool { return c.Kind == OfPattern || actor.Can(account.ViewApp, c.Team) }
 		found, err = db.Fill(f.Limit, may, func(last *Change) ([]Change, error) {
 			if last != nil {
@@ -543,6 +555,21 @@ func (s *Service) List(ctx context.Context, f Filter) (found []Change, err error
 		return err
 	})
 	return found, err
+}
+
+// checkSubject returns a fault if there is no app or pattern of the name that the list is about, or the actor
+// may not see it: an empty list would be taken for one without changes.
+func (s *Service) checkSubject(tx *db.Tx, f Filter) error {
+	if f.Subject == "" {
+		return nil
+	}
+	switch f.Kind {
+	case OfApp:
+		return app.CheckSeen(tx, f.Subject)
+	case OfPattern:
+		return pattern.CheckKnown(tx, f.Subject)
+	}
+	return nil // either may be meant, and a name of neither has no changes
 }
 
 // Diff returns the files a change alters, against the main it was found against.

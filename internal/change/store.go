@@ -108,6 +108,12 @@ func seen(tx *db.Tx, kind Kind, subject string) (map[string]bool, error) {
 	return known, err
 }
 
+// setTeam lets all changes of an app belong to a team.
+func setTeam(tx *db.Tx, name, team string) error {
+	_, err := tx.Exec(`update change set team = $3 where kind = $1 and subject = $2`, OfApp, name, team)
+	return err
+}
+
 // Filter of a list of changes. Empty fields match everything.
 type Filter struct {
 	Kind    Kind

@@ -377,9 +377,9 @@ func checkManifest(m *manifest.App, a app.App, environments []app.Environment) e
 	if m.Metadata.Name != a.Name {
 		return fault.New(fault.Invalid, "manifest.name_differs", "flywheel.yaml describes %q, but this is the repository of %q.", m.Metadata.Name, a.Name).Do("Set metadata.name to %s.", a.Name)
 	}
-	if m.Metadata.Team != a.Team {
+	if m.Metadata.Team != a.Team && !slices.Contains(a.FormerTeams, m.Metadata.Team) {
 		return fault.New(fault.Invalid, "manifest.team_differs", "flywheel.yaml names the team %q, but the app belongs to %q.", m.Metadata.Team, a.Team).
-			Do("Set metadata.team to %s: an app stays with its team.", a.Team)
+			Do("Set metadata.team to %s, or give the app to that team: flywheel app give %s %s.", a.Team, a.Name, m.Metadata.Team)
 	}
 	known := []string{}
 	for _, e := range environments {

@@ -49,8 +49,8 @@ type desired struct {
 }
 
 func (s *shell) appCommand() *cobra.Command {
-	c := &cobra.Command{Use: "app", Short: "Apps: create, list, show, upgrade, delete"}
-	c.AddCommand(s.appCreate(), s.appList(), s.appShow(), s.appUpgrade(), s.appDelete())
+	c := &cobra.Command{Use: "app", Short: "Apps: create, list, show, upgrade, give, delete"}
+	c.AddCommand(s.appCreate(), s.appList(), s.appShow(), s.appUpgrade(), s.appGive(), s.appDelete())
 	return c
 }
 
@@ -229,6 +229,22 @@ func (s *shell) appUpgrade() *cobra.Command {
 	must(c.MarkFlagRequired("version"))
 	proposeFlags(c, &preview, &watch)
 	return c
+}
+
+func (s *shell) appGive() *cobra.Command {
+	return &cobra.Command{
+		Use: "give APP TEAM", Short: "Give an app to another team, with its changes, secrets and history",
+		Long: "Give an app to another team. An owner of its team does that who is also a developer of the other team, or\nan admin. What runs is not touched. Its flywheel.yaml may go on naming the old team: correct metadata.team with\nany later change.", Args: cobra.ExactArgs(2),
+		RunE: func(c *cobra.Command, args []string) error {
+			return s.act(c, func(ctx context.Context, api *client) error {
+				var raw json.RawMessage
+				if err := api.call(ctx, http.MethodPut, path("apps", args[0], "team"), map[string]string{"team": args[1]}, &raw); err != nil {
+					return err
+				}
+				return one(s, c, raw, func(p *page, a app) { p.fields("app", a.Name, "team", a.Team) })
+			})
+		},
+	}
 }
 
 func (s *shell) appDelete() *cobra.Command {

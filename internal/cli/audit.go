@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -59,11 +60,14 @@ func (s *shell) auditVerify() *cobra.Command {
 		Use: "verify", Short: "Check that no entry was changed or removed",
 		Long: "Check the chain of hashes of the audit log. Note the line \"keep elsewhere\" outside of Flywheel and give it\nas --kept next time: only that shows that the end of the log was cut off, or all of it written anew.", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			sound, last, both := strings.Cut(strings.TrimSpace(kept), ":")
+			if n, err := strconv.ParseInt(sound, 10, 64); kept != "" && (!both || last == "" || err != nil || n < 1) {
+				return usage("--kept %s is not what was printed under \"keep elsewhere\": a number and a hash, as 120:3f9a….", kept)
+			}
 			return s.act(c, func(ctx context.Context, api *client) error {
 				var raw json.RawMessage
 				at := path("audit", "verify")
 				if kept != "" {
-					sound, last, _ := strings.Cut(kept, ":")
 					at += "?" + query("keptSound", sound, "keptLast", last).Encode()
 				}
 				if err := api.get(ctx, at, &raw); err != nil {
@@ -74,7 +78,7 @@ func (s *shell) auditVerify() *cobra.Command {
 					return err
 				}
 				err := one(s, c, raw, func(p *page, v verdict) {
-					p.fields("sound entries", number(v.Sound), "last hash", v.Last, "keep elsewhere", fmt.Sprintf("%d:%s", v.Sound, v.Last))
+					p.fields("sound entries", number(v.Sound), "keep elsewhere", fmt.Sprintf("%d:%s", v.Sound, v.Last))
 					if v.Broken != nil {
 						p.line("%s entry %d. %s", p.paint(red, "broken at"), v.Broken.Seq, v.Broken.Reason)
 					}

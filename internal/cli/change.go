@@ -651,7 +651,7 @@ func (s *shell) decision(verb, shortText, question string) *cobra.Command {
 	c.Flags().StringVar(&discipline, "discipline", "", "security, operations or development")
 	c.Flags().StringVar(&digest, "digest", "", "what was shown")
 	c.Flags().StringVar(&why, "reason", "", "why")
-	must(c.MarkFlagRequired("discipline"), c.RegisterFlagCompletionFunc("discipline", cobra.FixedCompletions([]string{"security", "operations", "development"}, cobra.ShellCompDirectiveNoFileComp)))
+	must(c.MarkFlagRequired("discipline"))
 	return c
 }
 

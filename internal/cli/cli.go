@@ -84,6 +84,7 @@ Start with: flywheel login http://127.0.0.1:7270`,
 	}
 	root.InitDefaultCompletionCmd("completion")
 	prepare(root)
+	s.complete(root)
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
 		switch s.output {
 		case "table", "json", "yaml":

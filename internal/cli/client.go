@@ -25,7 +25,8 @@ type client struct {
 	token string
 	http  *http.Client
 
-	cookies []*http.Cookie // of the short session that login uses
+	cookies   []*http.Cookie // of the short session that login uses
+	impatient bool           // asks once and no second time
 }
 
 // answerLimit is more than any answer of the API has.
@@ -117,7 +118,7 @@ func (c *client) send(ctx context.Context, method, path string, header http.Head
 			again = response.StatusCode == http.StatusServiceUnavailable || response.StatusCode == http.StatusBadGateway
 			response.Body.Close()
 		}
-		if !again || attempt == 3 || ctx.Err() != nil {
+		if !again || attempt == 3 || c.impatient || ctx.Err() != nil {
 			return nil, failure
 		}
 		select {

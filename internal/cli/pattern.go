@@ -331,6 +331,7 @@ func (s *shell) requestList() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&state, "state", "", "open, accepted, developing, done or declined")
+	completes(c, "state", "open", "accepted", "developing", "done", "declined")
 	return c
 }
 

@@ -112,7 +112,6 @@ func (s *shell) teamAdd() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&role, "role", role, "owner, operator, developer or viewer")
-	must(c.RegisterFlagCompletionFunc("role", cobra.FixedCompletions([]string{"owner", "operator", "developer", "viewer"}, cobra.ShellCompDirectiveNoFileComp)))
 	return c
 }
 

@@ -80,6 +80,7 @@ func (s *shell) waiverList() *cobra.Command {
 	}
 	c.Flags().StringVar(&app, "app", "", "of this app only")
 	c.Flags().StringVar(&state, "state", "", "requested, granted (those in force), ended, declined or revoked")
+	completes(c, "state", "requested", "granted", "ended", "declined", "revoked")
 	c.Flags().StringVar(&environment, "environment", "", "in this environment only")
 	return c
 }

@@ -330,6 +330,9 @@ func (s *Service) releaseArtifact(ctx context.Context, d Deployment) outcome {
 		for _, f := range fault.From(err).Fields {
 			fmt.Fprintf(log, "%s: %s\n", f.Path, f.Message)
 		}
+		if out.Code == "service.unhealthy" {
+			out.Failed += fmt.Sprintf(" Its last lines: `flywheel deployment log %s`.", d.ID)
+		}
 		return out
 	}
 	return outcome{}

@@ -500,6 +500,9 @@ func Fenced(tx *db.Tx, instance string, token int64) error {
 // List returns the deployments that match, newest first, of apps the actor may see.
 func (s *Service) List(ctx context.Context, f Filter) (found []Deployment, err error) {
 	err = s.DB.Read(ctx, func(tx *db.Tx) error {
+		if err := app.CheckNamed(tx, f.App, f.Environment); err != nil {
+			return err
+		}
 		may, err := app.Visible(tx, account.From(ctx))
 		if err != nil {
 			return err

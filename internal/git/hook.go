@@ -136,7 +136,7 @@ func (h *Host) answerHook(conn net.Conn) {
 	if err := json.NewDecoder(io.LimitReader(conn, hookMessageLimit)).Decode(&q); err != nil {
 		return
 	}
-	a := answer{Lines: []string{"the server does not know this push: it is refused"}}
+	a := answer{Lines: []string{unknownPush}}
 	if s := h.pushes.find(q.Push); s != nil {
 		a = h.answer(s, q)
 	}

@@ -60,7 +60,7 @@ func TestMainIsProtected(t *testing.T) {
 
 	t.Run("a push to main is refused before git runs", func(t *testing.T) {
 		out := c.fails("push", "origin", "HEAD:main")
-		contains(t, out, "! [remote rejected] HEAD -> main (main is protected: push a branch, Flywheel merges it)")
+		contains(t, out, "! [remote rejected] HEAD -> main (main is protected: push a branch, Flywheel merges it (git.main_protected))")
 		if got, err := f.git(t.Context(), f.dir(storefront), nil, "cat-file", "-t", c.git("rev-parse", "HEAD")); err == nil {
 			t.Errorf("git took the %s", got)
 		}
@@ -70,13 +70,13 @@ func TestMainIsProtected(t *testing.T) {
 		contains(t, c.fails("push", "--force", "origin", "HEAD:main"), "main is protected")
 	})
 	t.Run("it cannot be deleted", func(t *testing.T) {
-		contains(t, c.fails("push", "origin", "--delete", "main"), "(main is protected: it cannot be deleted)")
+		contains(t, c.fails("push", "origin", "--delete", "main"), "(main is protected: it cannot be deleted (git.main_protected))")
 	})
 	t.Run("tags and other refs are refused, each with its reason", func(t *testing.T) {
 		c.git("tag", "v9.9.9")
 		out := c.fails("push", "origin", "v9.9.9", "HEAD:refs/notes/x", "HEAD:main", "HEAD:refs/flywheel/x")
-		contains(t, out, "v9.9.9 -> v9.9.9 (tags are protected", "refs/notes/x (only branches can be pushed)",
-			"refs/flywheel/x (only branches can be pushed)", "HEAD -> main (main is protected")
+		contains(t, out, "v9.9.9 -> v9.9.9 (tags are protected: Flywheel makes them when a version is published (git.tag_protected))", "refs/notes/x (only branches can be pushed (git.branches_only))",
+			"refs/flywheel/x (only branches can be pushed (git.branches_only))", "HEAD -> main (main is protected")
 	})
 	t.Run("the innocent branch of the same push goes through", func(t *testing.T) {
 		out := c.fails("push", "origin", "HEAD:innocent", "HEAD:main", "HEAD:refs/tags/v1")
@@ -112,7 +112,7 @@ func TestAPushThatCannotBecomeAChangeIsRefusedWithTheReason(t *testing.T) {
 	})
 	t.Run("a branch name that is not UTF-8", func(t *testing.T) {
 		c.git("switch", "--quiet", "-c", "fine", "origin/main")
-		contains(t, c.fails("push", "origin", "HEAD:refs/heads/caf\xe9"), "(the branch's name is not UTF-8: rename the branch)")
+		contains(t, c.fails("push", "origin", "HEAD:refs/heads/caf\xe9"), "(the branch's name is not UTF-8: rename the branch (git.branch_not_utf8))")
 		out := c.fails("push", "origin", "HEAD:fine", "HEAD:refs/heads/caf\xe9")
 		contains(t, out, "[new branch]      HEAD -> fine", "(hook declined)")
 	})

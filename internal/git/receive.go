@@ -21,25 +21,32 @@ const (
 	hookTimeout   = time.Minute // for what a push starts, while the pusher waits
 )
 
-// refusal returns why a push may not touch the ref, or "" if it may. It needs nothing but the command.
+// refusal returns why a push may not touch the ref, with its code, or "" if it may. It needs nothing but
+// the command.
 func refusal(c command) string {
 	branch, isBranch := strings.CutPrefix(c.ref, "refs/heads/")
 	switch {
 	case c.ref == "refs/heads/"+Main && c.deletes():
-		return Main + " is protected: it cannot be deleted"
+		return coded(Main+" is protected: it cannot be deleted", "git.main_protected")
 	case c.ref == "refs/heads/"+Main:
-		return mainProtected
+		return coded(mainProtected, "git.main_protected")
 	case strings.HasPrefix(c.ref, "refs/tags/"):
-		return "tags are protected: Flywheel makes them when a version is published"
+		return coded("tags are protected: Flywheel makes them when a version is published", "git.tag_protected")
 	case !isBranch:
-		return "only branches can be pushed"
+		return coded("only branches can be pushed", "git.branches_only")
 	case c.deletes():
 		return ""
 	case !utf8.ValidString(branch):
-		return "the branch's name is not UTF-8: rename the branch"
+		return coded("the branch's name is not UTF-8: rename the branch", "git.branch_not_utf8")
 	}
 	return ""
 }
+
+// coded is a reason with its stable code, as everything ends that a push is told.
+func coded(why, code string) string { return why + " (" + code + ")" }
+
+// unknownPush is told to a push that did not come through the server.
+var unknownPush = coded("the server does not know this push: it is refused", "git.push_unknown")
 
 // refusals returns why each ref of the push may not move.
 func refusals(commands []command) map[string]string {
@@ -102,7 +109,7 @@ func (h *Host) decide(s *session, ref, new string) (allowed bool, lines []string
 	}
 	c, known := s.known[ref]
 	if !known || c.new != new {
-		return false, []string{"the server does not know this push: it is refused"}
+		return false, []string{unknownPush}
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, hookTimeout)
 	defer cancel()

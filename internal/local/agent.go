@@ -482,7 +482,7 @@ func (a *agent) startAll(ctx context.Context, s Service, log *serviceLog, proces
 		ids = append(ids, p.id)
 	}
 	f := fault.New(fault.Conflict, "service.unhealthy", "The new version of %s did not become healthy: %s.", s.Name, err).
-		Do("Read its last log lines; what ran before still runs.").Because(err)
+		Do("What ran before still runs.").Because(err)
 	if lines := log.last(20, ids...); len(lines) > 0 {
 		f.At("log", "%s", strings.Join(lines, "\n"))
 	}

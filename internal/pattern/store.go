@@ -20,6 +20,12 @@ func find(tx *db.Tx, name string) (Pattern, error) {
 	return p, err
 }
 
+// CheckKnown returns a fault that the pattern is missing if the catalogue has none of the name.
+func CheckKnown(tx *db.Tx, name string) error {
+	_, err := find(tx, name)
+	return err
+}
+
 func deletePattern(tx *db.Tx, name string) error {
 	_, err := tx.Exec(`delete from pattern where name = $1`, name)
 	return err

@@ -265,6 +265,12 @@ func (s *Server) connect(ctx context.Context) (err error) {
 		return s.Changes.Opened(ctx, git.App(name), branch, head)
 	}
 	s.Apps.Waived = s.Changes.Reconsider
+	s.Apps.Given = func(tx *db.Tx, name, team string) error {
+		if err := s.Changes.Given(tx, name, team); err != nil {
+			return err
+		}
+		return certify.Given(tx, name, team)
+	}
 	s.Changes.Plan = runs.PlanChange
 	s.Changes.Built = s.built
 	s.Changes.Rollout = s.Deploy.Rollout

@@ -171,6 +171,7 @@ func New(t testing.TB) *Platform {
 		return p.Changes.Opened(ctx, git.App(name), branch, head)
 	}
 	p.Apps.Waived = p.Changes.Reconsider
+	p.Apps.Given = p.Changes.Given
 	p.Changes.Certify = p.Certify.Begin
 	p.Changes.Plan = func(_ context.Context, c change.Change, environment string, desired app.Desired) (change.Planned, error) {
 		if p.Plan == nil {
@@ -259,7 +260,7 @@ func (p *Platform) told(change string) bool {
 }
 
 // As returns the context of a person: root is an admin; dora and dan develop for the team shop, olga
-// operates it; sam, otto and dev decide for security, operations and development; eve belongs to
+// operates it and owen owns it; sam, otto and dev decide for security, operations and development; eve belongs to
 // another team. A name with the suffix "-token" acts through a service token.
 func (p *Platform) As(name string) context.Context {
 	name, service := strings.CutSuffix(name, "-token")
@@ -271,6 +272,8 @@ func (p *Platform) As(name string) context.Context {
 		a.Teams["shop"] = account.Developer
 	case "olga":
 		a.Teams["shop"] = account.Operator
+	case "owen":
+		a.Teams["shop"], a.Teams["other"] = account.Owner, account.Developer
 	case "eve":
 		a.Teams["other"] = account.Developer
 	case "sam":

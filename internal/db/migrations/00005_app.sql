@@ -19,6 +19,7 @@ create table app (
   name        text      not null unique,
   title       text      not null,
   team        text      not null,
+  former_teams text     not null default 'null',
   state       text      not null,
   pin         text      not null,
   description text      not null,

@@ -183,6 +183,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/apps/{app}/team": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Give an app to another team */
+        put: operations["give-app"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/artifacts": {
         parameters: {
             query?: never;
@@ -1456,6 +1473,10 @@ export interface components {
             reason?: string;
             /** Format: date-time */
             until: string;
+        };
+        AppGiveInputBody: {
+            /** @description The team that is to have it */
+            team: string;
         };
         AppInstance: {
             app: string;
@@ -2839,6 +2860,41 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ChangeFormOutputBody"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "give-app": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                app: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AppGiveInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AppDetail"];
                 };
             };
             /** @description Error */
@@ -4536,6 +4592,8 @@ export interface operations {
                 limit?: number;
                 /** @description The next of the page before */
                 cursor?: string;
+                /** @description Of this team only */
+                team?: string;
             };
             header?: never;
             path?: never;
@@ -4775,7 +4833,9 @@ export interface operations {
     "put-member": {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                "If-Match"?: string;
+            };
             path: {
                 /** @description Name */
                 team: string;
@@ -4814,7 +4874,9 @@ export interface operations {
     "delete-member": {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                "If-Match"?: string;
+            };
             path: {
                 /** @description Name */
                 team: string;

@@ -9,24 +9,31 @@ import type { AuditRecord } from "../../api/types";
 import { Ask, Empty, Id, Note, Page, Time, Wrong } from "../../ui/parts";
 import { Rows } from "../../ui/Rows";
 import { plural } from "../../ui/text";
-import { auditQuery, may, useMe, verifyAudit, type AuditFilter } from "./queries";
+import { asKept, auditQuery, may, useMe, verifyAudit, type AuditFilter } from "./queries";
 
 const route = getRouteApi("/audit");
 
 export default function Audit() {
   const me = useMe();
   const filter = route.useSearch();
+  const [kept, setKept] = useState("");
   const verify = useMutation({ mutationFn: verifyAudit });
+  const unread = kept.trim() !== "" && !asKept(kept);
   if (!may(me, "view_audit")) {
     return <Page title="Audit log"><Note tone="quiet" title="The audit log is not yours to see">Admins and the Center of Excellence read it.</Note></Page>;
   }
   return (
     <Page title="Audit log" width="wide" below={<p className="dim">Every decision, by whom and why. Each entry holds the hash of the one before it.</p>}
-      actions={<Button variant="default" leftSection={<IconShieldCheck size={15} />} loading={verify.isPending} onClick={() => verify.mutate()}>Verify</Button>}>
+      actions={
+        <form className="line verify" onSubmit={(event) => { event.preventDefault(); if (!unread) verify.mutate(kept); }}>
+          <TextInput aria-label="What was kept" placeholder="What was kept, as 120:3f9a…" value={kept} onChange={(event) => setKept(event.currentTarget.value)} error={unread && "A number and a hash, as 120:3f9a…"} className="filter" spellCheck={false} autoComplete="off" />
+          <Button type="submit" variant="default" leftSection={<IconShieldCheck size={15} />} loading={verify.isPending}>Verify</Button>
+        </form>
+      }>
       <div aria-live="polite">
         {verify.data && (verify.data.broken
           ? <Note tone="bad" title={`Entry ${verify.data.broken.seq} is not as it was written`}><p>{verify.data.broken.reason}. The {plural(verify.data.sound, "entry", "entries")} before it {verify.data.sound === 1 ? "is" : "are"} sound.</p></Note>
-          : <Note tone="good" title={`${plural(verify.data.sound, "entry", "entries")}, each as it was written`}><p>The last hash is <Id id={verify.data.last} />. Keep it elsewhere to notice if the end is ever cut off.</p></Note>)}
+          : <Note tone="good" title={`${plural(verify.data.sound, "entry", "entries")}, each as it was written`}><p>Keep <Id id={`${verify.data.sound}:${verify.data.last}`} label={`${verify.data.sound}:${verify.data.last.slice(0, 10)}…`} /> elsewhere and give it next time: only that shows that the end was cut off, or all of it written anew.{verify.variables.trim() && " What was kept is still in it, as it was."}</p></Note>)}
         <Wrong error={verify.error} />
       </div>
       <Filters key={JSON.stringify(Object.keys(filter).length === 0)} filter={filter} />

@@ -1,7 +1,7 @@
 // One team: who is in it and as what, and what it owns.
 import { Button, Select, TextInput } from "@mantine/core";
 import { IconTrash } from "@tabler/icons-react";
-import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
+import { useInfiniteQuery, useQuery, useQueryClient } from "@tanstack/react-query";
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
 import { useState, type FormEvent } from "react";
 import type { Role, Team } from "../../api/types";
@@ -43,14 +43,16 @@ function Actions({ team }: { team: Team & { etag: string } }) {
         <TextInput label="Title" description="The name stays: it stands in flywheel.yaml" data-autofocus value={title} onChange={(event) => setTitle(event.currentTarget.value)} />
       </Confirm>
       <Confirm label="Delete" title={`Delete ${team.name}`} go="Delete" danger act={() => deleteTeam(team.name)} done={() => void navigate({ to: "/teams" })}>
-        <p>A team that still owns an app is not deleted. Its people stay.</p>
+        <p>A team that still owns an app is not deleted: remove the app, or give it to another team, on its page. Its people stay.</p>
       </Confirm>
     </>
   );
 }
 
-function Members({ team, manages }: { team: Team; manages: boolean }) {
-  const put = useAct(({ user, role }: { user: string; role: Role }) => putMember(team.name, user, role));
+function Members({ team, manages }: { team: Team & { etag: string }; manages: boolean }) {
+  const client = useQueryClient();
+  // Bound to what is shown: who sees an old role does not undo what somebody else decided meanwhile.
+  const put = useAct(({ user, role }: { user: string; role: Role }) => putMember(team.name, user, role, team.etag), (now) => client.setQueryData(teamQuery(team.name).queryKey, now));
   return (
     <Card title="People" count={team.members.length} flush>
       {team.members.length === 0 && <Empty title="Nobody yet">{manages ? "Put the first person into it below." : "An owner of the team, or an admin, puts people into it."}</Empty>}

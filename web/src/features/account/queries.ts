@@ -68,8 +68,8 @@ export const teamQuery = (team: string) =>
 export const createTeam = (body: { name: string; title?: string }) => data(api.POST("/api/v1/teams", { body }));
 export const renameTeam = (team: string, title: string, etag: string) => data(api.PATCH("/api/v1/teams/{team}", { params: { path: { team }, header: { "If-Match": etag } }, body: { title } }));
 export const deleteTeam = (team: string) => data(api.DELETE("/api/v1/teams/{team}", { params: { path: { team } } }));
-export const putMember = (team: string, user: string, role: Role) =>
-  data(api.PUT("/api/v1/teams/{team}/members/{user}", { params: { path: { team, user } }, body: { role } }));
+export const putMember = (team: string, user: string, role: Role, etag?: string) =>
+  tagged(api.PUT("/api/v1/teams/{team}/members/{user}", { params: { path: { team, user }, header: { "If-Match": etag } }, body: { role } }));
 export const deleteMember = (team: string, user: string) => data(api.DELETE("/api/v1/teams/{team}/members/{user}", { params: { path: { team, user } } }));
 
 /** One's own tokens, or for an admin those of another person. */
@@ -91,4 +91,9 @@ export const auditQuery = (filter: AuditFilter) =>
     getNextPageParam: (page) => page.next || undefined,
     select: ({ pages }) => pages.flatMap((page) => page.items),
   });
-export const verifyAudit = () => data(api.GET("/api/v1/audit/verify"));
+/** What an earlier verification found, as people keep it elsewhere: a number of entries and a hash. */
+export function asKept(text: string): { keptSound: number; keptLast: string } | undefined {
+  const [, sound, last] = /^\s*(\d+):([0-9a-f]+)\s*$/i.exec(text) ?? [];
+  return sound && last && Number(sound) > 0 ? { keptSound: Number(sound), keptLast: last } : undefined;
+}
+export const verifyAudit = (kept: string) => data(api.GET("/api/v1/audit/verify", { params: { query: asKept(kept) ?? {} } }));

@@ -1,6 +1,6 @@
 // An app with its environments side by side.
 import { Button } from "@mantine/core";
-import { IconAdjustmentsHorizontal, IconArrowBackUp, IconArrowUp, IconExternalLink, IconKey, IconPin, IconRefresh, IconTrash } from "@tabler/icons-react";
+import { IconAdjustmentsHorizontal, IconArrowBackUp, IconArrowUp, IconExternalLink, IconKey, IconPin, IconRefresh, IconTrash, IconUsersGroup } from "@tabler/icons-react";
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { useMemo, useState } from "react";
@@ -16,7 +16,7 @@ import { deploymentsQuery } from "../deploy/queries";
 import { appQuery, redeploy, removeApp, removeEnvironment } from "./queries";
 import { Secrets } from "./Secrets";
 import { day, WaiversOf } from "./Waivers";
-import { Remove, RollBack } from "./Dialogs";
+import { Give, Remove, RollBack } from "./Dialogs";
 
 const route = getRouteApi("/apps/$app");
 
@@ -42,7 +42,7 @@ export default function AppPage() {
       actions={app && (
         <>
           {can("change_variables") && <Button variant="default" leftSection={<IconAdjustmentsHorizontal size={15} />} component={Link} to={`/apps/${name}/variables`}>Change variables</Button>}
-          {can("remove_app") && <Seldom app={app} />}
+          {(can("remove_app") || can("give_app")) && <Seldom app={app} can={can} />}
         </>
       )}
     >
@@ -197,12 +197,18 @@ function Changes({ app }: { app: string }) {
   );
 }
 
-function Seldom({ app }: { app: App }) {
-  const [removing, setRemoving] = useState(false);
+function Seldom({ app, can }: { app: App; can: (permission: string) => boolean }) {
+  const [dialog, setDialog] = useState<"give" | "remove">();
+  const items = [
+    ...(can("give_app") ? [{ label: "Give to another team", icon: <IconUsersGroup size={14} />, go: () => setDialog("give") }] : []),
+    ...(can("remove_app") ? [{ label: "Remove the app", icon: <IconTrash size={14} />, go: () => setDialog("remove") }] : []),
+  ];
+  const close = () => setDialog(undefined);
   return (
     <>
-      <More label="More" framed items={[{ label: "Remove the app", icon: <IconTrash size={14} />, go: () => setRemoving(true) }]} />
-      <Remove what={app.name} name={app.name} opened={removing} close={() => setRemoving(false)} act={() => removeApp(app.name)} />
+      <More label="More" framed items={items} />
+      <Give app={app.name} team={app.team} opened={dialog === "give"} close={close} />
+      <Remove what={app.name} name={app.name} opened={dialog === "remove"} close={close} act={() => removeApp(app.name)} />
     </>
   );
 }

@@ -7,8 +7,9 @@ import type { Change } from "../../api/types";
 import { useAct } from "../../ui/act";
 import { Wrong } from "../../ui/parts";
 import { relative, short } from "../../ui/text";
+import { teamsWhere, useMe } from "../account/queries";
 import { deploymentsQuery } from "../deploy/queries";
-import { rollBack } from "./queries";
+import { giveApp, rollBack } from "./queries";
 
 export function RollBack({ app, environment, opened, close }: { app: string; environment: string; opened: boolean; close: () => void }) {
   const query = useInfiniteQuery({ ...deploymentsQuery({ app, environment, state: "succeeded" }, 50), enabled: opened });
@@ -24,6 +25,25 @@ export function RollBack({ app, environment, opened, close }: { app: string; env
           data={earlier.map((d) => ({ value: d.id, label: `#${d.number} · ${d.desired.version} · ${short(d.desired.artifact)} · ${relative(new Date(d.finishedAt ?? d.createdAt), new Date())}` }))} />
         <Wrong error={run.error} />
         <div className="line"><Button type="submit" color="red.8" loading={run.isPending}>Roll back</Button><Button variant="subtle" color="gray" onClick={close}>Cancel</Button></div>
+      </form>
+    </Modal>
+  );
+}
+
+export function Give({ app, team, opened, close }: { app: string; team: string; opened: boolean; close: () => void }) {
+  const me = useMe();
+  const [to, setTo] = useState<string | null>(null);
+  const run = useAct(() => giveApp(app, to ?? ""), () => close());
+  const teams = teamsWhere(me, "create_app").filter((one) => one !== team);
+  return (
+    <Modal opened={opened} onClose={close} title={`Give ${app} to another team`}>
+      <form className="stack" onSubmit={(event) => { event.preventDefault(); if (to) run.mutate(undefined); }}>
+        <p>Its changes, secrets and history go with it, and only that team decides about it then. What runs is not touched.</p>
+        {teams.length === 0 ? <p className="dim">You are a developer of no other team, so somebody who is, or an admin, has to do it.</p>
+          : <Select label="Team" description="One in which you may create apps" data={teams} value={to} onChange={setTo} searchable={teams.length > 8} />}
+        <p className="dim small">flywheel.yaml may go on naming {team}; correct <code>metadata.team</code> with any later change.</p>
+        <Wrong error={run.error} />
+        <div className="line"><Button type="submit" disabled={!to} loading={run.isPending}>Give it</Button><Button variant="subtle" color="gray" onClick={close}>Cancel</Button></div>
       </form>
     </Modal>
   );

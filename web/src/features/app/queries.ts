@@ -32,6 +32,7 @@ export const redeploy = (app: string, environment: string) =>
   data(api.POST("/api/v1/apps/{app}/environments/{environment}/redeploy", { params: at(app, environment) }));
 export const removeEnvironment = (app: string, environment: string) =>
   data(api.DELETE("/api/v1/apps/{app}/environments/{environment}", { params: at(app, environment) }));
+export const giveApp = (app: string, team: string) => data(api.PUT("/api/v1/apps/{app}/team", { params: { path: { app } }, body: { team } }));
 export const removeApp = (app: string) => data(api.DELETE("/api/v1/apps/{app}", { params: { path: { app } } }));
 
 /** Secrets of an app in an environment, or without an app of the environment itself. */
