@@ -195,7 +195,10 @@ func TestSessions(t *testing.T) {
 		for range 5 {
 			p.call(nobody, "POST", "/session", map[string]any{"name": "victim", "password": "guess"})
 		}
-		p.refused(nobody, "POST", "/session", map[string]any{"name": "victim", "password": "guess"}, 429, "session.too_many")
+		status, answer, response := p.call(nobody, "POST", "/session", map[string]any{"name": "victim", "password": "guess"})
+		if wait := response.Header.Get("Retry-After"); status != 429 || answer["code"] != "session.too_many" || wait == "" || wait == "0" || !strings.Contains(fmt.Sprint(answer["remedy"]), wait+" second") {
+			t.Error(status, answer, response.Header)
+		}
 		p.signIn("admin", p.password)
 	})
 	t.Run("a failed attempt is audited with its name and address, without the password, and a flood is not", func(t *testing.T) {

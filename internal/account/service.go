@@ -137,8 +137,7 @@ func (s *Service) SignIn(ctx context.Context, name, password, address, browser s
 		if err := s.refused(ctx, name, address, "too many attempts"); err != nil {
 			return Actor{}, "", err
 		}
-		return Actor{}, "", fault.New(web.TooMany, "session.too_many", "Too many attempts to sign in.").
-			Do("Wait %d seconds and try again.", int(wait.Seconds())+1)
+		return Actor{}, "", web.TooMany(wait, "session.too_many", "Too many attempts to sign in.")
 	}
 	var person, hash string
 	var active bool
@@ -349,7 +348,7 @@ func (s *Service) ChangePassword(ctx context.Context, present, next string) erro
 		return err
 	}
 	if wait := s.attempts.take(actor.Name+"\npassword", s.db.Now()); wait > 0 {
-		return fault.New(web.TooMany, "session.too_many", "Too many attempts.").Do("Wait %d seconds and try again.", int(wait.Seconds())+1)
+		return web.TooMany(wait, "session.too_many", "Too many attempts.")
 	}
 	release, err := s.hashing.acquire(ctx)
 	if err != nil {

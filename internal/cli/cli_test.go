@@ -313,6 +313,46 @@ func TestACreationThatGotNoAnswerIsSentAgainWithTheSameKey(t *testing.T) {
 	}
 }
 
+func TestAServerThatAsksToWaitIsAskedAgainThenOrTheWaitIsSaid(t *testing.T) {
+	soon := time.Now().UTC().Add(-time.Second).Format(http.TimeFormat) // over, so that the test does not wait
+	for _, c := range []struct {
+		name, header string
+		status       int
+		problem      string
+		code, asked  int
+		says         string
+	}{
+		{"too many attempts, over in a moment", "0", 429, `{"code":"session.too_many","detail":"Too many attempts."}`, Done, 2, ""},
+		{"away until a date", soon, 503, `{"code":"database.away","detail":"Away."}`, Done, 2, ""},
+		{"too many attempts, for long", "90", 429, `{"code":"session.too_many","detail":"Too many attempts."}`, Failed, 1, "Wait 90 seconds and try again."},
+		{"away for long", "3600", 503, `{"code":"database.away","detail":"Away."}`, Failed, 1, "Wait 3600 seconds and try again."},
+		{"a proxy in between, for long", "61", 429, `<h1>Slow down</h1>`, Failed, 1, "Wait 61 seconds and try again, as it asks."},
+		{"too many attempts, nobody knows how long", "", 429, `{"code":"x.y","detail":"Too many."}`, Failed, 1, "Too many."},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			asked := 0
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				asked++
+				w.Header().Set("Content-Type", "application/json")
+				if asked > 1 {
+					io.WriteString(w, `{"items":[]}`)
+					return
+				}
+				if c.header != "" {
+					w.Header().Set("Retry-After", c.header)
+				}
+				w.WriteHeader(c.status)
+				io.WriteString(w, c.problem)
+			}))
+			defer server.Close()
+			r := tell(t, server.URL, "", "app", "list")
+			if r.code != c.code || asked != c.asked || !strings.Contains(r.err, c.says) {
+				t.Errorf("code %d after %d requests: %s", r.code, asked, r.err)
+			}
+		})
+	}
+}
+
 func TestARefusedFormSaysItsReasonOnce(t *testing.T) {
 	for _, state := range []string{"refused", "blocked"} {
 		_, url := serve(t, map[string]any{"POST /api/v1/apps/storefront/changes": map[string]any{

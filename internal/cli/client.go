@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -97,8 +98,13 @@ func (c *client) change(ctx context.Context, method, path string, header http.He
 	return nil
 }
 
+// patience is the longest that a command waits on its own because a server asked it to. What takes longer
+// is said, and the person decides.
+const patience = 15 * time.Second
+
 // send sends a request and returns its successful answer. A request that got no answer is sent again:
-// reading has no effect, and a creation carries a key by which the server knows it.
+// reading has no effect, and a creation carries a key by which the server knows it. So is one that came
+// too often or while something was away, when the server says that it will do (Retry-After).
 func (c *client) send(ctx context.Context, method, path string, header http.Header, body []byte) (*http.Response, error) {
 	key := ""
 	if method == http.MethodPost {
@@ -110,12 +116,15 @@ func (c *client) send(ctx context.Context, method, path string, header http.Head
 			return response, nil
 		}
 		var failure error
-		again := true
+		again, wait := true, time.Duration(attempt)*300*time.Millisecond
 		if err != nil {
 			failure = c.unreachable(err)
 		} else {
 			failure = c.problem(response)
-			again = response.StatusCode == http.StatusServiceUnavailable || response.StatusCode == http.StatusBadGateway
+			asked, known := retryAfter(response)
+			again = asked <= patience && (response.StatusCode == http.StatusServiceUnavailable || response.StatusCode == http.StatusBadGateway ||
+				response.StatusCode == http.StatusTooManyRequests && known)
+			wait = max(wait, asked)
 			response.Body.Close()
 		}
 		if !again || attempt == 3 || c.impatient || ctx.Err() != nil {
@@ -124,9 +133,27 @@ func (c *client) send(ctx context.Context, method, path string, header http.Head
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-time.After(time.Duration(attempt) * 300 * time.Millisecond):
+		case <-time.After(wait):
 		}
 	}
+}
+
+// retryAfter returns how long an answer asks to wait, in seconds or until a date, and whether it does.
+func retryAfter(response *http.Response) (time.Duration, bool) {
+	text := response.Header.Get("Retry-After")
+	if n, err := strconv.Atoi(text); err == nil && n >= 0 {
+		return time.Duration(min(n, 1<<30)) * time.Second, true
+	}
+	if at, err := http.ParseTime(text); err == nil {
+		return max(0, time.Until(at)), true
+	}
+	return 0, false
+}
+
+// seconds says a wait in whole seconds, rounded up.
+func seconds(wait time.Duration) string {
+	n := int((wait + time.Second - 1) / time.Second)
+	return fmt.Sprintf("%d %s", n, plural(n, "second", "seconds"))
 }
 
 func (c *client) once(ctx context.Context, method, path string, header http.Header, key string, body []byte) (*http.Response, error) {
@@ -176,14 +203,20 @@ func (c *client) problem(response *http.Response) error {
 		RequestID string        `json:"requestId"`
 	}
 	kind := kindOf(response.StatusCode)
+	wait, asked := retryAfter(response)
 	if !strings.Contains(response.Header.Get("Content-Type"), "json") || json.Unmarshal(text, &p) != nil || p.Detail == "" {
-		return fault.New(kind, "cli.answer", "%s answered %s, which is not how a Flywheel server answers.", c.base, response.Status).
-			Do("Check the address; --url or FLYWHEEL_URL name another one.")
+		f := fault.New(kind, "cli.answer", "%s answered %s, which is not how a Flywheel server answers.", c.base, response.Status)
+		if asked {
+			return f.Do("Wait %s and try again, as it asks.", seconds(wait))
+		}
+		return f.Do("Check the address; --url or FLYWHEEL_URL name another one.")
 	}
 	f := fault.New(kind, p.Code, "%s", p.Detail)
 	f.Fields, f.Remedy = p.Fields, p.Remedy
 	switch {
 	case f.Remedy != "":
+	case asked:
+		f.Do("Wait %s and try again.", seconds(wait))
 	case kind == fault.Unauthenticated:
 		f.Do("Sign in: flywheel login.")
 	case kind == fault.Forbidden:

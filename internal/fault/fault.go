@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"syscall"
+	"time"
 )
 
 // Kind says what a caller can do about a failure.
@@ -43,6 +44,7 @@ type Fault struct {
 	Message string // one sentence
 	Remedy  string // what to do next; may be empty
 	Fields  []Field
+	Wait    time.Duration // until trying again can help; 0 where nobody knows
 	cause   error
 }
 
@@ -60,6 +62,12 @@ func (f *Fault) Do(format string, args ...any) *Fault {
 // At adds a message for one field and returns the same fault.
 func (f *Fault) At(path, format string, args ...any) *Fault {
 	f.Fields = append(f.Fields, Field{Path: path, Message: fmt.Sprintf(format, args...)})
+	return f
+}
+
+// After adds how long to wait before trying again can help and returns the same fault.
+func (f *Fault) After(wait time.Duration) *Fault {
+	f.Wait = wait
 	return f
 }
 

@@ -25,7 +25,8 @@ func description(version string) huma.Config {
 	config.Transformers = []huma.Transformer{transform}
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
 	config.RejectUnknownQueryParameters = true
-	config.Info.Description = "Self-hosted platform for continuous innovation: patterns, apps, changes and their lanes, deployments."
+	config.Info.Description = "Self-hosted platform for continuous innovation: patterns, apps, changes and their lanes, deployments. " +
+		"What fails answers with a Problem; a 429, and a 503 that passes by itself, say in Retry-After after how many seconds to try again."
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"session": {Type: "apiKey", In: "cookie", Name: "flywheel_session", Description: "A browser that signed in."},
 		"token":   {Type: "http", Scheme: "bearer", Description: "A token: flywheel token create."},

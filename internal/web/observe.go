@@ -254,9 +254,7 @@ func signedIn(ctx huma.Context, next func(huma.Context)) {
 				Do("Sign in, or send a token: flywheel login.")
 		}
 		p := problemOf(ctx.Context(), err)
-		if p.Status == http.StatusUnauthorized {
-			ctx.SetHeader("WWW-Authenticate", `Bearer realm="Flywheel"`)
-		}
+		p.headers(ctx.SetHeader)
 		ctx.SetHeader("Content-Type", p.ContentType(""))
 		ctx.SetStatus(p.Status)
 		huma.DefaultJSONFormat.Marshal(ctx.BodyWriter(), p)

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -15,8 +17,17 @@ import (
 	"flywheel.dev/flywheel/internal/fault"
 )
 
-// TooMany is the kind of a refusal because of too many attempts; only HTTP knows it.
-const TooMany fault.Kind = "too_many"
+// tooMany is the kind of a refusal because of too many attempts; only HTTP knows it.
+const tooMany fault.Kind = "too_many"
+
+// TooMany returns the refusal of one attempt too many: status 429 with the wait as Retry-After. There is
+// no other way to that status, so that none goes without.
+func TooMany(wait time.Duration, code, format string, args ...any) *fault.Fault {
+	return fault.New(tooMany, code, format, args...).After(wait).Do("Wait %d seconds and try again.", seconds(wait))
+}
+
+// seconds rounds up, because an attempt that comes a moment early is refused again.
+func seconds(wait time.Duration) int { return max(1, int((wait+time.Second-1)/time.Second)) }
 
 // Problem is a fault as HTTP shows it: RFC 9457 with the fault's code, remedy and fields.
 type Problem struct {
@@ -28,6 +39,8 @@ type Problem struct {
 	Remedy    string        `json:"remedy,omitempty" doc:"What to do about it"`
 	Fields    []fault.Field `json:"fields,omitempty" doc:"Messages for single fields of the input"`
 	RequestID string        `json:"requestId" doc:"Names this request in the server's log"`
+
+	wait time.Duration
 }
 
 func (p *Problem) Error() string { return p.Detail }
@@ -38,10 +51,18 @@ func (p *Problem) GetStatus() int { return p.Status }
 // ContentType implements huma.ContentTypeFilter.
 func (p *Problem) ContentType(string) string { return "application/problem+json" }
 
-func (p *Problem) write(w http.ResponseWriter) {
+// headers sets what HTTP asks for beside a status.
+func (p *Problem) headers(set func(name, value string)) {
 	if p.Status == http.StatusUnauthorized {
-		w.Header().Set("WWW-Authenticate", `Bearer realm="Flywheel"`)
+		set("WWW-Authenticate", `Bearer realm="Flywheel"`)
 	}
+	if p.wait > 0 {
+		set("Retry-After", strconv.Itoa(seconds(p.wait)))
+	}
+}
+
+func (p *Problem) write(w http.ResponseWriter) {
+	p.headers(w.Header().Set)
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(p.Status)
 	json.NewEncoder(w).Encode(p)
@@ -67,7 +88,7 @@ func Status(kind fault.Kind) int {
 		return http.StatusPreconditionFailed
 	case fault.TooLarge:
 		return http.StatusRequestEntityTooLarge
-	case TooMany:
+	case tooMany:
 		return http.StatusTooManyRequests
 	case fault.Unavailable:
 		return http.StatusServiceUnavailable
@@ -88,7 +109,7 @@ func problemOf(ctx context.Context, err error) *Problem {
 	status := Status(f.Kind)
 	return &Problem{
 		Type: "urn:flywheel:problem:" + f.Code, Title: http.StatusText(status), Status: status,
-		Code: f.Code, Detail: f.Message, Remedy: f.Remedy, Fields: f.Fields, RequestID: x.id,
+		Code: f.Code, Detail: f.Message, Remedy: f.Remedy, Fields: f.Fields, RequestID: x.id, wait: f.Wait,
 	}
 }
 
@@ -100,12 +121,16 @@ func known(err error) *fault.Fault {
 	}
 	switch {
 	case db.IsAway(err):
-		return fault.New(fault.Unavailable, "database.away", "The database does not answer right now.").Do("Try again in a moment; nothing is lost.").Because(err)
+		return fault.New(fault.Unavailable, "database.away", "The database does not answer right now.").
+			Do("Try again in a moment; nothing is lost.").After(databaseBack).Because(err)
 	case db.IsFull(err):
 		return fault.New(fault.Unavailable, "database.full", "The disk under the database is full.").Do("Free some space and try again.").Because(err)
 	}
 	return f
 }
+
+// databaseBack is how long a database takes that is started again or hands over to its standby.
+const databaseBack = 2 * time.Second
 
 func cause(f *fault.Fault) error {
 	if err := f.Unwrap(); err != nil {
@@ -127,9 +152,7 @@ func useFaults() {
 		}
 		huma.NewErrorWithContext = func(ctx huma.Context, status int, message string, errs ...error) huma.StatusError {
 			p := newError(ctx.Context(), status, message, errs)
-			if p.Status == http.StatusUnauthorized {
-				ctx.SetHeader("WWW-Authenticate", `Bearer realm="Flywheel"`)
-			}
+			p.headers(ctx.SetHeader)
 			return p
 		}
 	})

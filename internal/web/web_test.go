@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"database/sql/driver"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -84,6 +85,10 @@ func (f *thing) routes(api *web.API) {
 				Do("Choose 15 or 16.").At("flywheel.yaml:12:5", "allowed: 15, 16")
 		case "panic":
 			panic("at the disco")
+		case "often":
+			return nil, web.TooMany(1200*time.Millisecond, "thing.too_many", "Too many things.")
+		case "away":
+			return nil, fmt.Errorf("reading: %w", driver.ErrBadConn)
 		}
 		return nil, fault.Missing("thing", in.Thing)
 	})
@@ -211,6 +216,28 @@ func TestAFaultIsShownAsAProblem(t *testing.T) {
 	if response.Header.Get("X-Request-Id") != "from-client" {
 		t.Error("no request id")
 	}
+}
+
+func TestWhoMayTryAgainIsToldWhen(t *testing.T) {
+	f := start(t)
+	response, problem := f.call("GET", "/api/v1/things/often", "")
+	if response.StatusCode != 429 || response.Header.Get("Retry-After") != "2" || problem["remedy"] != "Wait 2 seconds and try again." {
+		t.Error(response.Status, response.Header, problem)
+	}
+	response, problem = f.call("GET", "/api/v1/things/away", "")
+	if response.StatusCode != 503 || response.Header.Get("Retry-After") == "" || problem["code"] != "database.away" {
+		t.Error(response.Status, response.Header, problem)
+	}
+	if response, _ = f.call("GET", "/api/v1/things/bounds", ""); response.Header.Get("Retry-After") != "" {
+		t.Error("trying again cannot help, and yet it says", response.Header)
+	}
+	t.Run("outside of huma as well", func(t *testing.T) {
+		rec := httptest.NewRecorder()
+		web.Fail(rec, httptest.NewRequest("GET", "/", nil), web.TooMany(time.Second, "thing.too_many", "Too many things."))
+		if rec.Code != 429 || rec.Header().Get("Retry-After") != "1" {
+			t.Error(rec.Code, rec.Header())
+		}
+	})
 }
 
 func TestAnUnknownErrorIsLoggedOnceAndHidden(t *testing.T) {
