@@ -621,15 +621,15 @@ func (s *Service) Tokens(ctx context.Context, person, after string, limit int) (
 
 // Log returns entries of the audit log, the newest first, from before a number. Empty words match all; an
 // action without a verb matches every action of its noun.
-func (s *Service) Log(ctx context.Context, subject, person, action string, before int64, limit int) (records []Record, err error) {
+func (s *Service) Log(ctx context.Context, subject, person, action, request string, before int64, limit int) (records []Record, err error) {
 	if err := From(ctx).Require(ViewAudit, ""); err != nil {
 		return nil, err
 	}
 	err = s.db.Read(ctx, func(tx *db.Tx) error {
 		noun := strings.TrimSuffix(action, ".") + "."
 		records, err = db.Collect(tx, scanRecord, selectRecord+` where seq < $1 and ($2 = '' or subject = $2) and ($3 = '' or name = $3)
-			and ($4 = '' or action = $4 or substr(action, 1, $5) = $6) order by seq desc limit $7`,
-			before, subject, person, action, int64(len(noun)), noun, int64(limit))
+			and ($4 = '' or action = $4 or substr(action, 1, $5) = $6) and ($7 = '' or request_id = $7) order by seq desc limit $8`,
+			before, subject, person, action, int64(len(noun)), noun, request, int64(limit))
 		return err
 	})
 	return records, err

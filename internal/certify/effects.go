@@ -234,7 +234,7 @@ func (s *Service) planOne(ctx context.Context, found Certification, v pattern.Ve
 		case ctx.Err() != nil || f.Kind == fault.Unavailable:
 			return Effect{}, err
 		default:
-			s.Log.Info("an instance cannot be planned on a version under review", "change", found.Change, "app", i.App, "environment", i.Environment, "error", err)
+			s.Log.InfoContext(ctx, "an instance cannot be planned on a version under review", "change", found.Change, "app", i.App, "environment", i.Environment, "error", err)
 			e.Outcome, e.Breaking, e.Error = Fails, true, f.Message
 		}
 	}
@@ -290,7 +290,10 @@ func (s *Service) settle(tx *db.Tx, c change.Change, found *Certification) (bool
 // effect does; approvals given on another one do not count any more, and people are told.
 func (s *Service) again(flow durable.Flow, workflow string) (string, error) {
 	id, revision := parse(workflow)
-	ctx := account.System(context.WithoutCancel(flow), "certify")
+	ctx, err := s.Changes.GoOn(flow, "certify", id)
+	if err != nil {
+		return "", err
+	}
 	return "settled", durable.UnlessOutdated(s.pass(flow, ctx, id, revision))
 }
 

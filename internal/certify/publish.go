@@ -18,7 +18,10 @@ import (
 // done: main would hold what nobody can use.
 func (s *Service) publish(flow durable.Flow, workflow string) (string, error) {
 	id, revision := parse(workflow)
-	ctx := account.System(context.WithoutCancel(flow), "certify")
+	ctx, err := s.Changes.GoOn(flow, "certify", id)
+	if err != nil {
+		return "", err
+	}
 	return "published", durable.UnlessOutdated(s.publishOnce(flow, ctx, id, revision))
 }
 

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"flywheel.dev/flywheel/internal/account"
 	"flywheel.dev/flywheel/internal/change"
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/durable"
@@ -22,7 +21,10 @@ import (
 func (s *Service) certify(flow durable.Flow, workflow string) (string, error) {
 	id, revision := parse(workflow)
 	// A stopping server must not turn a running check into a failed one.
-	ctx := account.System(context.WithoutCancel(flow), "certify")
+	ctx, err := s.Changes.GoOn(flow, "certify", id)
+	if err != nil {
+		return "", err
+	}
 	ended, err := s.attempt(flow, ctx, id, revision)
 	if err = durable.UnlessOutdated(err); err != nil && flow.Err() == nil {
 		s.troubled(ctx, id, revision, err)
@@ -68,7 +70,7 @@ func parse(workflow string) (id string, revision int) {
 // troubled says that a revision could not be certified because of the platform, not of the change. The
 // engine tries again.
 func (s *Service) troubled(ctx context.Context, id string, revision int, cause error) {
-	s.Log.Error("a pattern change could not be certified", "change", id, "revision", revision, "error", cause)
+	s.Log.ErrorContext(ctx, "a pattern change could not be certified", "change", id, "revision", revision, "error", cause)
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {
 		c, err := current(tx, change.Take, id, revision, change.Checking)
 		if err != nil {
@@ -78,7 +80,7 @@ func (s *Service) troubled(ctx context.Context, id string, revision int, cause e
 		return change.Save(tx, c)
 	})
 	if durable.UnlessOutdated(err) != nil {
-		s.Log.Error("nor could that be noted", "change", id, "error", err)
+		s.Log.ErrorContext(ctx, "nor could that be noted", "change", id, "error", err)
 	}
 }
 

@@ -59,6 +59,7 @@ type Change struct {
 	MergeRequested bool      `json:"-"`
 	Released       string    `json:"-"` // digest of what an operator released, of a held change
 	Proposal       *Proposal `json:"-"`
+	RequestID      string    `json:"requestId,omitempty" doc:"Id of the last request that moved it, itself or through what went on for it"`
 	OpenedAt       time.Time `json:"openedAt"`
 	UpdatedAt      time.Time `json:"updatedAt"`
 }

@@ -208,7 +208,7 @@ func (s *Service) Pushed(ctx context.Context, push git.Push) []string {
 		if err != nil {
 			f := fault.From(err)
 			if f.Kind == fault.Internal || f.Kind == fault.Unavailable {
-				s.Log.Error("a push could not become a change", "repository", push.Repo.String(), "branch", u.Branch(), "error", err)
+				s.Log.ErrorContext(ctx, "a push could not become a change", "repository", push.Repo.String(), "branch", u.Branch(), "error", err)
 				s.missed.Store(true) // the branch is there: pushing it again would say nothing is new
 				f.Remedy = "The branch is kept and becomes a change by itself once that has passed."
 			}
@@ -304,7 +304,6 @@ func (s *Service) open(ctx context.Context, repo git.Repo, u git.RefUpdate) (c C
 	if err != nil {
 		return c, nil, err
 	}
-	// The workflow goes on without the request; from here its id leads to the change.
 	s.Log.InfoContext(ctx, "a branch is a change", "change", c.ID, "revision", c.Revision, "branch", branch)
 	return c, nil, nil
 }

@@ -10,16 +10,17 @@ import (
 	"flywheel.dev/flywheel/internal/event"
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/manifest"
+	"flywheel.dev/flywheel/internal/web"
 )
 
 const columns = `id, kind, subject, team, branch, title, body, state, why, remedy, code, lane, reasons, effects, revision, head, main, merged,
-	story, needs, reverts, revert, fix, opener, authors, merge_requested, released, proposal, opened_at, updated_at`
+	story, needs, reverts, revert, fix, opener, authors, merge_requested, released, proposal, request_id, opened_at, updated_at`
 
 func scan(r db.Row) (Change, error) {
 	var c Change
 	err := r.Scan(&c.ID, &c.Kind, &c.Subject, &c.Team, &c.Branch, &c.Title, &c.Body, &c.State, &c.Why, &c.Remedy, &c.Code, &c.Lane,
 		db.Into(&c.Reasons), db.Into(&c.Effects), &c.Revision, &c.Head, &c.Main, &c.Merged, &c.Story, &c.Needs, &c.Reverts, &c.Revert, &c.Fix,
-		&c.Opener, db.Into(&c.Authors), &c.MergeRequested, &c.Released, db.Into(&c.Proposal), &c.OpenedAt, &c.UpdatedAt)
+		&c.Opener, db.Into(&c.Authors), &c.MergeRequested, &c.Released, db.Into(&c.Proposal), &c.RequestID, &c.OpenedAt, &c.UpdatedAt)
 	return c, err
 }
 
@@ -146,14 +147,15 @@ func (f Filter) query() (string, []any) {
 }
 
 func insert(tx *db.Tx, c Change) error {
-	_, err := tx.Exec(`insert into change (`+columns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30)`,
+	_, err := tx.Exec(`insert into change (`+columns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30,$31)`,
 		c.ID, c.Kind, c.Subject, c.Team, c.Branch, c.Title, c.Body, c.State, c.Why, c.Remedy, c.Code, c.Lane, db.JSON(c.Reasons), db.JSON(c.Effects),
 		c.Revision, c.Head, c.Main, c.Merged, c.Story, c.Needs, c.Reverts, c.Revert, c.Fix, c.Opener, db.JSON(c.Authors), c.MergeRequested,
-		c.Released, db.JSON(c.Proposal), c.OpenedAt, c.UpdatedAt)
+		c.Released, db.JSON(c.Proposal), web.RequestID(tx.Context()), c.OpenedAt, c.UpdatedAt)
 	return err
 }
 
-// Save writes a change and tells everybody who watches it.
+// Save writes a change and tells everybody who watches it. A change names the last request that moved it,
+// itself or through the work that went on for it.
 func Save(tx *db.Tx, c Change) error {
 	switch c.State {
 	case Refused, Failed, Blocked:
@@ -164,9 +166,9 @@ func Save(tx *db.Tx, c Change) error {
 		c.Code = "" // of what is mended
 	}
 	_, err := tx.Exec(`update change set title=$2, body=$3, state=$4, why=$5, remedy=$6, lane=$7, reasons=$8, effects=$9, revision=$10, head=$11, main=$12,
-		merged=$13, story=$14, needs=$15, reverts=$16, revert=$17, fix=$18, authors=$19, merge_requested=$20, released=$21, proposal=$22, updated_at=$23, code=$24 where id = $1`,
+		merged=$13, story=$14, needs=$15, reverts=$16, revert=$17, fix=$18, authors=$19, merge_requested=$20, released=$21, proposal=$22, updated_at=$23, code=$24, request_id = case when $25 = '' then request_id else $25 end where id = $1`,
 		c.ID, c.Title, c.Body, c.State, c.Why, c.Remedy, c.Lane, db.JSON(c.Reasons), db.JSON(c.Effects), c.Revision, c.Head, c.Main, c.Merged,
-		c.Story, c.Needs, c.Reverts, c.Revert, c.Fix, db.JSON(c.Authors), c.MergeRequested, c.Released, db.JSON(c.Proposal), tx.Now(), c.Code)
+		c.Story, c.Needs, c.Reverts, c.Revert, c.Fix, db.JSON(c.Authors), c.MergeRequested, c.Released, db.JSON(c.Proposal), tx.Now(), c.Code, web.RequestID(tx.Context()))
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 	"flywheel.dev/flywheel/internal/git"
 	"flywheel.dev/flywheel/internal/manifest"
 	"flywheel.dev/flywheel/internal/pattern"
+	"flywheel.dev/flywheel/internal/web"
 )
 
 // found is what looking at a revision answered: the proposal with its verdict, or the state that the
@@ -42,12 +43,24 @@ func (s *Service) process(flow durable.Flow, workflow string) (string, error) {
 	id, number, _ := strings.Cut(workflow, ".")
 	revision, _ := strconv.Atoi(number)
 	// A stopping server must not turn a running step into a failed one.
-	ctx := account.System(context.WithoutCancel(flow), "change")
+	ctx, err := s.GoOn(flow, "change", id)
+	if err != nil {
+		return "", err
+	}
 	ended, err := s.attempt(flow, ctx, id, revision)
 	if err = durable.UnlessOutdated(err); err != nil && flow.Err() == nil {
 		s.troubled(ctx, id, revision, err)
 	}
 	return ended, err
+}
+
+// GoOn returns the context of a workflow that carries a change on: the named part of the platform acts in it,
+// for the request that moved the change last.
+func (s *Service) GoOn(flow durable.Flow, part, id string) (context.Context, error) {
+	ctx := account.System(context.WithoutCancel(flow), part)
+	var c Change
+	err := s.DB.Read(ctx, func(tx *db.Tx) (err error) { c, err = Find(tx, id); return err })
+	return web.ForRequest(ctx, c.RequestID), err
 }
 
 func (s *Service) attempt(flow durable.Flow, ctx context.Context, id string, revision int) (string, error) {
@@ -96,7 +109,7 @@ func (s *Service) attempt(flow durable.Flow, ctx context.Context, id string, rev
 // troubled says that a revision could not be processed because of the platform, not of the change. The
 // engine tries again.
 func (s *Service) troubled(ctx context.Context, id string, revision int, cause error) {
-	s.Log.Error("a change could not be processed", "change", id, "revision", revision, "error", cause)
+	s.Log.ErrorContext(ctx, "a change could not be processed", "change", id, "revision", revision, "error", cause)
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {
 		c, err := current(tx, Take, id, revision, Checking)
 		if err != nil {
@@ -109,7 +122,7 @@ func (s *Service) troubled(ctx context.Context, id string, revision int, cause e
 		return Save(tx, c)
 	})
 	if durable.UnlessOutdated(err) != nil {
-		s.Log.Error("nor could that be noted", "change", id, "error", err)
+		s.Log.ErrorContext(ctx, "nor could that be noted", "change", id, "error", err)
 	}
 }
 

@@ -23,13 +23,13 @@ func (s *shell) auditList() *cobra.Command {
 		Name, Action, Subject, Decision string
 		Reason                          string
 	}
-	var subject, person, action string
+	var subject, person, action, request string
 	limit := 0
 	c := &cobra.Command{
 		Use: "list", Short: "List decisions, the newest first", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return s.act(c, func(ctx context.Context, api *client) error {
-				raw, err := api.list(ctx, path("audit"), query("subject", subject, "person", person, "action", action), limit)
+				raw, err := api.list(ctx, path("audit"), query("subject", subject, "person", person, "action", action, "requestId", request), limit)
 				if err != nil {
 					return err
 				}
@@ -42,6 +42,7 @@ func (s *shell) auditList() *cobra.Command {
 	c.Flags().StringVar(&subject, "subject", "", "only about this")
 	c.Flags().StringVar(&person, "person", "", "only by the person of this name")
 	c.Flags().StringVar(&action, "action", "", "only this action, or all of a noun: change.approve, change")
+	c.Flags().StringVar(&request, "request", "", "only what the request of this id led to")
 	limitFlag(c, &limit, 50)
 	return c
 }

@@ -23,7 +23,7 @@ type change struct {
 	Reasons                                      []reason
 	Effects                                      []effect
 	Head, Merged, Story, Needs, Reverts, Revert  string
-	FixForward                                   string
+	FixForward, RequestID                        string
 	OpenedAt, UpdatedAt                          time.Time
 }
 
@@ -261,7 +261,7 @@ func effects(p *page, list []effect) {
 func changeSummary(p *page, v change) {
 	p.fields("change", v.ID, "title", v.Title, v.Kind, v.Subject, "branch", v.Branch, "lane", v.Lane, "state", p.state(v.State), "why", v.Why,
 		"story", v.Story, "needs", v.Needs, "reverts", v.Reverts, "reverted by", v.Revert, "fixes", v.FixForward,
-		"head", short(v.Head), "merged", short(v.Merged), "opened", p.ago(v.OpenedAt), "updated", p.ago(v.UpdatedAt))
+		"head", short(v.Head), "merged", short(v.Merged), "opened", p.ago(v.OpenedAt), "updated", p.ago(v.UpdatedAt), "request", v.RequestID)
 }
 
 func (s *shell) changeList() *cobra.Command {

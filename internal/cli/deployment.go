@@ -15,7 +15,7 @@ import (
 type deployment struct {
 	ID, App, Environment, Change, Trigger, Kind string
 	Number                                      int64
-	State, Reason, Code, PlanDigest             string
+	State, Reason, Code, PlanDigest, RequestID  string
 	Desired, Previous                           desired
 	Plan                                        json.RawMessage
 	Evidence                                    []probe
@@ -108,7 +108,7 @@ func deploymentDetail(p *page, d deployment) {
 	}
 	p.fields("deployment", d.ID, "instance", d.App+"/"+d.Environment+", number "+number(d.Number), "kind", d.Kind, "state", p.state(d.State), "reason", d.Reason,
 		"because of", by, "pattern", moves(d.Previous.Pattern+" "+d.Previous.Version, d.Desired.Pattern+" "+d.Desired.Version),
-		"artifact", moves(short(d.Previous.Artifact), short(d.Desired.Artifact)), "created", p.ago(d.CreatedAt), "took", d.lasted(p.now))
+		"artifact", moves(short(d.Previous.Artifact), short(d.Desired.Artifact)), "created", p.ago(d.CreatedAt), "took", d.lasted(p.now), "request", d.RequestID)
 	variables := [][]string{}
 	names := maps.Clone(d.Previous.Variables)
 	if names == nil {

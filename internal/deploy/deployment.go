@@ -40,6 +40,7 @@ type Deployment struct {
 	PlanDigest  string      `json:"planDigest,omitempty"`
 	Destroys    []string    `json:"destroys" doc:"Stateful addresses that its plan would destroy or replace"`
 	Evidence    []Probe     `json:"evidence" doc:"What was asked of the instance after the rollout, and what it answered"`
+	RequestID   string      `json:"requestId,omitempty" doc:"Id of the request that led to it"`
 	CreatedBy   string      `json:"createdBy"`
 	CreatedAt   time.Time   `json:"createdAt"`
 	StartedAt   *time.Time  `json:"startedAt,omitempty"`

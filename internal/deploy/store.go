@@ -11,16 +11,17 @@ import (
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/event"
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/web"
 )
 
 const columns = `id, app, environment, instance, number, change, trigger_kind, kind, state, reason, code, desired, previous, fence, plan, plan_digest,
-	destroys, shown, releases, was, cancelled_by, evidence, created_by, created_at, started_at, finished_at`
+	destroys, shown, releases, was, cancelled_by, evidence, request_id, created_by, created_at, started_at, finished_at`
 
 func scan(r db.Row) (Deployment, error) {
 	var d Deployment
 	var plan json.RawMessage
 	err := r.Scan(&d.ID, &d.App, &d.Environment, &d.Instance, &d.Number, &d.Change, &d.Trigger, &d.Kind, &d.State, &d.Reason, &d.Code,
-		db.Into(&d.Desired), db.Into(&d.Previous), &d.fence, db.Into(&plan), &d.PlanDigest, db.Into(&d.Destroys), db.Into(&d.shown), &d.releases, &d.was, &d.cancelledBy, db.Into(&d.Evidence),
+		db.Into(&d.Desired), db.Into(&d.Previous), &d.fence, db.Into(&plan), &d.PlanDigest, db.Into(&d.Destroys), db.Into(&d.shown), &d.releases, &d.was, &d.cancelledBy, db.Into(&d.Evidence), &d.RequestID,
 		&d.CreatedBy, &d.CreatedAt, &d.StartedAt, &d.FinishedAt)
 	if string(plan) != "null" {
 		d.Plan = plan
@@ -38,9 +39,9 @@ func Find(tx *db.Tx, id string) (Deployment, error) {
 }
 
 func insert(tx *db.Tx, d Deployment) error {
-	_, err := tx.Exec(`insert into deployment (`+columns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26)`,
+	_, err := tx.Exec(`insert into deployment (`+columns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27)`,
 		d.ID, d.App, d.Environment, d.Instance, d.Number, d.Change, d.Trigger, d.Kind, d.State, d.Reason, d.Code, db.JSON(d.Desired), db.JSON(d.Previous),
-		d.fence, db.JSON(d.Plan), d.PlanDigest, db.JSON(d.Destroys), db.JSON(d.shown), d.releases, d.was, d.cancelledBy, db.JSON(d.Evidence), d.CreatedBy, d.CreatedAt, d.StartedAt, d.FinishedAt)
+		d.fence, db.JSON(d.Plan), d.PlanDigest, db.JSON(d.Destroys), db.JSON(d.shown), d.releases, d.was, d.cancelledBy, db.JSON(d.Evidence), web.RequestID(tx.Context()), d.CreatedBy, d.CreatedAt, d.StartedAt, d.FinishedAt)
 	return err
 }
 

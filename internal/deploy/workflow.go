@@ -49,6 +49,7 @@ func (s *Service) run(flow durable.Flow, workflow string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	flow = durable.ForRequest(flow, d.RequestID)
 
 	out, position := outcome{}, 0
 	for i := 0; i < len(steps); i++ {
@@ -66,12 +67,15 @@ func (s *Service) run(flow durable.Flow, workflow string) (string, error) {
 			break
 		}
 	}
-	if out.Held {
+	switch {
+	case out.Held:
+		s.Log.InfoContext(flow, "a deployment is held", "deployment", d.ID, "app", d.App, "environment", d.Environment, "why", out.Failed)
 		return "held", s.hold(flow, d)
-	}
-	if !out.ok() {
+	case !out.ok():
+		s.Log.WarnContext(flow, "a deployment fails", "deployment", d.ID, "app", d.App, "environment", d.Environment, "why", out.Failed, "code", out.Code)
 		return "failed", s.fail(flow, d, out)
 	}
+	s.Log.InfoContext(flow, "a deployment succeeds", "deployment", d.ID, "app", d.App, "environment", d.Environment)
 	return "succeeded", s.record(flow, d, out)
 }
 
@@ -157,7 +161,7 @@ func (s *Service) step(flow durable.Flow, d Deployment, position int, st step, b
 			if !out.passes() && !out.Full {
 				return out, nil
 			}
-			s.Log.Warn("a deployment waits", "deployment", d.ID, "step", st.name, "why", out.Failed)
+			s.Log.WarnContext(ctx, "a deployment waits", "deployment", d.ID, "step", st.name, "why", out.Failed)
 			pause := time.Second << min(d.attempt, 5) // the disk may not be the one that is looked at
 			wake := d.cancelled
 			for {
@@ -199,7 +203,7 @@ func (s *Service) waits(ctx context.Context, d Deployment, position int, state, 
 		return save(tx, now)
 	})
 	if err != nil {
-		s.Log.Warn("why a deployment waits could not be written", "deployment", d.ID, "error", err)
+		s.Log.WarnContext(ctx, "why a deployment waits could not be written", "deployment", d.ID, "error", err)
 	}
 }
 

@@ -31,6 +31,7 @@ import (
 	_ "github.com/dbos-inc/dbos-transact-golang/dbos/driver/sqlite" // tells DBOS how to read SQLite's errors
 
 	"flywheel.dev/flywheel/internal/db"
+	"flywheel.dev/flywheel/internal/web"
 )
 
 // Flow is the context of a running workflow.
@@ -156,6 +157,15 @@ func (e *Engine) Ended(id string) (bool, error) {
 		return false, nil
 	}
 	return true, nil
+}
+
+// ForRequest returns the context of a workflow that goes on for a request: what its steps log, decide and tell
+// names that request. The id is not part of what the engine remembers, so a workflow reads it from its row.
+func ForRequest(flow Flow, id string) Flow {
+	if id == "" {
+		return flow
+	}
+	return dbos.WithValue(flow, web.RequestKey{}, id)
 }
 
 // Step runs an effect outside the database and remembers its answer. It runs at least once.

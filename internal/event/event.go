@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"flywheel.dev/flywheel/internal/db"
+	"flywheel.dev/flywheel/internal/web"
 )
 
 // CDEvents types that Flywheel emits. Packages name their own types under Own.
@@ -64,7 +65,7 @@ func Own(subject, predicate string) string {
 	return "dev.cdeventsx.flywheel-" + subject + "." + predicate
 }
 
-// Event is one thing that happened. Seq, ID and At are set by Append when they are empty. Subject is
+// Event is one thing that happened. Seq, ID, At and RequestID are set by Append when they are empty. Subject is
 // the id or name of the thing; App is the app it belongs to, by name, and decides who may see it; an
 // event without App is for everybody signed in, so it must not tell what only a team may know.
 type Event struct {
@@ -74,8 +75,11 @@ type Event struct {
 	Subject string
 	App     string
 	Actor   string
-	At      time.Time
-	Data    any // a struct when appended, json.RawMessage when read
+	// RequestID names the request that led to it, whether it was still under way or not; empty for what
+	// the platform did by itself.
+	RequestID string
+	At        time.Time
+	Data      any // a struct when appended, json.RawMessage when read
 }
 
 // Decode reads the event's data into v, a pointer.
@@ -87,8 +91,8 @@ func (e Event) Decode(v any) error {
 	return json.Unmarshal(raw, v)
 }
 
-// CloudEvent is an event as the outside sees it: CloudEvents 1.0 in JSON, with three extension
-// attributes (sequence, app, actor).
+// CloudEvent is an event as the outside sees it: CloudEvents 1.0 in JSON, with four extension
+// attributes (sequence, app, actor, requestid).
 type CloudEvent struct {
 	SpecVersion     string    `json:"specversion" doc:"CloudEvents version" example:"1.0"`
 	ID              string    `json:"id" example:"evt_d0c5ghq23akk2s3lvr9g"`
@@ -101,13 +105,14 @@ type CloudEvent struct {
 	Sequence        int64     `json:"sequence" doc:"Place in the log, without gaps"`
 	App             string    `json:"app,omitempty" doc:"App it belongs to"`
 	Actor           string    `json:"actor,omitempty" doc:"Who did it"`
+	RequestID       string    `json:"requestid,omitempty" doc:"Id of the request that led to it" example:"req_d0c5ghq23akk2s3lvr9g"`
 }
 
 // Cloud returns the event as a CloudEvent.
 func (e Event) Cloud() CloudEvent {
 	return CloudEvent{
 		SpecVersion: "1.0", ID: e.ID, Source: "/flywheel", Type: e.Type, Subject: e.Subject, Time: e.At,
-		DataContentType: "application/json", Data: e.Data, Sequence: e.Seq, App: e.App, Actor: e.Actor,
+		DataContentType: "application/json", Data: e.Data, Sequence: e.Seq, App: e.App, Actor: e.Actor, RequestID: e.RequestID,
 	}
 }
 
@@ -121,6 +126,9 @@ func Append(tx *db.Tx, e Event) error {
 	}
 	if e.At.IsZero() {
 		e.At = tx.Now()
+	}
+	if e.RequestID == "" {
+		e.RequestID = web.RequestID(tx.Context())
 	}
 	if e.Data == nil {
 		e.Data = json.RawMessage("{}")

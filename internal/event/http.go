@@ -43,12 +43,15 @@ func (s *Service) Routes(api *web.API) {
 
 // Selection says which events. It is exported because huma reads embedded structs only then.
 type Selection struct {
-	Subjects []string `query:"subject" maxItems:"20" doc:"Ids or names of the things it happened to, comma-separated"`
-	App      string   `query:"app" maxLength:"200" doc:"Name of the app"`
-	Types    []string `query:"type" maxItems:"20" doc:"Types, comma-separated; a trailing * matches the rest"`
+	Subjects  []string `query:"subject" maxItems:"20" doc:"Ids or names of the things it happened to, comma-separated"`
+	App       string   `query:"app" maxLength:"200" doc:"Name of the app"`
+	Types     []string `query:"type" maxItems:"20" doc:"Types, comma-separated; a trailing * matches the rest"`
+	RequestID string   `query:"requestId" maxLength:"64" doc:"Id of the request that led to it"`
 }
 
-func (i Selection) filter() Filter { return Filter{Subjects: i.Subjects, App: i.App, Types: i.Types} }
+func (i Selection) filter() Filter {
+	return Filter{Subjects: i.Subjects, App: i.App, Types: i.Types, RequestID: i.RequestID}
+}
 
 type listInput struct {
 	Selection

@@ -10,17 +10,17 @@ import (
 	"flywheel.dev/flywheel/internal/db"
 )
 
-const columns = "id, type, subject, app, actor, at, data"
+const columns = "id, type, subject, app, actor, request_id, at, data"
 
 // insert writes an event: with its number on SQLite, whose one writer commits before the next one begins,
 // and to be numbered on PostgreSQL. A number taken there would have to be locked until the commit, or a
 // reader could pass it before its event appears; that lock let no two deployments commit together.
 func insert(tx *db.Tx, e Event, data string) error {
-	into := `insert into event (seq, ` + columns + `) select coalesce(max(seq), 0) + 1, $1, $2, $3, $4, $5, $6, $7 from event`
+	into := `insert into event (seq, ` + columns + `) select coalesce(max(seq), 0) + 1, $1, $2, $3, $4, $5, $6, $7, $8 from event`
 	if tx.Postgres() {
-		into = `insert into event_unnumbered (` + columns + `) values ($1, $2, $3, $4, $5, $6, $7)`
+		into = `insert into event_unnumbered (` + columns + `) values ($1, $2, $3, $4, $5, $6, $7, $8)`
 	}
-	_, err := tx.Exec(into, e.ID, e.Type, e.Subject, e.App, e.Actor, e.At, data)
+	_, err := tx.Exec(into, e.ID, e.Type, e.Subject, e.App, e.Actor, e.RequestID, e.At, data)
 	return err
 }
 
@@ -47,14 +47,15 @@ func Number(ctx context.Context, d *db.DB) error {
 // Filter selects events; an empty field selects all. Types match whole or, with a trailing "*", by
 // their beginning.
 type Filter struct {
-	Subjects []string
-	App      string
-	Types    []string
+	Subjects  []string
+	App       string
+	Types     []string
+	RequestID string
 }
 
 // Match reports whether e passes the filter.
 func (f Filter) Match(e Event) bool {
-	if len(f.Subjects) > 0 && !slices.Contains(f.Subjects, e.Subject) || f.App != "" && e.App != f.App {
+	if len(f.Subjects) > 0 && !slices.Contains(f.Subjects, e.Subject) || f.App != "" && e.App != f.App || f.RequestID != "" && e.RequestID != f.RequestID {
 		return false
 	}
 	for _, t := range f.Types {
@@ -103,6 +104,9 @@ func (f Filter) where(args []any) (string, []any) {
 	if f.App != "" {
 		b.WriteString(" and app = " + parameter(f.App))
 	}
+	if f.RequestID != "" {
+		b.WriteString(" and request_id = " + parameter(f.RequestID))
+	}
 	for i, t := range f.Types {
 		b.WriteString([]string{" and (", " or "}[min(i, 1)])
 		if prefix, ok := strings.CutSuffix(t, "*"); ok {
@@ -121,7 +125,7 @@ func (f Filter) where(args []any) (string, []any) {
 func scan(row db.Row) (Event, error) {
 	var e Event
 	var data string
-	err := row.Scan(&e.Seq, &e.ID, &e.Type, &e.Subject, &e.App, &e.Actor, &e.At, &data)
+	err := row.Scan(&e.Seq, &e.ID, &e.Type, &e.Subject, &e.App, &e.Actor, &e.RequestID, &e.At, &data)
 	e.Data = json.RawMessage(data)
 	return e, err
 }

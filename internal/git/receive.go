@@ -11,9 +11,8 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/rs/xid"
-
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/web"
 )
 
 const (
@@ -127,8 +126,8 @@ func (h *Host) decide(s *session, ref, new string) (allowed bool, lines []string
 func (h *Host) explain(ctx context.Context, r Repo, err error) []string {
 	f := fault.From(err)
 	if f.Kind == fault.Internal {
-		id := xid.New().String()
-		h.log().ErrorContext(ctx, "git: push failed", "repository", r.String(), "id", id, "error", err)
+		id := web.RequestID(ctx)
+		h.log().ErrorContext(ctx, "git: push failed", "repository", r.String(), "error", err)
 		return []string{f.Message, "Ask an operator to look for " + id + " in the server's log."}
 	}
 	if f.Kind == fault.Unavailable {

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/web"
 )
 
 // Client speaks to an agent through its socket. The zero values of the other fields are fine.
@@ -212,6 +213,9 @@ func (c *Client) once(ctx context.Context, method, path string, body any) (*http
 	request, err := http.NewRequestWithContext(ctx, method, "http://agent"+path, stream)
 	if err != nil {
 		return nil, err
+	}
+	if id := web.RequestID(ctx); id != "" {
+		request.Header.Set("X-Request-Id", id)
 	}
 	if c.Fence != 0 {
 		request.Header.Set(fenceHeader, strconv.FormatInt(c.Fence, 10))

@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/web"
 )
 
 // apiVersion is the version of the agent's HTTP API. A server that finds an agent with another one says
@@ -29,6 +30,10 @@ func (a *agent) routes() http.Handler {
 	mux := http.NewServeMux()
 	handle := func(pattern string, verb func(*http.Request) (any, error)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			r = r.WithContext(web.ForRequest(r.Context(), r.Header.Get("X-Request-Id")))
+			if r.Method != http.MethodGet {
+				a.log.InfoContext(r.Context(), "request", "method", r.Method, "path", r.URL.Path)
+			}
 			answer, err := verb(r)
 			a.answer(w, r, answer, err)
 		})
@@ -146,7 +151,7 @@ func (a *agent) answer(w http.ResponseWriter, r *http.Request, answer any, err e
 	w.Header().Set("Content-Type", "application/json")
 	if err != nil {
 		f := fault.From(err)
-		a.log.Warn("a request failed", "method", r.Method, "path", r.URL.Path, "code", f.Code, "error", err, "cause", f.Unwrap())
+		a.log.WarnContext(r.Context(), "a request failed", "method", r.Method, "path", r.URL.Path, "code", f.Code, "error", err, "cause", f.Unwrap())
 		w.WriteHeader(http.StatusUnprocessableEntity) // the kind is in the body; the client reads nothing else
 		json.NewEncoder(w).Encode(wireFault{f.Kind, f.Code, f.Message, f.Remedy, f.Fields})
 		return

@@ -39,21 +39,39 @@ func exchangeOf(ctx context.Context) *exchange {
 	return &exchange{log: slog.Default()}
 }
 
-// RequestID returns the id of the request a context belongs to, or "".
-func RequestID(ctx context.Context) string { return exchangeOf(ctx).id }
+// RequestKey is the key under which a context that outlives its request carries the request's id.
+type RequestKey struct{}
 
-// LogHandler returns a handler that adds the request id to every record written with a request's
-// context.
+// ForRequest returns a context for work that goes on without the request that began it: what it logs,
+// decides and tells names that request. An empty id changes nothing.
+func ForRequest(ctx context.Context, id string) context.Context {
+	if id == "" {
+		return ctx
+	}
+	return context.WithValue(ctx, RequestKey{}, id)
+}
+
+// RequestID returns the id of the request a context belongs to, or goes on for, or "".
+func RequestID(ctx context.Context) string {
+	if id := exchangeOf(ctx).id; id != "" {
+		return id
+	}
+	id, _ := ctx.Value(RequestKey{}).(string)
+	return id
+}
+
+// LogHandler returns a handler that adds the request id to every record written with the context of a
+// request, or of what goes on for it.
 func LogHandler(inner slog.Handler) slog.Handler { return logHandler{inner} }
 
 type logHandler struct{ slog.Handler }
 
 func (h logHandler) Handle(ctx context.Context, record slog.Record) error {
-	if x, ok := ctx.Value(exchangeKey{}).(*exchange); ok {
+	if id := RequestID(ctx); id != "" {
 		known := false
 		record.Attrs(func(a slog.Attr) bool { known = known || a.Key == "request_id"; return !known })
 		if !known {
-			record.AddAttrs(slog.String("request_id", x.id))
+			record.AddAttrs(slog.String("request_id", id))
 		}
 	}
 	return h.Handler.Handle(ctx, record)

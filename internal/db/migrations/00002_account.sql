@@ -63,6 +63,7 @@ create table audit (
   subject  text      not null,
   decision text      not null,
   reason   text      not null,
+  request_id text    not null default '',
   prev     text      not null,
   hash     text      not null
 );

@@ -28,6 +28,7 @@ create table change (
   merge_requested boolean   not null,
   released        text      not null,
   proposal        text      not null,
+  request_id      text      not null default '',
   opened_at       timestamp not null,
   updated_at      timestamp not null
 );

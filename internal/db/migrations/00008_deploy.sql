@@ -22,6 +22,7 @@ create table deployment (
   was              text      not null,
   cancelled_by     text      not null,
   evidence         text      not null,
+  request_id       text      not null default '',
   created_by       text      not null,
   created_at       timestamp not null,
   started_at       timestamp,

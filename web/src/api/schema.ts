@@ -1238,6 +1238,11 @@ export interface components {
             /** @description Hash of the entry before */
             prev: string;
             reason?: string;
+            /**
+             * @description Id of the request that led to it
+             * @example req_d0c5ghq23akk2s3lvr9g
+             */
+            requestId?: string;
             /** Format: int64 */
             seq: number;
             /** @example chg_d0c5ghq23akk2s3lvr9g */
@@ -1688,6 +1693,8 @@ export interface components {
             reasons: components["schemas"]["ChangeReason"][];
             /** @description The way out, where there is one */
             remedy?: string;
+            /** @description Id of the last request that moved it, itself or through what went on for it */
+            requestId?: string;
             /** @description The change that takes this one back */
             revert?: string;
             /** @description The change it takes back */
@@ -1913,6 +1920,8 @@ export interface components {
             planDigest?: string;
             previous: components["schemas"]["AppDesired"];
             reason?: string;
+            /** @description Id of the request that led to it */
+            requestId?: string;
             /** Format: date-time */
             startedAt?: string;
             /** @enum {string} */
@@ -1953,6 +1962,11 @@ export interface components {
             datacontenttype: string;
             /** @example evt_d0c5ghq23akk2s3lvr9g */
             id: string;
+            /**
+             * @description Id of the request that led to it
+             * @example req_d0c5ghq23akk2s3lvr9g
+             */
+            requestid?: string;
             /**
              * Format: int64
              * @description Place in the log, without gaps
@@ -2957,6 +2971,8 @@ export interface operations {
                 person?: string;
                 /** @description Only this action, or all of a noun */
                 action?: string;
+                /** @description Only what this request led to */
+                requestId?: string;
             };
             header?: never;
             path?: never;
@@ -3951,6 +3967,8 @@ export interface operations {
                 app?: string;
                 /** @description Types, comma-separated; a trailing * matches the rest */
                 type?: string[];
+                /** @description Id of the request that led to it */
+                requestId?: string;
                 /** @description At most this many items */
                 limit?: number;
                 /** @description The next of the page before */
@@ -3991,6 +4009,8 @@ export interface operations {
                 app?: string;
                 /** @description Types, comma-separated; a trailing * matches the rest */
                 type?: string[];
+                /** @description Id of the request that led to it */
+                requestId?: string;
                 /** @description The same, for a first connection; 0 is the beginning */
                 after?: string;
             };
