@@ -53,10 +53,22 @@ type Environment struct {
 	Environment string `path:"environment" maxLength:"100" doc:"Name of the environment"`
 }
 
-// list answers one page with everything: an app has few secrets.
-func (s *Service) list(ctx context.Context, in *Place) (*web.Page[Secret], error) {
-	secrets, err := s.List(ctx, in.App, in.Environment.Environment)
-	return web.Paged(secrets, len(secrets), func(Secret) any { return nil }), err
+type listInput struct {
+	Place
+	web.Paging
+}
+
+func (s *Service) list(ctx context.Context, in *listInput) (*web.Page[Secret], error) {
+	return s.page(ctx, in.App, in.Environment.Environment, in.Paging)
+}
+
+func (s *Service) page(ctx context.Context, app, environment string, p web.Paging) (*web.Page[Secret], error) {
+	after := ""
+	if _, err := p.After(&after); err != nil {
+		return nil, err
+	}
+	found, err := s.List(ctx, app, environment, after, p.Limit+1)
+	return web.Paged(found, p.Limit, func(x Secret) any { return x.Name }), err
 }
 
 // PlaceAndName is one secret.
@@ -104,9 +116,13 @@ func (s *Service) delete(ctx context.Context, in *PlaceAndName) (*struct{}, erro
 	return nil, s.Delete(ctx, in.App, in.Environment.Environment, in.Name.Name)
 }
 
-func (s *Service) listAbove(ctx context.Context, in *Environment) (*web.Page[Secret], error) {
-	secrets, err := s.List(ctx, "", in.Environment)
-	return web.Paged(secrets, len(secrets), func(Secret) any { return nil }), err
+type listAboveInput struct {
+	Environment
+	web.Paging
+}
+
+func (s *Service) listAbove(ctx context.Context, in *listAboveInput) (*web.Page[Secret], error) {
+	return s.page(ctx, "", in.Environment.Environment, in.Paging)
 }
 
 func (s *Service) setAbove(ctx context.Context, in *setAboveInput) (*setOutput, error) {

@@ -67,7 +67,7 @@ func TestASecretIsResolvedButNeverShown(t *testing.T) {
 	if err != nil || len(values) != 1 || values["PAYMENT_KEY"] != second {
 		t.Fatal(values, err)
 	}
-	list, err := s.List(ctx, "storefront", "prod")
+	list, err := s.List(ctx, "storefront", "prod", "", 50)
 	if err != nil || len(list) != 1 || list[0].Version != 2 || list[0].UpdatedBy != "ada" {
 		t.Fatal(list, err)
 	}
@@ -167,7 +167,7 @@ func TestWhoMaySetASecretOfAnEnvironment(t *testing.T) {
 			t.Errorf("set in %s: %v, want %q", c.environment, err, c.code)
 		}
 	}
-	if list, err := s.List(as(t, account.Viewer), "", "prod"); err != nil || len(list) != 1 || list[0].Version != 2 || list[0].UpdatedBy != "root" {
+	if list, err := s.List(as(t, account.Viewer), "", "prod", "", 50); err != nil || len(list) != 1 || list[0].Version != 2 || list[0].UpdatedBy != "root" {
 		t.Errorf("whoever sees the environment sees its names: %+v, %v", list, err)
 	}
 	if values, err := s.Resolve(t.Context(), "", "prod", "CLOUD_KEY"); err != nil || values["CLOUD_KEY"] != value {
@@ -218,6 +218,7 @@ func TestNoOperationShowsAValue(t *testing.T) {
 	}{
 		{"PUT", place + "/PAYMENT_KEY", `{"value":"hunter2-value"}`, 200},
 		{"GET", place, "", 200},
+		{"GET", place + "?limit=1&cursor=%21", "", 422},
 		{"PUT", place + "/PAYMENT_KEY", `{"value":["hunter2-value"]}`, 422},
 		{"PUT", place + "/PAYMENT_KEY", `{"value":"hunter2-value"`, 400},
 		{"PUT", place + "/PAYMENT_KEY", `{"walue":"hunter2-value"}`, 422},

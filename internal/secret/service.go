@@ -65,8 +65,8 @@ func (s *Service) Set(ctx context.Context, app, environment, name, value string)
 	return secret, err
 }
 
-// List returns what may be known about the secrets of an app in an environment, by name.
-func (s *Service) List(ctx context.Context, app, environment string) (list []Secret, err error) {
+// List returns what may be known about the secrets of an app in an environment, by name, after a cursor.
+func (s *Service) List(ctx context.Context, app, environment, after string, limit int) (list []Secret, err error) {
 	err = s.db.Read(ctx, func(tx *db.Tx) error {
 		see := account.ViewApp
 		if app == "" {
@@ -78,7 +78,7 @@ func (s *Service) List(ctx context.Context, app, environment string) (list []Sec
 		list, err = db.Collect(tx, func(row db.Row) (x Secret, err error) {
 			err = row.Scan(&x.Name, &x.Version, &x.UpdatedAt, &x.UpdatedBy)
 			return x, err
-		}, "select name, version, updated_at, actor from secret where app = $1 and environment = $2 order by name", app, environment)
+		}, "select name, version, updated_at, actor from secret where app = $1 and environment = $2 and name > $3 order by name limit $4", app, environment, after, limit)
 		return err
 	})
 	return list, err

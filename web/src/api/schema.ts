@@ -2752,7 +2752,12 @@ export interface operations {
     };
     "list-secrets": {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description At most this many items */
+                limit?: number;
+                /** @description The next of the page before */
+                cursor?: string;
+            };
             header?: never;
             path: {
                 /** @description Name of the app */
@@ -3860,7 +3865,12 @@ export interface operations {
     };
     "list-environment-secrets": {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description At most this many items */
+                limit?: number;
+                /** @description The next of the page before */
+                cursor?: string;
+            };
             header?: never;
             path: {
                 /** @description Name of the environment */

@@ -39,8 +39,13 @@ export const removeApp = (app: string) => data(api.DELETE("/api/v1/apps/{app}", 
 export const secretsQuery = (environment: string, app?: string) =>
   queryOptions({
     queryKey: app ? ["apps", app, "secrets", environment] : ["environments", environment, "secrets"],
-    queryFn: async () =>
-      (await data(app ? api.GET("/api/v1/apps/{app}/environments/{environment}/secrets", { params: at(app, environment) }) : api.GET("/api/v1/environments/{environment}/secrets", { params: { path: { environment } } }))).items,
+    queryFn: () =>
+      every((cursor) => {
+        const query = { limit: 200, cursor };
+        return app
+          ? api.GET("/api/v1/apps/{app}/environments/{environment}/secrets", { params: { ...at(app, environment), query } })
+          : api.GET("/api/v1/environments/{environment}/secrets", { params: { path: { environment }, query } });
+      }),
   });
 export const setSecret = (environment: string, name: string, value: string, app?: string) =>
   data(
