@@ -8,7 +8,7 @@ import { ChangeRow } from "./parts";
 import { changesQuery } from "./queries";
 
 const route = getRouteApi("/changes");
-const states = ["checking", "waiting", "review", "held", "ready", "failed", "blocked", "merged", "deployed", "rolled_back"];
+const states = ["checking", "waiting", "review", "held", "ready", "refused", "failed", "blocked", "merged", "deployed", "rolled_back", "closed"];
 
 export default function Changes() {
   const filter = route.useSearch();

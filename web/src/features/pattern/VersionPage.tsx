@@ -80,7 +80,7 @@ function Interface({ version }: { version: PatternVersion }) {
   return (
     <Card title="Variables" count={variables.length} flush>
       <div className="scroll-x" tabIndex={0}>
-        <table className="table">
+        <table className="table interface">
           <thead><tr><th scope="col">Variable</th><th scope="col">Who sets it</th><th scope="col">Bounds</th><th scope="col">Default</th></tr></thead>
           <tbody>
             {variables.map((variable) => (
@@ -88,7 +88,7 @@ function Interface({ version }: { version: PatternVersion }) {
                 <td><code className="strong">{variable.name}</code> <span className="dim small">{variable.type}</span>{variable.description && <p className="dim small">{variable.description}</p>}</td>
                 <td className="nowrap">{control[variable.control] ?? word(variable.control)}</td>
                 <td>{variable.secret ? <span className="dim">{variable.control === "coe" ? "a secret of the environment" : "a secret of the app"}</span> : <Limits variable={variable} classes={version.manifest?.spec.variables?.[variable.name]?.classes} />}</td>
-                <td>{variable.sensitive ? <span className="dim">sensitive</span> : variable.required ? <span className="dim">required</span> : <code>{show(variable.default)}</code>}</td>
+                <td>{variable.sensitive ? <span className="dim">sensitive</span> : variable.required ? <span className="dim">required</span> : <code className="wrap">{show(variable.default)}</code>}</td>
               </tr>
             ))}
           </tbody>
