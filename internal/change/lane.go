@@ -24,6 +24,7 @@ type Reason struct {
 	Environment string `json:"environment,omitempty"`
 	Variable    string `json:"variable,omitempty"`
 	Text        string `json:"text"`
+	Held        bool   `json:"held,omitempty" doc:"Whether an operator must release the change for it, whatever the plan says"`
 	Value       any    `json:"value,omitempty" doc:"Of what is refused: the value outside its bounds, which a waiver could accept"`
 }
 
@@ -39,7 +40,16 @@ type Verdict struct {
 	Lane    Lane     `json:"lane"`
 	Reasons []Reason `json:"reasons"`
 	Effects []Effect `json:"effects"` // in the order of the environments; empty: nothing to deploy
-	Held    bool     `json:"held"`    // an operator must release it, whatever the plan says
+}
+
+// Held returns the reasons for which an operator must release the change, whatever the plan says.
+func (v Verdict) Held() (texts []string) {
+	for _, r := range v.Reasons {
+		if r.Held {
+			texts = append(texts, r.Text)
+		}
+	}
+	return texts
 }
 
 // Classify compares what main describes with what the change, merged into main as it is now, would
@@ -57,6 +67,10 @@ func Classify(main, merged app.Description, environments []app.Environment, depl
 		}
 		v.Reasons = append(v.Reasons, Reason{Environment: environment, Variable: variable, Text: fmt.Sprintf(format, args...)})
 	}
+	hold := func(environment, format string, args ...any) {
+		raise(Variable, environment, "", format, args...)
+		v.Reasons[len(v.Reasons)-1].Held = true
+	}
 	first := main.Pin.Pattern == ""
 	moved := !first && main.Pin.Pattern != merged.Pin.Pattern
 	upgraded := !first && !moved && main.Pin.Digest != merged.Pin.Digest
@@ -64,8 +78,7 @@ func Classify(main, merged app.Description, environments []app.Environment, depl
 
 	switch {
 	case moved:
-		v.Held = true
-		raise(Variable, "", "", "the app moves from pattern %s to %s: its infrastructure is replaced, so an operator releases it", main.Pin.Pattern, merged.Pin.Pattern)
+		hold("", "the app moves from pattern %s to %s: its infrastructure is replaced, so an operator releases it", main.Pin.Pattern, merged.Pin.Pattern)
 	case upgraded:
 		raise(Variable, "", "", "pattern %s %s → %s, both certified", main.Pin.Pattern, main.Pin.Version, merged.Pin.Version)
 	}
@@ -81,8 +94,7 @@ func Classify(main, merged app.Description, environments []app.Environment, depl
 		case !had && !has:
 			continue
 		case !has:
-			v.Held = true
-			raise(Variable, e.Name, "", "%s is removed: an operator releases its destroy plan", e.Name)
+			hold(e.Name, "%s is removed: an operator releases its destroy plan", e.Name)
 			v.Effects = append(v.Effects, Effect{e.Name, "remove", true})
 			continue
 		case !had:

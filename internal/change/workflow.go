@@ -2,8 +2,6 @@ package change
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -276,13 +274,13 @@ func (s *Service) look(ctx context.Context, c Change, main string, a app.App, en
 	if err != nil || f.State != Checking {
 		return f, err
 	}
-	source, err := s.source(ctx, repo, tree, a, m)
+	files, err := s.Git.TreeDigest(ctx, repo, tree, "flywheel.yaml")
 	if err != nil {
 		return f, err
 	}
 	f.Proposal.Description = app.Description{
 		Pin:          app.Pin{Pattern: m.Pattern.Name, Range: m.Pattern.Version, Version: version.Version, Digest: version.Digest},
-		Source:       source,
+		Source:       SourceDigest(a.ID, files, m.Build, m.Test.Command),
 		Environments: variablesOf(m),
 	}
 	waived, outside, err := checkBounds(version.Manifest, environments, f.Proposal.Description, c.Subject, waivers)
@@ -301,78 +299,39 @@ func (s *Service) look(ctx context.Context, c Change, main string, a app.App, en
 	return f, nil
 }
 
-// pin resolves the pattern version of the proposal (rules of change 4 and 5). The range on main keeps
-// the version it was resolved to; a new range takes the newest certified version in it. What is not
-// certified yet is waited for, where a pattern change promises it.
+// pin resolves the pattern version of the proposal (rules of change 4 and 5). What is not certified yet is
+// waited for, where a pattern change promises it.
 func (s *Service) pin(ctx context.Context, f *found, c Change, a app.App, m *manifest.App) (v pattern.Version, err error) {
-	if a.Pin.Pattern == m.Pattern.Name && a.Pin.Range == m.Pattern.Version {
-		err = s.DB.Read(ctx, func(tx *db.Tx) (err error) {
-			v, err = s.Patterns.ByDigest(tx, a.Pin.Digest)
-			return err
-		})
-		v.Version = a.Pin.Version // a later version may have the same content
-		return v, err
-	}
-	err = s.DB.Read(ctx, func(tx *db.Tx) (err error) {
-		v, err = s.Patterns.Resolve(tx, m.Pattern.Name, m.Pattern.Version)
-		if !fault.Is(err, "pattern.nothing_in_range") {
-			return err
-		}
-		missing := fault.From(err)
-		awaited, err := s.awaited(tx, c, m)
+	err = s.DB.Read(ctx, func(tx *db.Tx) error {
+		versions, err := s.Patterns.Versions(tx, m.Pattern.Name)
 		if err != nil {
 			return err
 		}
-		f.Verdict.Lane, f.Verdict.Effects = Pattern, []Effect{}
-		if awaited == nil {
-			f.State, f.Why, f.Remedy, f.Code = Blocked, missing.Message, missing.Remedy, missing.Code
-			f.Verdict.Reasons = []Reason{{Text: missing.Message}}
-			return nil
+		if v, err = ResolvePin(a.Pin, m.Pattern, versions); !fault.Is(err, "pattern.nothing_in_range") {
+			return err
 		}
-		f.Needs = awaited.ID
-		if !awaited.State.Open() {
-			f.State, f.Code = Blocked, "change.needs_ended"
-			f.Why = fmt.Sprintf("%s needs %s %s, and the pattern change %s is %s: %s", c.Subject, m.Pattern.Name, m.Pattern.Version, awaited.ID, awaited.State, awaited.Why)
-			f.Remedy = "Use a certified version, or name another pattern change with the trailer `Needs: chg_…`."
-		} else {
-			f.State = Waiting
-			f.Why = fmt.Sprintf("for %s %s, which the pattern change %s (%s) brings once it is certified", m.Pattern.Name, m.Pattern.Version, awaited.ID, awaited.Title)
+		missing := fault.From(err)
+		trailer, err := Find(tx, c.Needs)
+		if err != nil && !fault.Is(err, "change.not_found") {
+			return err
 		}
-		f.Verdict.Reasons = []Reason{{Text: fmt.Sprintf("it needs %s %s, which is not certified yet: pattern change %s", m.Pattern.Name, m.Pattern.Version, awaited.ID)}}
+		open, err := OpenOf(tx, OfPattern, m.Pattern.Name)
+		if err != nil {
+			return err
+		}
+		named := &trailer
+		if trailer.ID == "" {
+			named = nil
+		}
+		w, err := WaitFor(c, m.Pattern, named, open, missing)
+		if err != nil {
+			return err
+		}
+		f.Verdict.Lane, f.Verdict.Effects, f.Verdict.Reasons = Pattern, []Effect{}, []Reason{{Text: w.Reason}}
+		f.State, f.Needs, f.Code, f.Why, f.Remedy = w.State, w.Needs, w.Code, w.Why, w.Remedy
 		return nil
 	})
 	return v, err
-}
-
-// awaited returns the pattern change this change waits for: the one its trailer names, or the only open
-// one of that pattern. Nil if there is none.
-func (s *Service) awaited(tx *db.Tx, c Change, m *manifest.App) (*Change, error) {
-	if c.Needs != "" {
-		p, err := Find(tx, c.Needs)
-		if err != nil && !fault.Is(err, "change.not_found") {
-			return nil, err
-		}
-		if err != nil || p.Kind != OfPattern || p.Subject != m.Pattern.Name {
-			return nil, fault.New(fault.Invalid, "change.needs_wrong", "%s is not a change of the pattern %s.", c.Needs, m.Pattern.Name).Do("Correct the trailer `Needs:`.")
-		}
-		return &p, nil
-	}
-	open, err := OpenOf(tx, OfPattern, m.Pattern.Name)
-	if err != nil || len(open) != 1 {
-		return nil, err
-	}
-	return &open[0], nil
-}
-
-// source returns the digest of everything that the artifact is made from and tested by: the files, without
-// flywheel.yaml, and how they are built and tested. It belongs to one app, as build caches do.
-func (s *Service) source(ctx context.Context, repo git.Repo, tree string, a app.App, m *manifest.App) (string, error) {
-	files, err := s.Git.TreeDigest(ctx, repo, tree, "flywheel.yaml")
-	if err != nil {
-		return "", err
-	}
-	sum := sha256.Sum256([]byte(strings.Join([]string{a.ID, files, db.JSON(m.Build), m.Test.Command}, "\n")))
-	return "sha256:" + hex.EncodeToString(sum[:]), nil
 }
 
 func variablesOf(m *manifest.App) map[string]map[string]any {
@@ -605,13 +564,6 @@ func (s *Service) planEffect(ctx context.Context, id string, revision int, f fou
 	})
 }
 
-// HeldDigest returns the digest an operator's release binds to: what the change would make of every
-// instance, by which plans, and why it is held.
-func (c Change) HeldDigest() string {
-	sum := sha256.Sum256([]byte(c.Why + "\n" + db.JSON(c.Proposal)))
-	return "sha256:" + hex.EncodeToString(sum[:])
-}
-
 // decide says whether the change merges now, or what it waits for.
 func (s *Service) decide(tx *db.Tx, id string, revision int, f found, artifact string, held []string) (State, error) {
 	c, err := current(tx, Take, id, revision, Checking)
@@ -620,29 +572,7 @@ func (s *Service) decide(tx *db.Tx, id string, revision int, f found, artifact s
 	}
 	f.Proposal.Artifact = artifact
 	c.Proposal = &f.Proposal
-	if f.Verdict.Held {
-		for _, r := range f.Verdict.Reasons {
-			if strings.Contains(r.Text, "operator releases it") {
-				held = append(held, r.Text)
-			}
-		}
-	}
-	if len(held) > 0 {
-		c.Why = strings.Join(held, "; ")
-	} else {
-		c.Released = "" // of an earlier revision that was held
-	}
-	switch {
-	case len(held) > 0 && c.Released != c.HeldDigest():
-		c.State, c.Remedy = Held, "An operator releases it with `flywheel change release "+c.ID+" --digest "+c.HeldDigest()+"`."
-	case len(held) == 0 && !f.Proposal.Auto && !c.MergeRequested:
-		c.State, c.Why, c.Remedy = Ready, "every check is green, and flywheel.yaml says `merge: manual`", "Merge it with `flywheel change merge "+c.ID+"`."
-		if c.Reverts != "" {
-			c.Why = "every check is green, and a person decides about a revert"
-		}
-	default:
-		c.State, c.Why, c.Remedy = Merging, "", ""
-	}
+	c = Decide(c, append(held, f.Verdict.Held()...))
 	return c.State, Save(tx, c)
 }
 
@@ -711,22 +641,19 @@ func (s *Service) merged(tx *db.Tx, id string, revision int, f found, artifact, 
 	return s.AgainBeside(tx, c, others)
 }
 
-// Missed goes on with a change that could not be merged because main had moved: it is looked at again, or
-// it ends, if its branch was pushed to meanwhile and goes on as the next change.
+// Missed goes on with a change that could not be merged because main had moved.
 func (s *Service) Missed(tx *db.Tx, c Change) error {
 	newer, open, err := OpenOn(tx, c.Kind, c.Subject, c.Branch)
 	if err != nil {
 		return err
 	}
 	if !open {
-		return s.Again(tx, c)
+		return s.Again(tx, MissedMain(c, nil))
 	}
-	c.State, c.Why, c.Remedy = Closed, "its branch goes on as the change "+newer.ID, ""
-	return Save(tx, c)
+	return Save(tx, MissedMain(c, &newer))
 }
 
-// AgainBeside looks again at the other open changes of a repository whose main has moved. One that was
-// refused or failed waits for a push anyway.
+// AgainBeside looks again at the other open changes of a repository whose main has moved.
 func (s *Service) AgainBeside(tx *db.Tx, c Change, others []Change) error {
 	for _, other := range others {
 		if other.ID == c.ID {
@@ -736,7 +663,7 @@ func (s *Service) AgainBeside(tx *db.Tx, c Change, others []Change) error {
 		if err != nil {
 			return err
 		}
-		if !other.State.Open() || other.State == Refused || other.State == Failed || other.State == ChangesRequested {
+		if !other.State.MovesWithMain() {
 			continue
 		}
 		if err := s.Again(tx, other); err != nil {

@@ -42,14 +42,19 @@ type Service struct {
 
 // Resolve returns the newest certified version in the range.
 func (s *Service) Resolve(tx *db.Tx, name, wanted string) (Version, error) {
-	if _, err := find(tx, name); err != nil {
-		return Version{}, err
-	}
-	list, err := versions(tx, name)
+	list, err := s.Versions(tx, name)
 	if err != nil {
 		return Version{}, err
 	}
 	return Newest(name, wanted, list)
+}
+
+// Versions returns all versions of a pattern, in whatever state, the first one first.
+func (s *Service) Versions(tx *db.Tx, name string) ([]Version, error) {
+	if _, err := find(tx, name); err != nil {
+		return nil, err
+	}
+	return versions(tx, name)
 }
 
 // ByDigest returns the version with this content, whatever its state.
@@ -57,10 +62,7 @@ func (s *Service) ByDigest(tx *db.Tx, digest string) (Version, error) { return b
 
 // Recommended returns the version a new app gets: the recommended one, else the newest certified.
 func (s *Service) Recommended(tx *db.Tx, name string) (Version, error) {
-	if _, err := find(tx, name); err != nil {
-		return Version{}, err
-	}
-	list, err := versions(tx, name)
+	list, err := s.Versions(tx, name)
 	if err != nil {
 		return Version{}, err
 	}

@@ -1785,7 +1785,6 @@ export interface components {
             code?: string;
             effects: components["schemas"]["ChangeEffect"][];
             fields?: components["schemas"]["FaultField"][];
-            held: boolean;
             lane: string;
             reasons: components["schemas"]["ChangeReason"][];
             refused?: string;
@@ -1793,6 +1792,8 @@ export interface components {
         };
         ChangeReason: {
             environment?: string;
+            /** @description Whether an operator must release the change for it, whatever the plan says */
+            held?: boolean;
             text: string;
             /** @description Of what is refused: the value outside its bounds, which a waiver could accept */
             value?: unknown;
