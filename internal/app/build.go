@@ -81,7 +81,7 @@ const (
 // Build returns the artifact of the source, from before or newly built and tested. A fault says which
 // command failed and how.
 func (b *Builder) Build(ctx context.Context, r BuildRequest) (result BuildResult, err error) {
-	err = b.DB.Read(ctx, func(tx *db.Tx) (err error) { result.Digest, err = Artifact(tx, r.Source); return err })
+	err = b.DB.Read(ctx, func(tx *db.Tx) (err error) { result.Digest, err = Artifact(tx, r.App, r.Source); return err })
 	if err != nil {
 		return result, err
 	}
@@ -400,10 +400,20 @@ func (b *Builder) keep(ctx context.Context, r BuildRequest, digest string, file 
 
 const uploadLimit = 512 << 20
 
-// Upload stores an artifact that was packed elsewhere: by an outer CI, or to run beside an app's own. It
-// returns its digest and its size in bytes.
-func (b *Builder) Upload(ctx context.Context, archive io.Reader) (digest string, size int64, err error) {
-	if err := account.From(ctx).Require(account.DevelopPattern, ""); err != nil {
+// Upload stores an artifact that was packed elsewhere: for an app by its outer CI, or for no app by somebody whose
+// pattern runs it beside the app's own. It returns its digest and its size in bytes.
+func (b *Builder) Upload(ctx context.Context, name string, archive io.Reader) (digest string, size int64, err error) {
+	err = b.DB.Read(ctx, func(tx *db.Tx) error {
+		if name == "" {
+			return account.From(ctx).Require(account.DevelopPattern, "")
+		}
+		team, err := Team(tx, name)
+		if err != nil {
+			return err
+		}
+		return account.From(ctx).RequireOf(account.PostResult, team, "app", name)
+	})
+	if err != nil {
 		return "", 0, err
 	}
 	if err := os.MkdirAll(b.Dir, 0o700); err != nil {
@@ -433,7 +443,10 @@ func (b *Builder) Upload(ctx context.Context, archive io.Reader) (digest string,
 		return "", 0, err
 	}
 	return digest, size, b.DB.Write(ctx, func(tx *db.Tx) error {
-		return account.Audit(tx, account.Entry{Action: "artifact.upload", Subject: digest, Decision: "allowed"})
+		if err := saveUpload(tx, name, digest); err != nil {
+			return err
+		}
+		return account.Audit(tx, account.Entry{Action: "artifact.upload", Subject: digest, Decision: "allowed", Reason: name})
 	})
 }
 
@@ -453,15 +466,10 @@ func PutArtifact(ctx context.Context, blobs *blob.Bucket, digest string, file io
 	return size, blobs.Upload(ctx, key, file, &blob.WriterOptions{ContentType: "application/gzip"})
 }
 
-// HasArtifact reports whether the artifact with this digest is stored.
-func HasArtifact(ctx context.Context, blobs *blob.Bucket, digest string) (bool, error) {
-	return blobs.Exists(ctx, artifactKey(digest))
-}
-
 // KeepOuter records that an outer CI built the artifact from the source, unless one was built from it before, and
 // returns the one that counts.
 func KeepOuter(tx *db.Tx, source, name, digest string) (string, error) {
-	if before, err := Artifact(tx, source); err != nil || before != "" {
+	if before, err := Artifact(tx, name, source); err != nil || before != "" {
 		return before, err
 	}
 	return digest, saveArtifact(tx, source, name, digest, 0)

@@ -15,6 +15,7 @@ import (
 	"gocloud.dev/blob/memblob"
 
 	"flywheel.dev/flywheel/internal/account"
+	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/db/dbtest"
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/local"
@@ -104,18 +105,18 @@ func TestAnUploadIsStoredUnderItsDigestByWhoMayAndLeavesNothingElse(t *testing.T
 		"nothing":            {dora, strings.NewReader(""), "artifact.empty"},
 		"a client that left": {dora, io.MultiReader(strings.NewReader("half"), iotest.ErrReader(io.ErrUnexpectedEOF)), "request.malformed"},
 	} {
-		if _, _, err := b.Upload(tt.ctx, tt.body); !fault.Is(err, tt.code) {
+		if _, _, err := b.Upload(tt.ctx, "", tt.body); !fault.Is(err, tt.code) {
 			t.Errorf("%s: %v, want %s", name, err, tt.code)
 		}
 	}
-	if there, err := HasArtifact(t.Context(), b.Blobs, want); err != nil || there {
+	if there, err := b.Blobs.Exists(t.Context(), artifactKey(want)); err != nil || there {
 		t.Errorf("stored what was refused: %v, %v", there, err)
 	}
-	digest, size, err := b.Upload(dora, bytes.NewReader(packed.Bytes()))
+	digest, size, err := b.Upload(dora, "", bytes.NewReader(packed.Bytes()))
 	if err != nil || digest != want || size != int64(packed.Len()) {
 		t.Errorf("%s of %d bytes, %v; want %s of %d", digest, size, err, want, packed.Len())
 	}
-	if there, err := HasArtifact(t.Context(), b.Blobs, want); err != nil || !there {
+	if there, err := b.Blobs.Exists(t.Context(), artifactKey(want)); err != nil || !there {
 		t.Errorf("not stored: %v", err)
 	}
 	left, err := os.ReadDir(b.Dir)
@@ -125,4 +126,65 @@ func TestAnUploadIsStoredUnderItsDigestByWhoMayAndLeavesNothingElse(t *testing.T
 	if sound, _, broken, err := account.Verify(t.Context(), d, account.Kept{}); err != nil || broken != nil || sound != 1 {
 		t.Errorf("%d entries in the audit log, %v, %v", sound, broken, err)
 	}
+}
+
+func TestAnArtifactBelongsToWhomItWasBuiltOrUploadedFor(t *testing.T) {
+	d := dbtest.Open(t)
+	b := NewBuilder(Builder{DB: d, Blobs: memblob.OpenBucket(nil), Dir: filepath.Join(t.TempDir(), "work")})
+	do := func(with func(tx *db.Tx) error) {
+		t.Helper()
+		if err := d.Write(t.Context(), with); err != nil {
+			t.Fatal(err)
+		}
+	}
+	do(func(tx *db.Tx) error {
+		for name, team := range map[string]string{"storefront": "shop", "kiosk": "stalls"} {
+			if err := insertApp(tx, App{ID: db.NewID("app"), Name: name, Team: team, State: Active, CreatedAt: tx.Now()}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	dora := account.With(t.Context(), account.Actor{ID: "usr_dora", Name: "dora", Teams: map[string]account.Role{"shop": account.Developer}})
+	owns := func(want bool, name, digest string) {
+		t.Helper()
+		do(func(tx *db.Tx) error {
+			if has, err := HasArtifact(tx, name, digest); err != nil || has != want {
+				t.Errorf("%q has %s: %v, want %v, %v", name, digest, has, want, err)
+			}
+			return nil
+		})
+	}
+	if _, _, err := b.Upload(dora, "kiosk", strings.NewReader("packed")); !fault.Is(err, "app.not_found") {
+		t.Errorf("for another team's app: %v", err)
+	}
+	mine, _, err := b.Upload(dora, "storefront", strings.NewReader("packed"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	owns(true, "storefront", mine)
+	owns(false, "kiosk", mine)
+	owns(false, "", mine)
+	shared, _, err := b.Upload(dora, "", strings.NewReader("packed for patterns"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	owns(true, "", shared)
+	owns(false, "storefront", shared)
+
+	// What an outer CI of one app made of a source is not what another app with the same source runs.
+	do(func(tx *db.Tx) error {
+		if kept, err := KeepOuter(tx, "src", "kiosk", "sha256:bad"); err != nil || kept != "sha256:bad" {
+			t.Errorf("%s, %v", kept, err)
+		}
+		if built, err := Artifact(tx, "storefront", "src"); err != nil || built != "" {
+			t.Errorf("storefront runs %s of kiosk, %v", built, err)
+		}
+		if kept, err := KeepOuter(tx, "src", "storefront", mine); err != nil || kept != mine {
+			t.Errorf("%s, %v", kept, err)
+		}
+		return nil
+	})
+	owns(true, "kiosk", "sha256:bad")
+	owns(false, "storefront", "sha256:bad")
 }

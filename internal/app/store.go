@@ -47,6 +47,9 @@ func insertApp(tx *db.Tx, a App) error {
 }
 
 func deleteApp(tx *db.Tx, a App) error {
+	if _, err := tx.Exec(`delete from upload where app = $1`, a.Name); err != nil {
+		return err // another app may get the name
+	}
 	_, err := tx.Exec(`delete from app where id = $1`, a.ID)
 	return err
 }
@@ -254,9 +257,10 @@ func Visible(tx *db.Tx, actor account.Actor) (func(app string) bool, error) {
 	}, err
 }
 
-// Artifact returns the digest of the artifact built from a source, or "" if none was built yet.
-func Artifact(tx *db.Tx, source string) (digest string, err error) {
-	err = tx.QueryRow(`select digest from artifact where source = $1`, source).Scan(&digest)
+// Artifact returns the digest of the artifact that was built from an app's source, or "" if none was yet. What
+// another app made of the same source does not count: its outer CI could have sent anything.
+func Artifact(tx *db.Tx, app, source string) (digest string, err error) {
+	err = tx.QueryRow(`select digest from artifact where app = $1 and source = $2`, app, source).Scan(&digest)
 	if errors.Is(err, db.ErrNoRows) {
 		return "", nil
 	}
@@ -265,7 +269,21 @@ func Artifact(tx *db.Tx, source string) (digest string, err error) {
 
 func saveArtifact(tx *db.Tx, source, app, digest string, size int64) error {
 	_, err := tx.Exec(`insert into artifact (source, app, digest, size, built_at) values ($1,$2,$3,$4,$5)
-		on conflict (source) do nothing`, source, app, digest, size, tx.Now())
+		on conflict (app, source) do nothing`, source, app, digest, size, tx.Now())
+	return err
+}
+
+// HasArtifact reports whether the artifact was built from, or uploaded for, the app; for no app, whether it was
+// uploaded for patterns. Who only knows a digest has nothing by it.
+func HasArtifact(tx *db.Tx, app, digest string) (bool, error) {
+	var n int64
+	err := tx.QueryRow(`select (select count(*) from upload where app = $1 and digest = $2) + (select count(*) from artifact where app = $1 and digest = $2)`, app, digest).Scan(&n)
+	return n > 0, err
+}
+
+func saveUpload(tx *db.Tx, app, digest string) error {
+	_, err := tx.Exec(`insert into upload (app, digest, actor, uploaded_at) values ($1,$2,$3,$4) on conflict (app, digest) do nothing`,
+		app, digest, account.From(tx.Context()).ID, tx.Now())
 	return err
 }
 

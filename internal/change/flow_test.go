@@ -321,7 +321,11 @@ func TestAnOuterCIBuildsInsteadOfThePlatform(t *testing.T) {
 		t.Fatal(err)
 	}
 	c = p.Reaches(c.ID, change.Waiting)
-	digest := p.Store("file", "built outside\n")
+	digest := p.Store("", "file", "built outside\n")
+	refused(t, post(c, change.Result{Passed: true, Artifact: digest}), "artifact.not_found") // it is for patterns
+	if again := p.Store("storefront", "file", "built outside\n"); again != digest {
+		t.Errorf("%s is now %s", digest, again)
+	}
 	if err := post(c, change.Result{Passed: true, Artifact: digest}); err != nil {
 		t.Fatal(err)
 	}

@@ -309,10 +309,10 @@ func (s *Service) PostResult(ctx context.Context, id string, r Result) (c Change
 		if !r.Passed {
 			k.State = CheckFailed
 		} else if r.Artifact != "" {
-			if there, err := app.HasArtifact(ctx, s.Builder.Blobs, r.Artifact); err != nil {
+			if there, err := app.HasArtifact(tx, c.Subject, r.Artifact); err != nil {
 				return err
 			} else if !there {
-				return fault.New(fault.Invalid, "artifact.not_found", "There is no artifact %q.", r.Artifact).Do("Upload it first: flywheel artifact upload FOLDER").At("artifact", "unknown")
+				return fault.New(fault.Invalid, "artifact.not_found", "%s has no artifact %q.", c.Subject, r.Artifact).Do("Upload it first: flywheel artifact upload FOLDER --app %s", c.Subject).At("artifact", "unknown")
 			}
 			k.Detail = outerBuild{r.Artifact}
 		}

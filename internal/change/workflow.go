@@ -478,7 +478,7 @@ func (s *Service) outer(ctx context.Context, id string, revision int, f found) (
 		if err != nil {
 			return err
 		}
-		if artifact, err = app.Artifact(tx, f.Proposal.Description.Source); err != nil || artifact != "" {
+		if artifact, err = app.Artifact(tx, c.Subject, f.Proposal.Description.Source); err != nil || artifact != "" {
 			return err
 		}
 		checks, err := Checks(tx, c.ID, c.Revision)
@@ -495,7 +495,7 @@ func (s *Service) outer(ctx context.Context, id string, revision int, f found) (
 			}
 		}
 		c.State, c.Why = Waiting, outerAwaited(f.Build.Outer)
-		c.Remedy = fmt.Sprintf("The outer CI builds %.10s, then: flywheel artifact upload FOLDER, flywheel change result %s --name %s --head %s --passed=true --artifact DIGEST", c.Head, c.ID, f.Build.Outer, c.Head)
+		c.Remedy = fmt.Sprintf("The outer CI builds %.10s, then: flywheel artifact upload FOLDER --app %s, flywheel change result %s --name %s --head %s --passed=true --artifact DIGEST", c.Head, c.Subject, c.ID, f.Build.Outer, c.Head)
 		return Save(tx, c)
 	})
 	return artifact, err

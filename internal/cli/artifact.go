@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net/url"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -13,12 +14,13 @@ import (
 )
 
 func (s *shell) artifactCommand() *cobra.Command {
+	var app string
 	upload := &cobra.Command{
 		Use: "upload FOLDER|FILE", Short: "Upload what an outer CI built, or what a pattern runs beside the app",
-		Long: `Upload an artifact (what an outer CI built, or what a pattern runs beside the app) and print its
-digest. A folder is packed: the same content gives the same digest. A file is sent as it
+		Long: `Upload an artifact (what an outer CI built for an app, or what patterns run beside the app) and
+print its digest. A folder is packed: the same content gives the same digest. A file is sent as it
 is and must be a gzipped tar archive.`,
-		Example: "  flywheel artifact upload bin/searchd/", Args: cobra.ExactArgs(1),
+		Example: "  flywheel artifact upload dist/ --app storefront\n  flywheel artifact upload bin/searchd/", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			file, err := artifactFile(args[0])
 			if err != nil {
@@ -27,7 +29,11 @@ is and must be a gzipped tar archive.`,
 			defer file.Close()
 			return s.act(c, func(ctx context.Context, api *client) error {
 				var raw json.RawMessage
-				if err := api.upload(ctx, path("artifacts"), "application/gzip", file, &raw); err != nil {
+				where := path("artifacts")
+				if app != "" {
+					where += "?" + url.Values{"app": {app}}.Encode()
+				}
+				if err := api.upload(ctx, where, "application/gzip", file, &raw); err != nil {
 					return err
 				}
 				return one(s, c, raw, func(p *page, v struct {
@@ -39,6 +45,7 @@ is and must be a gzipped tar archive.`,
 			})
 		},
 	}
+	upload.Flags().StringVar(&app, "app", "", "app whose outer CI built it; without it patterns may run it")
 	c := &cobra.Command{Use: "artifact", Short: "Artifacts: upload"}
 	c.AddCommand(upload)
 	return c

@@ -223,12 +223,28 @@ func (r *Runs) prepare(ctx context.Context, d Deployment) outcome {
 			value = declared.Default
 		}
 		if digest, ok := value.(string); ok && strings.HasPrefix(digest, "sha256:") && digest != d.Desired.Artifact {
+			if err := r.mayRun(ctx, d.App, digest); err != nil {
+				return failed(err)
+			}
 			if err := r.bring(ctx, &agent, digest); err != nil {
 				return failed(err)
 			}
 		}
 	}
 	return outcome{}
+}
+
+// mayRun refuses an artifact that is neither the app's nor one of patterns: another team's looks as if it were
+// not there, whoever knows its digest.
+func (r *Runs) mayRun(ctx context.Context, name, digest string) error {
+	return r.DB.Read(ctx, func(tx *db.Tx) error {
+		for _, of := range []string{name, ""} {
+			if has, err := app.HasArtifact(tx, of, digest); err != nil || has {
+				return err
+			}
+		}
+		return fault.Missing("artifact", digest)
+	})
 }
 
 // bring gives the agent an artifact that it does not have.

@@ -631,7 +631,7 @@ func (s *Service) Redeploy(ctx context.Context, name, environment string) (d Dep
 		if err != nil {
 			return err
 		}
-		artifact, err := app.Artifact(tx, a.Description.Source)
+		artifact, err := app.Artifact(tx, a.Name, a.Description.Source)
 		if err != nil {
 			return err
 		}

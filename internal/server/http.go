@@ -282,6 +282,7 @@ func (s *Server) homeRequests(ctx context.Context, home *Home) error {
 
 // artifactInput hands the body on unread: an artifact is too large to be held in memory.
 type artifactInput struct {
+	App  string `query:"app" maxLength:"100" doc:"The app whose outer CI built it; left out if patterns run it"`
 	body io.Reader
 }
 
@@ -301,6 +302,6 @@ type artifactOutput struct {
 func (s *Server) createArtifact(ctx context.Context, in *artifactInput) (*artifactOutput, error) {
 	out := &artifactOutput{}
 	var err error
-	out.Body.Digest, out.Body.Size, err = s.Changes.Builder.Upload(ctx, in.body)
+	out.Body.Digest, out.Body.Size, err = s.Changes.Builder.Upload(ctx, in.App, in.body)
 	return out, err
 }

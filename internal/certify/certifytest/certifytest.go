@@ -336,8 +336,9 @@ func (p *Platform) Storefront(wanted string) {
 	p.Rolled()
 }
 
-// Store stores an artifact with one file, as an outer CI uploads it, and returns its digest.
-func (p *Platform) Store(file, content string) string {
+// Store stores an artifact with one file, as the outer CI of an app uploads it, or for no app somebody for
+// patterns, and returns its digest.
+func (p *Platform) Store(name, file, content string) string {
 	p.T.Helper()
 	dir := p.T.TempDir()
 	var packed bytes.Buffer
@@ -345,11 +346,11 @@ func (p *Platform) Store(file, content string) string {
 	if err != nil {
 		p.T.Fatal(err)
 	}
-	digest, err := local.PackDir(&packed, dir)
-	if err != nil {
+	if _, err := local.PackDir(&packed, dir); err != nil {
 		p.T.Fatal(err)
 	}
-	if _, err := app.PutArtifact(context.Background(), p.blobs, digest, bytes.NewReader(packed.Bytes())); err != nil {
+	digest, _, err := p.Changes.Builder.Upload(p.As("dora"), name, &packed)
+	if err != nil {
 		p.T.Fatal(err)
 	}
 	return digest

@@ -69,9 +69,19 @@ create index waiver_by_app on waiver (app, environment, variable);
 create index waiver_by_state on waiver (state, id);
 
 create table artifact (
-  source   text      primary key,
   app      text      not null,
+  source   text      not null,
   digest   text      not null,
   size     bigint    not null,
-  built_at timestamp not null
+  built_at timestamp not null,
+  primary key (app, source)
+);
+create index artifact_by_digest on artifact (app, digest);
+
+create table upload (
+  app         text      not null, -- '' for patterns
+  digest      text      not null,
+  actor       text      not null,
+  uploaded_at timestamp not null,
+  primary key (app, digest)
 );

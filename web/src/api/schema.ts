@@ -2930,7 +2930,10 @@ export interface operations {
     };
     "create-artifact": {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The app whose outer CI built it; left out if patterns run it */
+                app?: string;
+            };
             header?: {
                 /** @description Any text that is unique to this request. A repetition within a day gets the first answer and does nothing. */
                 "Idempotency-Key"?: string;
