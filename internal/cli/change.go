@@ -27,7 +27,10 @@ type change struct {
 	OpenedAt, UpdatedAt                          time.Time
 }
 
-type reason struct{ Environment, Variable, Text string }
+type reason struct {
+	Environment, Variable, Text string
+	Held                        bool
+}
 
 type effect struct {
 	Environment, Action string
@@ -204,7 +207,6 @@ func (s *shell) showPreview(c *cobra.Command, raw json.RawMessage) error {
 		Lane            string
 		Reasons         []reason
 		Effects         []effect
-		Held            bool
 		Refused, Remedy string
 		Code            string
 		Fields          []fault.Field
@@ -220,7 +222,7 @@ func (s *shell) showPreview(c *cobra.Command, raw json.RawMessage) error {
 	}
 	err := one(s, c, raw, func(p *page, v verdict) {
 		held := ""
-		if v.Held {
+		if slices.ContainsFunc(v.Reasons, func(r reason) bool { return r.Held }) {
 			held = "an operator releases it"
 		}
 		p.fields("lane", v.Lane, "held", held)

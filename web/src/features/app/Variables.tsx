@@ -148,7 +148,7 @@ function Verdict({ app, preview, error }: { app: string; preview?: Preview; erro
       <p className="line"><LaneTag lane={preview.lane} big /></p>
       {preview.lane && <p className="dim small">{laneMeaning(preview.lane)}</p>}
       <ul className="reasons">{preview.reasons.map((reason, i) => <li key={i}><Sentence text={reason.text} /></li>)}</ul>
-      {preview.held && <Note tone="hold"><p>An operator has to release it.</p></Note>}
+      {preview.reasons.some((reason) => reason.held) && <Note tone="hold"><p>An operator has to release it.</p></Note>}
     </>
   );
 }
