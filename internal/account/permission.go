@@ -208,6 +208,12 @@ func (p Permission) words() string {
 		return "post results"
 	case HoldRelease:
 		return "release what is held"
+	case GiveApp:
+		return "give the app to another team"
+	case ViewApp, PushApp, RemoveApp:
+		return strings.Replace(string(p), "_app", " the app", 1)
+	case CreateApp:
+		return "create apps"
 	case ApproveSecurity, ApproveOperations, ApproveDevelopment:
 		return "approve for " + strings.TrimPrefix(string(p), "approve_")
 	}

@@ -180,7 +180,8 @@ func arrange(list []Environment) error {
 		for at := e; at.After != ""; e.Order++ {
 			before, known := byName[at.After]
 			if !known {
-				return fault.New(fault.Invalid, "environment.after_unknown", "%s is to come after %q, which is not an environment.", at.Name, at.After)
+				return fault.New(fault.Invalid, "environment.after_unknown", "%s is to come after %q, which is not an environment.", at.Name, at.After).
+					Do("Name one that `flywheel environment list` shows, or leave it out.").At("after", "not an environment")
 			}
 			path = append(path, before.Name)
 			if len(path) > len(list) {

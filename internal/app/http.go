@@ -112,8 +112,10 @@ func (s *Service) revokeWaiverHTTP(ctx context.Context, in *waiverDecisionInput)
 
 type appListInput struct {
 	web.Paging
-	Removed  bool `query:"removed" doc:"The removed apps instead of those that are there"`
-	Outdated bool `query:"outdated" doc:"Only apps with an instance that should move to the recommended version of its pattern"`
+	Removed  bool   `query:"removed" doc:"The removed apps instead of those that are there"`
+	Outdated bool   `query:"outdated" doc:"Only apps with an instance that should move to the recommended version of its pattern"`
+	Team     string `query:"team" maxLength:"100" doc:"Of this team only"`
+	Words    string `query:"q" maxLength:"100" doc:"Part of the name, the title or the team"`
 }
 
 func (s *Service) listHTTP(ctx context.Context, in *appListInput) (*web.Page[Detail], error) {
@@ -121,7 +123,7 @@ func (s *Service) listHTTP(ctx context.Context, in *appListInput) (*web.Page[Det
 	if _, err := in.After(&after); err != nil {
 		return nil, err
 	}
-	found, err := s.List(ctx, Filter{Removed: in.Removed, Outdated: in.Outdated}, after, in.Limit+1)
+	found, err := s.List(ctx, Filter{Removed: in.Removed, Outdated: in.Outdated, Team: in.Team, Words: in.Words}, after, in.Limit+1)
 	return web.Paged(found, in.Limit, func(d Detail) any { return d.Name }), err
 }
 

@@ -311,11 +311,18 @@ func (s *Service) Give(ctx context.Context, name, team string) (Detail, error) {
 type Filter struct {
 	Removed  bool // the removed ones instead
 	Outdated bool // only those with an outdated instance
+	Team     string
+	Words    string // part of the name, the title or the team
 }
 
 // List returns the apps that match and that the actor may see, by name, after a cursor, with their instances.
 func (s *Service) List(ctx context.Context, f Filter, after string, limit int) (found []Detail, err error) {
 	err = s.DB.Read(ctx, func(tx *db.Tx) error {
+		if f.Team != "" {
+			if _, err := account.TeamByName(tx, f.Team); err != nil {
+				return err
+			}
+		}
 		actor, known := account.From(ctx), map[string]string{}
 		found = []Detail{}
 		var failed error
@@ -337,7 +344,7 @@ func (s *Service) List(ctx context.Context, f Filter, after string, limit int) (
 			if last != nil {
 				after = last.Name
 			}
-			return All(tx, f.Removed, after, limit)
+			return all(tx, f, after, limit)
 		})
 		return cmp.Or(failed, err)
 	})

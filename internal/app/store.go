@@ -3,6 +3,7 @@ package app
 import (
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"flywheel.dev/flywheel/internal/account"
@@ -113,9 +114,12 @@ func RemoveIfGone(tx *db.Tx, name, by string) error {
 	return err
 }
 
-// All returns the apps that are not removed, or the removed ones, by name, after a cursor.
-func All(tx *db.Tx, removed bool, after string, limit int) ([]App, error) {
-	return db.Collect(tx, scanApp, `select `+appColumns+` from app where (state = 'removed') = $1 and name > $2 order by name limit $3`, removed, after, limit)
+// all returns the apps that match, by name, after a cursor.
+func all(tx *db.Tx, f Filter, after string, limit int) ([]App, error) {
+	words := "%" + strings.NewReplacer("!", "!!", "%", "!%", "_", "!_").Replace(strings.ToLower(f.Words)) + "%"
+	return db.Collect(tx, scanApp, `select `+appColumns+` from app where (state = 'removed') = $1 and name > $2 and ($3 = '' or team = $3)
+		and (lower(name) like $4 escape '!' or lower(title) like $4 escape '!' or lower(team) like $4 escape '!') order by name limit $5`,
+		f.Removed, after, f.Team, words, limit)
 }
 
 const environmentColumns = `name, class, position, after_name, target, on_newer, coe_values, network, freezes, updated_at, updated_by`

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"flywheel.dev/flywheel/internal/account"
+	"flywheel.dev/flywheel/internal/app"
 	"flywheel.dev/flywheel/internal/certify/certifytest"
 	"flywheel.dev/flywheel/internal/change"
 )
@@ -75,4 +76,22 @@ func TestAListOfWhatIsNotThereSaysSo(t *testing.T) {
 			refused(t, err, tt.code)
 		}
 	}
+}
+
+func TestAppsAreFoundByTheirTeamAndByAPartOfTheirNames(t *testing.T) {
+	t.Parallel()
+	p := shopped(t)
+	for name, f := range map[string]app.Filter{
+		"storefront": {Team: "shop", Words: "FRONT"},
+		"":           {Team: "other"},
+		" ":          {Words: "sto%nt"}, // what was typed is no pattern
+		"  ":         {Words: "s_orefront"},
+	} {
+		found, err := p.Apps.List(p.As("root"), f, "", 10)
+		if err != nil || len(found) != len(strings.Fields(name)) || len(found) == 1 && found[0].Name != name {
+			t.Errorf("%+v finds %d apps, %v", f, len(found), err)
+		}
+	}
+	_, err := p.Apps.List(p.As("root"), app.Filter{Team: "nope"}, "", 10)
+	refused(t, err, "team.not_found")
 }

@@ -111,13 +111,13 @@ func (s *shell) appCreate() *cobra.Command {
 }
 
 func (s *shell) appList() *cobra.Command {
-	limit, removed, outdated := 0, false, false
+	limit, removed, outdated, team := 0, false, false, ""
 	c := &cobra.Command{
 		Use: "list", Short: "List the apps you may see", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return s.act(c, func(ctx context.Context, api *client) error {
 				if removed {
-					raw, err := api.list(ctx, path("apps"), query("removed", "true"), limit)
+					raw, err := api.list(ctx, path("apps"), query("removed", "true", "team", team), limit)
 					if err != nil {
 						return err
 					}
@@ -125,9 +125,9 @@ func (s *shell) appList() *cobra.Command {
 						return []string{a.Name, a.Team, a.Pattern.Name + " " + a.Pattern.Version, p.ago(*a.RemovedAt), a.RemovedBy}
 					})
 				}
-				filter, none := query(), "There are no apps yet. Create one: flywheel app create NAME --team TEAM --pattern PATTERN"
+				filter, none := query("team", team), none(team, "There are no apps yet. Create one: flywheel app create NAME --team TEAM --pattern PATTERN", "The team "+team+" owns no app that you may see.")
 				if outdated {
-					filter, none = query("outdated", "true"), "Every instance runs on the recommended version of its pattern, or a newer one."
+					filter, none = query("outdated", "true", "team", team), "Every instance runs on the recommended version of its pattern, or a newer one."
 				}
 				raw, err := api.list(ctx, path("apps"), filter, limit)
 				if err != nil {
@@ -150,6 +150,7 @@ func (s *shell) appList() *cobra.Command {
 	}
 	c.Flags().BoolVar(&outdated, "outdated", false, "only those with an instance that should move to the recommended version of its pattern")
 	c.Flags().BoolVar(&removed, "removed", false, "the removed apps instead; their history can be read")
+	c.Flags().StringVar(&team, "team", "", "of this team")
 	c.MarkFlagsMutuallyExclusive("removed", "outdated")
 	limitFlag(c, &limit, 0)
 	return c

@@ -33,7 +33,7 @@ func (s *shell) auditList() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return many(s, c, raw, "Nothing has been decided.", []string{"WHEN", "WHO", "ACTION", "SUBJECT", "DECISION", "REASON"}, func(p *page, v record) []string {
+				return many(s, c, raw, none(subject+person+action, "Nothing has been decided.", "No decision matches."), []string{"WHEN", "WHO", "ACTION", "SUBJECT", "DECISION", "REASON"}, func(p *page, v record) []string {
 					return []string{p.ago(v.At), v.Name, v.Action, v.Subject, v.Decision, clip(v.Reason, 60)}
 				})
 			})

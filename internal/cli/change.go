@@ -286,7 +286,7 @@ func (s *shell) changeList() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return many(s, c, raw, "No change matches.", []string{"CHANGE", "OF", "LANE", "STATE", "TITLE", "UPDATED", "WHY"}, func(p *page, v change) []string {
+				return many(s, c, raw, none(kind+subject+state+story, "There are no changes yet. Push a branch of an app, or change a variable: flywheel change create APP --set ENVIRONMENT.VARIABLE=VALUE", "No change matches."), []string{"CHANGE", "OF", "LANE", "STATE", "TITLE", "UPDATED", "WHY"}, func(p *page, v change) []string {
 					return []string{v.ID, v.Subject, v.Lane, p.state(v.State), clip(v.Title, 60), p.ago(v.UpdatedAt), clip(v.Why, 70)}
 				})
 			})

@@ -82,6 +82,8 @@ Start with: flywheel login http://127.0.0.1:7270`,
 		}
 		root.AddCommand(c)
 	}
+	root.SetCompletionCommandGroupID("machine")
+	root.SetHelpCommandGroupID("machine")
 	root.InitDefaultCompletionCmd("completion")
 	prepare(root)
 	s.complete(root)

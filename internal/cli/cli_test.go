@@ -132,7 +132,7 @@ func TestTheExitCodeSaysHowACommandEnded(t *testing.T) {
 		code   int
 		says   []string // on standard error
 	}{
-		{"done", map[string]any{"items": []any{}}, []string{"change", "list"}, Done, []string{"No change matches."}},
+		{"done", map[string]any{"items": []any{}}, []string{"change", "list"}, Done, []string{"There are no changes yet.", "flywheel change create APP"}},
 		{"refused by a rule", problem(409, "change.not_ready", "It cannot be merged now.", "Wait for its checks."), []string{"change", "list"}, Failed, []string{"Error: It cannot be merged now.", "Wait for its checks.", "(change.not_ready)"}},
 		{"out of bounds", refusal{422, `{"code":"variable.out_of_bounds","detail":"A variable is outside its bounds.","remedy":"Choose another value.","fields":[{"path":"prod.instances","message":"12 is outside its bounds: allowed 1 to 10."}]}`},
 			[]string{"change", "list"}, Failed, []string{"  prod.instances: 12 is outside its bounds: allowed 1 to 10.", "Choose another value."}},
@@ -569,6 +569,22 @@ func TestAFolderUploadedTwiceHasOneDigest(t *testing.T) {
 	tell(t, url, "", "artifact", "upload", dir)
 	if r.code != Done || one == "" || one != a.bodies["POST /api/v1/artifacts"] || !strings.Contains(r.out, "2 KiB") {
 		t.Errorf("code %d: %s%s", r.code, r.out, r.err)
+	}
+}
+
+func TestWhatIsNotThereIsSaidWithACommandThatIs(t *testing.T) {
+	root := build(&shell{now: time.Now})
+	for _, noun := range []string{"app", "environment", "change", "deployment", "pattern", "pattern_version", "team", "user", "member", "token", "session", "waiver", "story", "secret", "instance", "check", "request"} {
+		words := strings.Fields(listing(noun))
+		for len(words) > 0 && words[len(words)-1] == strings.ToUpper(words[len(words)-1]) { // APP
+			words = words[:len(words)-1]
+		}
+		if c, rest, err := root.Find(words); err != nil || len(words) == 0 || len(rest) > 0 || c.HasSubCommands() {
+			t.Errorf("%s: there is no command `flywheel %s`", noun, listing(noun))
+		}
+	}
+	if got := listing("log"); got != "" {
+		t.Errorf("a log is looked for with %q", got)
 	}
 }
 

@@ -222,7 +222,10 @@ func (c *client) problem(response *http.Response) error {
 	case kind == fault.Forbidden:
 		f.Do("Ask somebody who may: flywheel whoami shows what you may do.")
 	case kind == fault.NotFound:
-		f.Do("Check the name; `flywheel %s` shows what there is.", listing(strings.TrimSuffix(p.Code, ".not_found")))
+		f.Do("Check the name.")
+		if where := listing(strings.TrimSuffix(p.Code, ".not_found")); where != "" {
+			f.Do("Check the name; `flywheel %s` shows what there is.", where)
+		}
 	case kind == fault.Stale:
 		f.Do("Read it again and repeat the change.")
 	case kind == fault.Internal || kind == fault.Unavailable:
@@ -236,17 +239,27 @@ func (c *client) problem(response *http.Response) error {
 	return f
 }
 
-// listing returns the command that lists what a name of this noun may be.
+// listing returns the command that lists what a name of this noun may be, or "" if none does.
 func listing(noun string) string {
 	switch noun {
 	case "instance":
 		return "app show APP"
-	case "check":
+	case "check", "certification", "effect":
 		return "change show CHANGE"
+	case "member":
+		return "team show TEAM"
+	case "secret":
+		return "secret list APP ENVIRONMENT"
+	case "request", "pattern_request":
+		return "pattern request list"
+	case "repository":
+		return "app list"
 	case "pattern_version":
 		return "pattern versions PATTERN"
+	case "app", "environment", "change", "deployment", "pattern", "team", "user", "token", "session", "waiver", "story":
+		return noun + " list"
 	}
-	return noun + " list"
+	return ""
 }
 
 func kindOf(status int) fault.Kind {

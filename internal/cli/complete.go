@@ -23,13 +23,13 @@ const completionTime = 1500 * time.Millisecond
 // completionLimit is more than anybody reads.
 const completionLimit = 500
 
-// offer asks the server for what an argument or a flag may be; args are the arguments before it. Each is
-// a name, with a word about it after a tab.
-type offer func(ctx context.Context, api *client, args []string) []cobra.Completion
+// offer asks the server for what an argument or a flag may be; args are the arguments before it, and begun is
+// what was typed of it. Each is a name, with a word about it after a tab.
+type offer func(ctx context.Context, api *client, args []string, begun string) []cobra.Completion
 
 // offers by the word in a Use line. The flag of a noun has the noun's name in small letters.
 var offers = map[string]offer{
-	"APP":         listed("apps", nil, func(v thing) (string, string) { return v.Name, v.Team }),
+	"APP":         apps,
 	"ENVIRONMENT": listed("environments", nil, func(v thing) (string, string) { return v.Name, v.Class }),
 	"PATTERN":     listed("patterns", nil, func(v thing) (string, string) { return v.Name, v.Title }),
 	"VERSION":     versions,
@@ -153,7 +153,7 @@ func (s *shell) offer(c *cobra.Command, of offer, args []string, begun string) (
 	}
 	ctx, cancel := context.WithTimeout(c.Context(), completionTime)
 	defer cancel()
-	found := slices.DeleteFunc(of(ctx, api, args), func(one cobra.Completion) bool { return !strings.HasPrefix(one, begun) })
+	found := slices.DeleteFunc(of(ctx, api, args, begun), func(one cobra.Completion) bool { return !strings.HasPrefix(one, begun) })
 	if len(found) > 0 && strings.HasSuffix(strings.SplitN(found[0], "\t", 2)[0], "=") {
 		directive |= cobra.ShellCompDirectiveNoSpace // a value follows
 	}
@@ -162,9 +162,14 @@ func (s *shell) offer(c *cobra.Command, of offer, args []string, begun string) (
 
 // listed offers what a list of the API has; about returns the name and a word about it.
 func listed(noun string, q url.Values, about func(thing) (name, text string)) offer {
-	return func(ctx context.Context, api *client, _ []string) []cobra.Completion {
+	return func(ctx context.Context, api *client, _ []string, _ string) []cobra.Completion {
 		return each(ctx, api, path(noun), q, about)
 	}
+}
+
+// apps asks for those with what was typed in them, as there may be many more than are read.
+func apps(ctx context.Context, api *client, _ []string, begun string) []cobra.Completion {
+	return each(ctx, api, path("apps"), query("q", begun), func(v thing) (string, string) { return v.Name, v.Team })
 }
 
 func each(ctx context.Context, api *client, where string, q url.Values, about func(thing) (name, text string)) []cobra.Completion {
@@ -191,11 +196,11 @@ func changes(state string) offer {
 }
 
 func fixed(values ...string) offer {
-	return func(context.Context, *client, []string) []cobra.Completion { return slices.Clone(values) }
+	return func(context.Context, *client, []string, string) []cobra.Completion { return slices.Clone(values) }
 }
 
 // versions offers those of the pattern that was named before.
-func versions(ctx context.Context, api *client, args []string) (found []cobra.Completion) {
+func versions(ctx context.Context, api *client, args []string, _ string) (found []cobra.Completion) {
 	var v struct{ Versions []thing }
 	if api == nil || len(args) == 0 || api.get(ctx, path("patterns", args[len(args)-1]), &v) != nil {
 		return nil
@@ -207,7 +212,7 @@ func versions(ctx context.Context, api *client, args []string) (found []cobra.Co
 }
 
 // checks offers those of the change that was named before that have a log.
-func checks(ctx context.Context, api *client, args []string) (found []cobra.Completion) {
+func checks(ctx context.Context, api *client, args []string, _ string) (found []cobra.Completion) {
 	var v changePage
 	if api == nil || len(args) == 0 || api.get(ctx, path("changes", args[0]), &v) != nil {
 		return nil
@@ -221,7 +226,7 @@ func checks(ctx context.Context, api *client, args []string) (found []cobra.Comp
 }
 
 // secrets offers the names of those of the app in the environment that were named before.
-func secrets(ctx context.Context, api *client, args []string) []cobra.Completion {
+func secrets(ctx context.Context, api *client, args []string, _ string) []cobra.Completion {
 	if len(args) < 2 {
 		return nil
 	}
@@ -229,7 +234,7 @@ func secrets(ctx context.Context, api *client, args []string) []cobra.Completion
 }
 
 // variables offers ENVIRONMENT.VARIABLE= for what the team of the app that was named before may set.
-func variables(ctx context.Context, api *client, args []string) (found []cobra.Completion) {
+func variables(ctx context.Context, api *client, args []string, _ string) (found []cobra.Completion) {
 	var v struct {
 		Environments []struct {
 			Name   string

@@ -13,6 +13,7 @@ func TestTheShellCompletesNamesFromTheServer(t *testing.T) {
 	page := func(items ...any) map[string]any { return map[string]any{"items": items} }
 	_, url := serve(t, map[string]any{
 		"GET /api/v1/apps?limit=200":                                      page(map[string]any{"name": "storefront", "team": "shop"}, map[string]any{"name": "search", "team": "shop"}),
+		"GET /api/v1/apps?limit=200&q=st":                                 page(map[string]any{"name": "storefront", "team": "shop"}),
 		"GET /api/v1/environments?limit=200":                              page(map[string]any{"name": "staging", "class": "staging"}, map[string]any{"name": "prod", "class": "production"}),
 		"GET /api/v1/users?limit=200":                                     page(map[string]any{"name": "dana", "title": "Dana Developer"}),
 		"GET /api/v1/teams?limit=200":                                     page(map[string]any{"name": "shop", "title": "Web shop"}),

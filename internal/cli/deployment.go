@@ -66,7 +66,7 @@ func (s *shell) deploymentList() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return many(s, c, raw, "No deployment matches.", []string{"DEPLOYMENT", "INSTANCE", "KIND", "STATE", "TOOK", "STARTED", "BY"}, func(p *page, d deployment) []string {
+				return many(s, c, raw, none(app+environment+change+state, "Nothing was deployed yet. A merged change is deployed by itself: flywheel change list", "No deployment matches."), []string{"DEPLOYMENT", "INSTANCE", "KIND", "STATE", "TOOK", "STARTED", "BY"}, func(p *page, d deployment) []string {
 					started := p.paint(dim, "not yet")
 					if d.StartedAt != nil {
 						started = p.ago(*d.StartedAt)

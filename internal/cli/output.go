@@ -243,7 +243,7 @@ func (p *page) ago(t time.Time) string {
 	}
 	d := p.now.Sub(t)
 	if d < 0 {
-		return "in " + roughly(-d)
+		return "in " + roughly(-d+time.Minute/2) // the seconds since it was set do not make a day less
 	}
 	if d < 5*time.Second {
 		return "just now"
@@ -329,6 +329,14 @@ func many[T any](s *shell, c *cobra.Command, raw []json.RawMessage, none string,
 		}
 		p.table(headers, rows)
 	})
+}
+
+// none is what an empty list says: how to fill it, or, where a filter was given, that nothing matches it.
+func none(filter, empty, unmatched string) string {
+	if filter == "" {
+		return empty
+	}
+	return unmatched
 }
 
 // note tells a person something beside the data.

@@ -129,7 +129,7 @@ func versionDetail(p *page, v patternVersion) {
 		if x.Secret {
 			limits = map[string]string{"team": "a secret of the app", "coe": "a secret of the environment"}[x.Control]
 		}
-		rows = append(rows, []string{x.Name, x.Type, x.Control, fallback, limits, clip(x.Description, 60)})
+		rows = append(rows, []string{x.Name, x.Type, x.Control, clip(fallback, 24), limits, clip(x.Description, 60)})
 	}
 	if len(rows) > 0 {
 		p.heading("Variables")
@@ -148,8 +148,30 @@ func versionDetail(p *page, v patternVersion) {
 // bounds says the bounds of a variable, and what a class of environments has instead.
 func bounds(keywords map[string]any, classes map[string]map[string]any) string {
 	parts := []string{}
+	least, most := keywords["minimum"], keywords["maximum"]
+	switch {
+	case least != nil && most != nil:
+		parts = append(parts, value(least)+" to "+value(most))
+	case least != nil:
+		parts = append(parts, "at least "+value(least))
+	case most != nil:
+		parts = append(parts, "at most "+value(most))
+	}
 	for _, key := range slices.Sorted(maps.Keys(keywords)) {
-		parts = append(parts, key+" "+value(keywords[key]))
+		switch key {
+		case "minimum", "maximum":
+		case "enum":
+			allowed, _ := keywords[key].([]any)
+			words := make([]string, len(allowed))
+			for i, v := range allowed {
+				words[i] = value(v)
+			}
+			parts = append(parts, "one of "+strings.Join(words, ", "))
+		case "pattern":
+			parts = append(parts, "matches "+asText(keywords[key]))
+		default:
+			parts = append(parts, key+" "+value(keywords[key]))
+		}
 	}
 	text := strings.Join(parts, ", ")
 	for _, class := range slices.Sorted(maps.Keys(classes)) {
@@ -199,6 +221,8 @@ content of its repository and a change that the Center of Excellence certifies.`
 					p.fields("pattern", v.Name, "change", v.Change)
 					if v.Change != "" {
 						p.line("\nFollow its certification: flywheel change watch %s", v.Change)
+					} else {
+						p.line("\nClone its repository, push pattern.yaml and the module on a branch: flywheel pattern show %s", v.Name)
 					}
 				})
 			})
@@ -324,7 +348,7 @@ func (s *shell) requestList() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return many(s, c, raw, "No request matches.", []string{"REQUEST", "PATTERN", "STATE", "TITLE", "ASKED"}, func(p *page, v request) []string {
+				return many(s, c, raw, none(state, "Nobody has asked for a pattern yet. Ask: flywheel pattern request create TITLE", "No request is "+state+"."), []string{"REQUEST", "PATTERN", "STATE", "TITLE", "ASKED"}, func(p *page, v request) []string {
 					return []string{v.ID, first(v.Pattern, "(new)"), p.state(v.State), clip(v.Title, 60), p.ago(v.CreatedAt)}
 				})
 			})

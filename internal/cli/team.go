@@ -15,8 +15,8 @@ type team struct {
 }
 
 func (s *shell) teamCommand() *cobra.Command {
-	c := &cobra.Command{Use: "team", Short: "Teams: create, list, show, delete, add, remove"}
-	c.AddCommand(s.teamCreate(), s.teamList(), s.teamShow(), s.teamDelete(), s.teamAdd(), s.teamRemove())
+	c := &cobra.Command{Use: "team", Short: "Teams: create, list, show, update, delete; add and remove people"}
+	c.AddCommand(s.teamCreate(), s.teamList(), s.teamShow(), s.teamUpdate(), s.teamDelete(), s.teamAdd(), s.teamRemove())
 	return c
 }
 
@@ -86,6 +86,19 @@ func (s *shell) teamShow() *cobra.Command {
 			return s.teamVerb(c, http.MethodGet, path("teams", args[0]), nil)
 		},
 	}
+}
+
+func (s *shell) teamUpdate() *cobra.Command {
+	var title string
+	c := &cobra.Command{
+		Use: "update TEAM --title TITLE", Short: "Change what people call a team; its name stays", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return s.teamVerb(c, http.MethodPatch, path("teams", args[0]), map[string]string{"title": title})
+		},
+	}
+	c.Flags().StringVar(&title, "title", "", "what people call it")
+	must(c.MarkFlagRequired("title"))
+	return c
 }
 
 func (s *shell) teamDelete() *cobra.Command {

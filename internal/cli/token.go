@@ -70,7 +70,7 @@ func (s *shell) tokenList() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return many(s, c, raw, "There are no tokens.", []string{"TOKEN", "NAME", "OF", "SCOPES", "KIND", "EXPIRES"}, func(p *page, v token) []string {
+				return many(s, c, raw, "There are no tokens. Make one: flywheel token create NAME", []string{"TOKEN", "NAME", "OF", "SCOPES", "KIND", "EXPIRES"}, func(p *page, v token) []string {
 					kind := "personal"
 					if v.Service {
 						kind = "service"

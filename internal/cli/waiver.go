@@ -72,7 +72,7 @@ func (s *shell) waiverList() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return many(s, c, raw, "No waiver matches.", []string{"WAIVER", "APP", "VALUE", "STATE", "UNTIL", "ASKED BY", "DECIDED BY"}, func(p *page, v waiver) []string {
+				return many(s, c, raw, none(app+environment+state, "There are no waivers. Ask for a value outside its bounds: flywheel waiver request APP --set ENVIRONMENT.VARIABLE=VALUE --reason WHY", "No waiver matches."), []string{"WAIVER", "APP", "VALUE", "STATE", "UNTIL", "ASKED BY", "DECIDED BY"}, func(p *page, v waiver) []string {
 					return []string{v.ID, v.App, clip(v.what(), 40), p.state(v.state()), until(v.Until), v.AskedBy, v.DecidedBy}
 				})
 			})

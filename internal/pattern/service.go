@@ -414,7 +414,14 @@ func (s *Service) Move(ctx context.Context, name, number string, to State) (v Ve
 			return err
 		}
 		if !slices.Contains(next[v.State], to) || v.State == Draft || v.State == InReview {
-			return fault.New(fault.Conflict, "pattern.state", "%s %s is %s and cannot become %s.", name, number, v.State, to).Do("A version is certified by approving the change that brings it.")
+			f := fault.New(fault.Conflict, "pattern.state", "%s %s is %s and cannot become %s.", name, number, v.State, to)
+			switch {
+			case to == Retired && v.State == Certified:
+				return f.Do("Deprecate it first: flywheel pattern deprecate %s %s.", name, number)
+			case v.State == to:
+				return f.Do("There is nothing to do: it is that already.")
+			}
+			return f.Do("A version is certified by approving the change that brings it; afterwards it is deprecated, and then retired.")
 		}
 		if err := setState(tx, v, to); err != nil {
 			return err

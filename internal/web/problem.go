@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -180,7 +181,7 @@ func newError(ctx context.Context, status int, message string, errs []error) *Pr
 	f := fault.New(fault.Invalid, code(status), "%s", sentence(strings.Replace(message, " limit=", ": the limit is ", 1)))
 	for _, err := range errs {
 		if detail, ok := err.(huma.ErrorDetailer); ok { // without the value: it may be a secret
-			f.At(detail.ErrorDetail().Location, "%s", detail.ErrorDetail().Message)
+			f.At(detail.ErrorDetail().Location, "%s", plain(detail.ErrorDetail().Message))
 		} else if err != nil {
 			f.At("", "%s", err.Error())
 		}
@@ -188,12 +189,40 @@ func newError(ctx context.Context, status int, message string, errs []error) *Pr
 	if message == "validation failed" {
 		f.Message = "The request is not valid."
 		if len(f.Fields) == 1 {
-			f.Message = sentence("the request is not valid: " + strings.Trim(f.Fields[0].Path+": "+f.Fields[0].Message, ": "))
+			_, name, _ := strings.Cut(f.Fields[0].Path, ".") // where it stood is for programs: body, query, path
+			f.Message = sentence("the request is not valid: " + strings.TrimSpace(name+" "+f.Fields[0].Message))
 		}
 	}
 	p := problemOf(ctx, f)
 	p.Status, p.Title = status, http.StatusText(status)
 	return p
+}
+
+// expectations are what huma says of a value that does not fit, and what people read.
+var expectations = []struct {
+	said  *regexp.Regexp
+	plain string
+}{
+	{regexp.MustCompile(`^expected value to be one of "(.*)"$`), "must be one of $1"},
+	{regexp.MustCompile(`^expected string to be (.*)$`), "must have the form: $1"},
+	{regexp.MustCompile(`^expected length >= (\d+)$`), "must have at least $1 characters"},
+	{regexp.MustCompile(`^expected length <= (\d+)$`), "must have at most $1 characters"},
+	{regexp.MustCompile(`^expected (?:number|integer) >= (\S+)$`), "must be at least $1"},
+	{regexp.MustCompile(`^expected (?:number|integer) <= (\S+)$`), "must be at most $1"},
+	{regexp.MustCompile(`^expected required property (\S+) to be present$`), "$1 is missing"},
+	{regexp.MustCompile(`^required (query|header|path|cookie) parameter is missing$`), "is missing"},
+	{regexp.MustCompile(`^unexpected property$`), "is not known"},
+	{regexp.MustCompile(`^expected (string|number|integer|boolean|array|object)$`), "must be of the type $1"},
+}
+
+// plain returns what huma says of a value in words for people, or as it is.
+func plain(message string) string {
+	for _, one := range expectations {
+		if one.said.MatchString(message) {
+			return one.said.ReplaceAllString(message, one.plain)
+		}
+	}
+	return message
 }
 
 func code(status int) string {

@@ -2444,6 +2444,10 @@ export interface operations {
                 removed?: boolean;
                 /** @description Only apps with an instance that should move to the recommended version of its pattern */
                 outdated?: boolean;
+                /** @description Of this team only */
+                team?: string;
+                /** @description Part of the name, the title or the team */
+                q?: string;
             };
             header?: never;
             path?: never;

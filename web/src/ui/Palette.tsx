@@ -1,11 +1,12 @@
 // Ctrl K: one field over everything that has a name, and what can be done.
 import { Modal } from "@mantine/core";
 import { IconApps, IconBlocks, IconBook2, IconCornerDownLeft, IconGitPullRequest, IconPlus, IconSearch } from "@tabler/icons-react";
+import { useDebouncedValue } from "@mantine/hooks";
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { useEffect, useMemo, useRef, useState, type KeyboardEvent, type ReactNode } from "react";
 import { may, teamsWhere, useMe } from "../features/account/queries";
-import { appsQuery } from "../features/app/queries";
+import { appsQuery, appsWhere } from "../features/app/queries";
 import { storiesQuery } from "../features/backlog/queries";
 import { changesQuery } from "../features/change/queries";
 import { patternsQuery } from "../features/pattern/queries";
@@ -43,13 +44,17 @@ function Finder({ close, help }: { close: () => void; help: () => void }) {
   const changes = useInfiniteQuery(changesQuery({}, 100));
   const stories = useInfiniteQuery(storiesQuery);
   const [query, setQuery] = useState("");
+  const [asked] = useDebouncedValue(query.trim(), 150);
+  // Of more apps than the first page has, those with what was typed are asked for.
+  const others = useInfiniteQuery({ ...appsWhere({ q: asked }), enabled: asked !== "" && !!apps.hasNextPage });
   const [at, setAt] = useState(0);
   const list = useRef<HTMLUListElement>(null);
 
   const entries = useMemo(() => {
     const all: Entry[] = [];
     const size = 16;
-    for (const app of apps.data ?? []) {
+    const first = new Set(apps.data?.map(({ id }) => id));
+    for (const app of [...(apps.data ?? []), ...(others.data ?? []).filter(({ id }) => !first.has(id))]) {
       all.push({ id: app.id, kind: "App", label: app.name, hint: app.title === app.name ? app.team : `${app.title} · ${app.team}`, icon: <IconApps size={size} />, weight: 1.2, go: () => void navigate({ to: "/apps/$app", params: { app: app.name } }) });
     }
     for (const pattern of patterns.data ?? []) {
@@ -73,7 +78,7 @@ function Finder({ close, help }: { close: () => void; help: () => void }) {
     doing("password", "Change your password", "/settings");
     all.push({ id: "help", kind: "Do", label: "Show keyboard shortcuts", icon: <IconSearch size={size} />, weight: 0.8, go: help });
     return all;
-  }, [apps.data, patterns.data, changes.data, stories.data, me, navigate, help]);
+  }, [apps.data, others.data, patterns.data, changes.data, stories.data, me, navigate, help]);
 
   const found = useMemo(
     () => entries

@@ -8,7 +8,7 @@ import type { Role, Team } from "../../api/types";
 import { Confirm, useAct } from "../../ui/act";
 import { Ask, Avatar, Card, Empty, Page, State, Wrong } from "../../ui/parts";
 import { word } from "../../ui/text";
-import { appsQuery } from "../app/queries";
+import { appsWhere } from "../app/queries";
 import { deleteMember, deleteTeam, may, putMember, renameTeam, roles, teamQuery, useMe, usersQuery } from "./queries";
 
 const route = getRouteApi("/teams/$team");
@@ -100,10 +100,10 @@ function Add({ team }: { team: Team }) {
 }
 
 function Apps({ team }: { team: string }) {
-  const query = useInfiniteQuery(appsQuery);
-  const own = (query.data ?? []).filter((app) => app.team === team);
+  const query = useInfiniteQuery(appsWhere({ team }));
+  const own = query.data ?? [];
   return (
-    <Card title="Apps" count={own.length} flush aside={<Link className="link small" to="/apps" search={{ team }}>All</Link>}>
+    <Card title="Apps" count={query.hasNextPage ? undefined : own.length} flush aside={<Link className="link small" to="/apps" search={{ team }}>All</Link>}>
       {own.length === 0 ? <Empty title="It owns no app">Or none that you may see.</Empty> : (
         <ul className="rows">{own.slice(0, 20).map((app) => <li key={app.id}><Link to="/apps/$app" params={{ app: app.name }} className="row-link row-plain"><span className="strong clip">{app.name}</span><State state={app.state} plain /></Link></li>)}</ul>
       )}

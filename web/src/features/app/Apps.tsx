@@ -1,16 +1,16 @@
 import { Button, TextInput } from "@mantine/core";
 import { IconPlus, IconSearch } from "@tabler/icons-react";
-import { useInfiniteQuery } from "@tanstack/react-query";
+import { useDebouncedValue } from "@mantine/hooks";
+import { keepPreviousData, useInfiniteQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { useMemo } from "react";
 import type { App } from "../../api/types";
 import { Ask, Empty, Page } from "../../ui/parts";
 import { Rows } from "../../ui/Rows";
-import { match } from "../../ui/text";
-import { teamsWhere, useMe } from "../account/queries";
+import { teamsQuery, teamsWhere, useMe } from "../account/queries";
 import { FirstSteps } from "../home/Home";
 import { Instances } from "./Instances";
-import { appsQuery } from "./queries";
+import { appsWhere } from "./queries";
 
 const route = getRouteApi("/apps");
 
@@ -18,20 +18,19 @@ export default function Apps() {
   const me = useMe();
   const { q = "", team = "" } = route.useSearch();
   const navigate = route.useNavigate();
-  const query = useInfiniteQuery(appsQuery);
-  const all = useMemo(() => query.data ?? [], [query.data]);
-  const teams = useMemo(() => [...new Set(all.map((app) => app.team))].sort(), [all]);
-  const found = useMemo(
-    () => all.filter((app) => (!team || app.team === team) && Math.max(match(q, app.name), match(q, app.title), match(q, app.team), match(q, app.pattern.name)) > 0),
-    [all, q, team],
-  );
+  const [asked] = useDebouncedValue(q.trim(), 150);
+  const filtered = !!asked || !!team;
+  const query = useInfiniteQuery({ ...appsWhere({ q: asked || undefined, team: team || undefined }), placeholderData: keepPreviousData });
+  const found = useMemo(() => query.data ?? [], [query.data]);
+  const every = useInfiniteQuery(teamsQuery).data;
+  const teams = useMemo(() => [...new Set([...Object.keys(me?.teams ?? {}).sort(), ...(every ?? []).map(({ name }) => name)])], [me, every]);
   const filter = (next: { q?: string; team?: string }) =>
     void navigate({ search: (old) => ({ ...old, ...next, ...(next.q === "" ? { q: undefined } : {}) }), replace: true });
   const create = teamsWhere(me, "create_app").length > 0 && <Button leftSection={<IconPlus size={15} />} component={Link} to="/apps/new">Create an app</Button>;
   return (
     <Page title="Apps" actions={create}>
       <Ask query={query}>
-        {() => all.length === 0 ? (
+        {() => found.length === 0 && !filtered && !q ? (
           <>
             <FirstSteps />
             <section className="card"><Empty title="No app that you may see">Apps belong to teams. An owner of a team adds you with <code className="word">flywheel team add</code>; or create one.</Empty></section>
@@ -39,7 +38,7 @@ export default function Apps() {
         ) : (
           <>
             <div className="filters">
-              <TextInput aria-label="Search apps" placeholder="Search by name, team or pattern" leftSection={<IconSearch size={15} />} value={q} onChange={(event) => filter({ q: event.currentTarget.value })} className="search" />
+              <TextInput aria-label="Search apps" placeholder="Search by name, title or team" leftSection={<IconSearch size={15} />} value={q} onChange={(event) => filter({ q: event.currentTarget.value })} className="search" />
               {teams.length > 1 && (
                 <span className="pills" role="group" aria-label="Team">
                   <Link from="/apps" to="/apps" search={(old) => ({ ...old, team: undefined })} className={`pill${team ? "" : " active"}`} aria-current={!team}>All teams</Link>

@@ -9,6 +9,16 @@ export const appsQuery = infiniteQueryOptions({
   getNextPageParam: (page) => page.next || undefined,
   select: ({ pages }) => pages.flatMap((page) => page.items),
 });
+/** Apps by a part of their name, title or team, and of a team: asked of the server, as there may be many more
+ *  than a page has read. */
+export const appsWhere = (filter: { q?: string; team?: string }) =>
+  infiniteQueryOptions({
+    queryKey: ["apps", filter],
+    queryFn: ({ pageParam }) => data(api.GET("/api/v1/apps", { params: { query: { ...filter, limit: 200, cursor: pageParam } } })),
+    initialPageParam: undefined as string | undefined,
+    getNextPageParam: (page) => page.next || undefined,
+    select: ({ pages }) => pages.flatMap((page) => page.items),
+  });
 export const appQuery = (app: string) =>
   queryOptions({ queryKey: ["apps", app], queryFn: () => data(api.GET("/api/v1/apps/{app}", { params: { path: { app } } })) });
 export const formQuery = (app: string) =>
