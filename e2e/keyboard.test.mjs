@@ -247,7 +247,7 @@ test("every page can be walked from end to end at two widths, with the focus in 
   const state = await dana.context().storageState();
   for (const width of [360, 1280]) {
     const page = await open(browser, flywheel.url, { state, width, height: 780 });
-    for (const path of ["/", "/apps", "/apps/new", "/apps/storefront", "/apps/storefront/variables", "/changes", `/changes/${change}`, "/deployments", `/deployments/${deployment}`, "/stories", "/patterns", "/patterns/web-service", "/environments", "/teams", "/teams/shop", "/users", "/tokens", "/settings", "/waivers", "/pattern-requests"]) {
+    for (const path of ["/", "/apps", "/apps/new", "/apps/storefront", "/apps/storefront/variables", "/changes", `/changes/${change}`, "/deployments", `/deployments/${deployment}`, "/stories", "/patterns", "/patterns/web-service", "/environments", "/teams", "/teams/shop", "/users", "/tokens", "/settings", "/docs/api", "/waivers", "/pattern-requests"]) {
       await t.test(`${path} at ${width} px`, async () => {
         await page.goto(path);
         await page.locator("h1").first().waitFor();

@@ -1,7 +1,9 @@
 // The platform itself by clicking: people, teams, tokens, environments, requests, patterns and the audit
 // log, on a Flywheel that begins empty.
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { after, before, test } from "node:test";
+import { promisify } from "node:util";
 import { check, choose, launch, look, open, settled, signIn, tour } from "./browser.mjs";
 import { examples, password, person, start } from "./flywheel.mjs";
 
@@ -317,13 +319,47 @@ test("a pattern is created from a folder and leads to its certification, whose c
 
 test("each page of the platform at three widths, light and dark", async (t) => {
   const page = await open(browser, flywheel.url, { state: await admin.context().storageState() });
-  for (const path of ["/users", "/users/dana", "/teams", "/teams/shop", "/tokens", "/settings", "/environments", "/environments/new", "/environments/prod", "/pattern-requests", "/waivers", "/patterns", "/patterns/new", "/audit"]) {
+  for (const path of ["/users", "/users/dana", "/teams", "/teams/shop", "/tokens", "/settings", "/environments", "/environments/new", "/environments/prod", "/pattern-requests", "/waivers", "/patterns", "/patterns/new", "/audit", "/docs/api"]) {
     await t.test(path, async () => {
       await page.goto(path);
       await settled(page);
       await tour(page, `platform${path.replaceAll("/", "-")}`);
     });
   }
+  await page.context().close();
+});
+
+test("the reference of the API is served by Flywheel itself, and its lines work at a terminal", async () => {
+  const page = await open(browser, flywheel.url, { state: await admin.context().storageState() });
+  const strangers = [];
+  page.on("request", (request) => new URL(request.url()).origin === new URL(flywheel.url).origin || request.url().startsWith("data:") || strangers.push(request.url()));
+  await page.goto("/");
+  await settled(page);
+  await page.getByRole("button", { name: "admin" }).click();
+  await page.getByRole("menuitem", { name: "API" }).click();
+  await page.getByRole("heading", { name: "API", level: 1 }).waitFor();
+  const described = await (await fetch(`${flywheel.url}/openapi.json`)).json();
+  const count = Object.values(described.paths).reduce((sum, methods) => sum + Object.keys(methods).length, 0);
+  await page.getByText(`${count} operations`).waitFor();
+  assert.equal(await page.locator("details").count(), count);
+  await page.getByLabel("Find an operation").fill("story create");
+  await page.waitForURL(/q=story\+create|q=story%20create/);
+  await page.getByText("1 operation", { exact: true }).waitFor();
+  await page.locator("#create-story summary").click();
+  await page.locator("#create-story").getByRole("group", { name: "Body" }).getByText("title", { exact: true }).waitFor();
+  await check(page, "an operation", { colours: true });
+  await look(page, "api-operation");
+  await page.locator("#create-story").getByRole("link", { name: "Address of this operation" }).click();
+  await page.waitForURL(/#create-story$/);
+
+  // The address leads back to it, opened, and the line beside it does what it says.
+  await page.goto("/docs/api#list-teams");
+  const line = await page.locator("#list-teams").getByLabel("at the terminal", { exact: false }).innerText();
+  const hands = await person(flywheel.url, "admin", flywheel.secret);
+  const { secret } = await hands.post("/tokens", { name: "terminal", scopes: ["read"] });
+  const { stdout } = await promisify(execFile)("bash", ["-c", line.replace(/^curl/, "curl -sf")], { env: { PATH: process.env.PATH, FLYWHEEL_TOKEN: secret } });
+  assert.deepEqual(JSON.parse(stdout).items.map(({ name }) => name), ["shop"]);
+  assert.deepEqual(strangers, [], "nothing is loaded from elsewhere");
   await page.context().close();
 });
 

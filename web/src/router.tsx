@@ -37,6 +37,7 @@ const routes = [
   createRoute({ getParentRoute: parent, path: "/settings", component: lazyRouteComponent(() => import("./features/account/Settings")) }),
   createRoute({ getParentRoute: parent, path: "/audit", validateSearch: filters("subject", "person", "action"), component: lazyRouteComponent(() => import("./features/account/Audit")) }),
   createRoute({ getParentRoute: parent, path: "/stories", component: lazyRouteComponent(() => import("./features/backlog/Stories")) }),
+  createRoute({ getParentRoute: parent, path: "/docs/api", validateSearch: filters("q"), component: lazyRouteComponent(() => import("./features/api/Reference")) }),
 ] as const;
 
 export const router = createRouter({

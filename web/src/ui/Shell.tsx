@@ -2,7 +2,7 @@
 import { ActionIcon, Drawer, Menu, Modal, useMantineColorScheme } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
 import {
-  IconApps, IconCalendarCheck, IconChevronDown, IconKey, IconListCheck, IconMessageQuestion, IconSettings, IconStack2, IconUser, IconUsersGroup, IconDeviceDesktop, IconGitPullRequest, IconHome, IconLogout, IconMenu2, IconMoon, IconRocket, IconSearch, IconSun, IconBlocks, IconBook2, IconKeyboard,
+  IconApps, IconCalendarCheck, IconChevronDown, IconCode, IconKey, IconListCheck, IconMessageQuestion, IconSettings, IconStack2, IconUser, IconUsersGroup, IconDeviceDesktop, IconGitPullRequest, IconHome, IconLogout, IconMenu2, IconMoon, IconRocket, IconSearch, IconSun, IconBlocks, IconBook2, IconKeyboard,
 } from "@tabler/icons-react";
 import { useQueryClient } from "@tanstack/react-query";
 import { Link, Outlet, useNavigate, useRouterState } from "@tanstack/react-router";
@@ -41,13 +41,14 @@ export const places: Place[] = [
   { to: "/audit", label: "Audit log", key: "l", icon: IconListCheck, group: "Platform", needs: "view_audit" },
   { to: "/tokens", label: "Tokens", key: "k", icon: IconKey, group: "You" },
   { to: "/settings", label: "Settings", key: ",", icon: IconSettings, group: "You" },
+  { to: "/docs/api", label: "API", key: "i", icon: IconCode, group: "You" },
 ];
 
 export const shortcuts: [string[], string][] = [
   [["Ctrl", "K"], "Find an app, a pattern, a change, or something to do"],
   [["/"], "The same"],
   [["?"], "These shortcuts"],
-  ...places.map(({ key, label }): [string[], string] => [["g", key], `Go to ${label.toLowerCase()}`]),
+  ...places.map(({ key, label }): [string[], string] => [["g", key], `Go to ${label === "API" ? "the API" : label.toLowerCase()}`]),
   [["n", "a"], "New app"],
   [["n", "s"], "New story"],
 ];

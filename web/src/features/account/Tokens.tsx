@@ -2,6 +2,7 @@
 import { Checkbox, Radio, Select, TextInput } from "@mantine/core";
 import { IconPlus } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 import type { NewToken, Token } from "../../api/types";
 import { Confirm } from "../../ui/act";
@@ -18,7 +19,7 @@ const scopes: { value: "read" | "write" | "admin"; label: string; means: string 
 
 export default function Tokens() {
   return (
-    <Page title="Tokens" width="narrow" actions={<Add />} below={<p className="dim">A token is what git asks for as the password, and what the command line and machines sign in with.</p>}>
+    <Page title="Tokens" width="narrow" actions={<Add />} below={<p className="dim">A token is what git asks for as the password, and what the command line and machines sign in with, to ask what is in the <Link to="/docs/api" className="link">API</Link>.</p>}>
       <section className="card"><TokenList /></section>
     </Page>
   );
