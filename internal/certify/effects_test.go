@@ -426,6 +426,24 @@ func TestAVersionThatNeedsCredentialsIsNotPlannedBeforeItIsCertified(t *testing.
 	}
 }
 
+func TestNobodySpeaksForAnOwnCheckOfAPatternChange(t *testing.T) {
+	t.Parallel()
+	p := certifying(t)
+	c, _ := propose(p, "checks", "Say more", "README.md", "", "More words.\n")
+	c = p.Reaches(c.ID, change.Review)
+	_, checks, err := p.Changes.Get(p.As("dora"), c.ID)
+	if err != nil || len(checks) < 6 {
+		t.Fatal(checks, err)
+	}
+	for _, k := range checks {
+		_, err := p.Changes.PostResult(p.As("dora"), c.ID, change.Result{Name: k.Name, Head: c.Head, Passed: true, Summary: "all is well"})
+		refused(t, err, "change.result_name")
+	}
+	if _, err := p.Changes.PostResult(p.As("dora"), c.ID, change.Result{Name: "outer/lint", Head: c.Head, Passed: true, Summary: "all is well"}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestPlanningThatIsInterruptedGoesOnWithWhatIsLeft(t *testing.T) {
 	t.Parallel()
 	p := certifying(t)

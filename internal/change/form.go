@@ -286,6 +286,15 @@ type outerBuild struct {
 	Artifact string `json:"artifact"`
 }
 
+// ownCheck reports whether only the platform speaks for a check of that name. People decide about a pattern change
+// by what its checks say, and every developer may post results about it.
+func ownCheck(kind Kind, name string) bool {
+	if kind == OfPattern {
+		return slices.Contains([]string{"gate", "interface", "validate", "test", "skeleton", "effect"}, name)
+	}
+	return manifest.OwnCheck(name)
+}
+
 // PostResult records what an outer CI says about the head of a change. A failed one fails the change
 // like a failed check of the platform.
 func (s *Service) PostResult(ctx context.Context, id string, r Result) (c Change, err error) {
@@ -302,7 +311,7 @@ func (s *Service) PostResult(ctx context.Context, id string, r Result) (c Change
 		if r.Head != c.Head {
 			return fault.New(fault.Stale, "change.result_stale", "The result is about %.10s, but the change is at %.10s.", r.Head, c.Head).Do("Run the check again on the new head.")
 		}
-		if strings.ContainsAny(r.Name, "\n\r") || manifest.OwnCheck(r.Name) {
+		if strings.ContainsAny(r.Name, "\n\r") || ownCheck(c.Kind, r.Name) {
 			return fault.New(fault.Invalid, "change.result_name", "%q is the name of a check that Flywheel runs itself.", r.Name).At("name", "choose another")
 		}
 		k := Check{Name: r.Name, State: CheckPassed, Summary: r.Summary}

@@ -247,6 +247,20 @@ func (r *Runs) mayRun(ctx context.Context, name, digest string) error {
 	})
 }
 
+// artifactsOf returns the artifacts that services would run by a plan, besides the app's own new one. The agent has
+// those of all apps and would run any that a module comes to name, in whatever way. One that is known only
+// after the apply, or hidden, is nobody's.
+func artifactsOf(p *tofu.Plan, own string) []string {
+	list := []string{}
+	for _, c := range p.Changes {
+		after, _ := c.After.(map[string]any)
+		if digest, _ := after["artifact"].(string); c.Type == "flywheel_service" && c.Action != tofu.NoOp && digest != "" && digest != own {
+			list = append(list, digest)
+		}
+	}
+	return list
+}
+
 // bring gives the agent an artifact that it does not have.
 func (r *Runs) bring(ctx context.Context, agent *local.Client, digest string) error {
 	if digest == "" || digest == "none" {
@@ -285,6 +299,11 @@ func (r *Runs) plan(ctx context.Context, d Deployment) (planned, outcome) {
 	result, err := r.Engine.Plan(ctx, run)
 	if err != nil {
 		return planned{}, r.engineFailed(result, err)
+	}
+	for _, digest := range artifactsOf(result.Plan, d.Desired.Artifact) {
+		if err := r.mayRun(ctx, d.App, digest); err != nil {
+			return planned{}, failed(err)
+		}
 	}
 	p := summarise(result.Plan, v.Manifest.Spec.Stateful, d.Previous)
 	fmt.Fprintln(log, p.Summary)
@@ -503,10 +522,18 @@ func (r *Runs) PlanChange(ctx context.Context, c change.Change, environment stri
 		return p, err
 	}
 	id := c.Workflow() + "." + environment
-	return r.look(ctx, tofu.Run{
+	p, err = r.look(ctx, tofu.Run{
 		ID: id, Dir: filepath.Join(r.Dir, id), Instance: instance.ID, Workspace: workspace, Destroy: destroy, Variables: variables(v, desired),
 		Secrets: secrets, Environment: credentials, Log: log,
 	}, v.Manifest.Spec.Stateful, instance.Deployed)
+	if plan, ok := p.Tree.(*tofu.Plan); ok && err == nil {
+		for _, digest := range artifactsOf(plan, desired.Artifact) {
+			if err := r.mayRun(ctx, c.Subject, digest); err != nil {
+				return p, err
+			}
+		}
+	}
+	return p, err
 }
 
 // PlanInstance plans a live instance as it would be on an uncertified version, in the sandbox and without a
