@@ -267,7 +267,7 @@ func TestWhatIsNotWhatWasApprovedIsRefusedOnceAndNotStored(t *testing.T) {
 	}
 	c = p.Reaches(c.ID, change.Failed)
 	has(t, c.Why, "cannot be published", "sha256:another was approved")
-	if got := strings.Join(versions(p), ", "); got != "1.0.0 certified" {
+	if got := strings.Join(versions(p), ", "); got != "1.0.0 certified, 1.1.0 draft" {
 		t.Errorf("versions %s", got)
 	}
 	// The next push of the branch is certified as any other.

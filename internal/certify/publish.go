@@ -120,7 +120,7 @@ func (s *Service) releaseOthers(tx *db.Tx, c change.Change) error {
 	return s.Changes.Wake(tx)
 }
 
-// publishVersion stores what was merged as a draft of the version that was approved. It compares first: what
+// publishVersion stores what was merged as the version that was approved. It compares first: what
 // was not approved is never stored.
 func (s *Service) publishVersion(ctx context.Context, id string, revision int, commit string) (p publication, err error) {
 	var c change.Change

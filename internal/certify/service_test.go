@@ -146,6 +146,50 @@ func TestAnAppWaitsForItsPatternAndGoesOnByItself(t *testing.T) {
 	}
 }
 
+func TestAVersionIsDraftThenInReviewThenCertified(t *testing.T) {
+	p := certifying(t)
+	shown := func(want string) {
+		t.Helper()
+		if got := strings.Join(versions(p), ", "); got != want {
+			t.Errorf("the pattern shows %s, want %s", got, want)
+		}
+	}
+	c := addSearch(p, "search")
+	shown("1.0.0 certified, 1.1.0 in_review")
+	v, err := p.Patterns.GetVersion(p.As("dana"), "web-service", "1.1.0")
+	if err != nil || v.State != pattern.InReview || v.Change != c.ID || v.Digest != certification(p, c.ID).Pattern || len(v.Interface.Variables) == 0 {
+		t.Errorf("%+v, %v", v, err)
+	}
+	err = p.DB.Read(t.Context(), func(tx *db.Tx) error { _, err := p.Patterns.Resolve(tx, "web-service", "~1.1"); return err })
+	refused(t, err, "pattern.nothing_in_range")
+	_, err = p.Patterns.Move(p.As("otto"), "web-service", "1.1.0", pattern.Certified)
+	refused(t, err, "pattern_version.not_found")
+
+	if _, err := p.Certify.RequestChanges(p.As("sam"), c.ID, "security", certification(p, c.ID).Digest, "Say who may call it."); err != nil {
+		t.Fatal(err)
+	}
+	shown("1.0.0 certified, 1.1.0 draft")
+	other, _ := propose(p, "broken", "Break it", "main.tf", "", "\nresource \"nothing\"\n")
+	p.Reaches(other.ID, change.Failed)
+	shown("1.0.0 certified, 1.1.0 draft") // what cannot be read has no interface, and so no number
+
+	c, _ = p.Push("dora", webService, "search", "Say who may call it", map[string]string{"README.md": "# Web service\n\nThe team may.\n"})
+	p.Reaches(c.ID, change.Review)
+	shown("1.0.0 certified, 1.1.0 in_review")
+	approve(p, c.ID, "sam", "otto", "dev")
+	p.Reaches(c.ID, change.Merged)
+	shown("1.0.0 certified, 1.1.0 certified")
+
+	again, _ := propose(p, "more", "Again", "main.tf", "", strings.ReplaceAll(search, "search", "found"), "pattern.yaml", "    vpc_id:", "    found: {control: team}\n    vpc_id:")
+	p.Reaches(again.ID, change.Review)
+	if _, err := p.Certify.Reject(p.As("sam"), again.ID, "security", certification(p, again.ID).Digest, "Not again."); err != nil {
+		t.Fatal(err)
+	}
+	shown("1.0.0 certified, 1.1.0 certified") // a rejected change publishes nothing
+	_, err = p.Patterns.GetVersion(p.As("dana"), "web-service", "2.0.0")
+	refused(t, err, "pattern_version.not_found")
+}
+
 func TestARejectionBlocksTheWaitingAppWithTheReason(t *testing.T) {
 	t.Parallel()
 	p := certifying(t)
@@ -428,9 +472,9 @@ func TestPublishingTwiceGivesOneVersion(t *testing.T) {
 	if err := p.Git.Export(t.Context(), webService, merged, dir); err != nil {
 		t.Fatal(err)
 	}
-	draft, err := p.Patterns.Add(p.As("root"), "web-service", found.Version, dir, merged)
-	if err != nil || draft.State != pattern.Draft {
-		t.Fatalf("%+v, %v", draft, err)
+	stored, err := p.Patterns.Add(p.As("root"), "web-service", found.Version, dir, merged)
+	if err != nil || stored.State != pattern.InReview {
+		t.Fatalf("%+v, %v", stored, err)
 	}
 	approve(p, c.ID, "sam", "otto", "dev")
 	c = p.Reaches(c.ID, change.Merged)

@@ -4,12 +4,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"flywheel.dev/flywheel/internal/app"
+	"flywheel.dev/flywheel/internal/change"
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/pattern"
 )
 
 func save(tx *db.Tx, c Certification) error {
@@ -40,6 +43,34 @@ func Find(tx *db.Tx, change string, revision int) (Certification, error) {
 		return a, err
 	}, `select discipline, person, name, decision, reason, digest, at from approval where change = $1 and revision = $2 order by at, person`, change, revision)
 	return c, err
+}
+
+// Proposed returns the versions that the open changes of a pattern would publish, the newest first: draft while
+// the change is checked or corrected, in review while people decide. A change whose interface is not known yet
+// has none.
+func Proposed(tx *db.Tx, name string) ([]pattern.Version, error) {
+	open, err := change.OpenOf(tx, change.OfPattern, name)
+	if err != nil {
+		return nil, err
+	}
+	slices.Reverse(open)
+	proposed := []pattern.Version{}
+	for _, c := range open {
+		found, err := Find(tx, c.ID, c.Revision)
+		if fault.Is(err, "certification.not_found") {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		v := found.version(name)
+		v.ID, v.State, v.Change, v.Commit, v.CreatedAt = c.ID, pattern.Draft, c.ID, c.Head, found.CreatedAt
+		if c.State == change.Review || c.State == change.Merging {
+			v.State = pattern.InReview
+		}
+		proposed = append(proposed, v)
+	}
+	return proposed, nil
 }
 
 // saveApproval writes a person's decision in the place of an earlier one.

@@ -99,7 +99,7 @@ func (s *shell) patternShow() *cobra.Command {
 	}
 }
 
-var versionHeaders = []string{"VERSION", "STATE", "", "DIGEST", "CHANGE", "PUBLISHED"}
+var versionHeaders = []string{"VERSION", "STATE", "", "DIGEST", "CHANGE", "SINCE"}
 
 func versionRows(p *page, list []patternVersion) [][]string {
 	rows := [][]string{}

@@ -53,9 +53,9 @@ type Version struct {
 type State string
 
 const (
-	Draft      State = "draft"
-	InReview   State = "in_review"
-	Certified  State = "certified"
+	Draft      State = "draft"      // what an open change would publish; its checks are not all green
+	InReview   State = "in_review"  // the same, and the disciplines decide
+	Certified  State = "certified"  // published: its content and number are its own for good
 	Deprecated State = "deprecated" // still runs and is still repaired; new apps do not get it
 	Retired    State = "retired"    // nothing may be deployed on it
 )
@@ -66,10 +66,9 @@ func (s State) Deployable() bool { return s == Certified || s == Deprecated }
 // published reports whether a version was certified once: its number is taken for good.
 func (s State) published() bool { return s.Deployable() || s == Retired }
 
-// next lists where a state may go.
-var next = map[State][]State{
-	Draft: {InReview, Certified}, InReview: {Draft, Certified}, Certified: {Deprecated}, Deprecated: {Certified, Retired}, Retired: {Deprecated},
-}
+// next lists where the Center of Excellence may take a published version. What leads to that is the work of
+// package certify.
+var next = map[State][]State{Certified: {Deprecated}, Deprecated: {Certified, Retired}, Retired: {Deprecated}}
 
 // Proposal is the next version that a content would be.
 type Proposal struct {

@@ -2,6 +2,7 @@ package pattern
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,6 +39,9 @@ type Service struct {
 	// the pattern that an open pattern change is about.
 	Opened func(ctx context.Context, pattern, branch, head string) (change string, err error)
 	About  func(tx *db.Tx, change string) (pattern string, err error)
+	// Proposed returns the versions that open changes of a pattern would publish, draft or in review, the
+	// newest first. They are shown and never used: Resolve does not know them.
+	Proposed func(tx *db.Tx, pattern string) ([]Version, error)
 }
 
 // Resolve returns the newest certified version in the range.
@@ -126,7 +130,7 @@ func read(dir string) (*manifest.Pattern, Interface, error) {
 	return m, i, err
 }
 
-// Add stores the content of dir as a draft version and returns it. Adding the same content again
+// Add stores the content of dir as a version that nothing may use before it is certified, and returns it. Adding the same content again
 // returns the version that is there.
 func (s *Service) Add(ctx context.Context, name, number, dir, commit string) (v Version, err error) {
 	m, itself, err := read(dir)
@@ -148,7 +152,7 @@ func (s *Service) Add(ctx context.Context, name, number, dir, commit string) (v 
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return v, err
 	}
-	v = Version{ID: db.NewID("ptv"), Pattern: name, Version: number, Digest: digest, State: Draft, Manifest: m, Interface: itself, Readme: string(readme), Commit: commit}
+	v = Version{ID: db.NewID("ptv"), Pattern: name, Version: number, Digest: digest, State: InReview, Manifest: m, Interface: itself, Readme: string(readme), Commit: commit}
 	err = s.DB.Write(ctx, func(tx *db.Tx) error { v, err = insertVersion(tx, v); return err })
 	return v, err
 }
@@ -386,6 +390,15 @@ func (s *Service) summary(tx *db.Tx, p Pattern) (one Summary, err error) {
 		return one, err
 	}
 	slices.Reverse(one.Versions)
+	proposed, err := s.Proposed(tx, p.Name)
+	if err != nil {
+		return one, err
+	}
+	// While an approved change is published, its version is stored already.
+	proposed = slices.DeleteFunc(proposed, func(p Version) bool {
+		return slices.ContainsFunc(one.Versions, func(v Version) bool { return v.Version == p.Version && v.Digest == p.Digest })
+	})
+	one.Versions = append(proposed, one.Versions...)
 	for i, v := range one.Versions {
 		if v.Recommended {
 			one.Recommended = v.Version
@@ -395,12 +408,24 @@ func (s *Service) summary(tx *db.Tx, p Pattern) (one Summary, err error) {
 	return one, nil
 }
 
-// GetVersion returns one version of a pattern.
+// GetVersion returns one version of a pattern, published or proposed. Of two changes that would publish the
+// same number it is that of the newer one.
 func (s *Service) GetVersion(ctx context.Context, name, number string) (v Version, err error) {
 	if err := account.From(ctx).Require(account.ViewPattern, ""); err != nil {
 		return v, err
 	}
-	err = s.DB.Read(ctx, func(tx *db.Tx) error { v, err = findVersion(tx, name, number); return err })
+	err = s.DB.Read(ctx, func(tx *db.Tx) error {
+		if v, err = findVersion(tx, name, number); !fault.Is(err, "pattern_version.not_found") {
+			return err
+		}
+		missing := err
+		proposed, err := s.Proposed(tx, name)
+		if i := slices.IndexFunc(proposed, func(p Version) bool { return p.Version == number }); i >= 0 {
+			v = proposed[i]
+			return err
+		}
+		return cmp.Or(err, missing)
+	})
 	return v, err
 }
 
@@ -413,7 +438,7 @@ func (s *Service) Move(ctx context.Context, name, number string, to State) (v Ve
 		if v, err = findVersion(tx, name, number); err != nil {
 			return err
 		}
-		if !slices.Contains(next[v.State], to) || v.State == Draft || v.State == InReview {
+		if !slices.Contains(next[v.State], to) {
 			f := fault.New(fault.Conflict, "pattern.state", "%s %s is %s and cannot become %s.", name, number, v.State, to)
 			switch {
 			case to == Retired && v.State == Certified:

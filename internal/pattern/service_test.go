@@ -64,6 +64,7 @@ func newCatalogue(t *testing.T) *catalogue {
 		c.opened = append(c.opened, name+" "+branch)
 		return "chg_1", c.broken
 	}
+	c.Proposed = func(*db.Tx, string) ([]pattern.Version, error) { return nil, nil }
 	c.About = func(_ *db.Tx, change string) (string, error) {
 		if change == "chg_other" {
 			return "another", nil

@@ -260,7 +260,7 @@ func (s *Server) connect(ctx context.Context) (err error) {
 	s.Patterns.Opened = func(ctx context.Context, name, branch, head string) (string, error) {
 		return s.Changes.Opened(ctx, git.Pattern(name), branch, head)
 	}
-	s.Patterns.About = change.About
+	s.Patterns.About, s.Patterns.Proposed = change.About, certify.Proposed
 	s.Apps.Opened = func(ctx context.Context, name, branch, head string) (string, error) {
 		return s.Changes.Opened(ctx, git.App(name), branch, head)
 	}

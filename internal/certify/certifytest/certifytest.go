@@ -166,7 +166,7 @@ func New(t testing.TB) *Platform {
 	p.Patterns.Opened = func(ctx context.Context, name, branch, head string) (string, error) {
 		return p.Changes.Opened(ctx, git.Pattern(name), branch, head)
 	}
-	p.Patterns.About = change.About
+	p.Patterns.About, p.Patterns.Proposed = change.About, certify.Proposed
 	p.Apps.Opened = func(ctx context.Context, name, branch, head string) (string, error) {
 		return p.Changes.Opened(ctx, git.App(name), branch, head)
 	}

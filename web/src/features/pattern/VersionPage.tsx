@@ -4,7 +4,7 @@ import { getRouteApi, Link } from "@tanstack/react-router";
 import { lazy, Suspense } from "react";
 import type { PatternVariable, PatternVersion } from "../../api/types";
 import { Confirm } from "../../ui/act";
-import { Ask, Card, Id, Page, State, Time } from "../../ui/parts";
+import { Ask, Card, Id, Note, Page, State, Time } from "../../ui/parts";
 import { bounds } from "../../ui/schema";
 import { show, word } from "../../ui/text";
 import { may, teamsWhere, useMe } from "../account/queries";
@@ -22,7 +22,7 @@ export default function VersionPage() {
     <Page
       title={`${pattern} ${version}`} width="wide" heading={<>{pattern} <span className="tabular">{version}</span></>}
       crumbs={<><Link to="/patterns">Patterns</Link> / <Link to="/patterns/$pattern" params={{ pattern }}>{pattern}</Link></>}
-      below={found && <div className="line small dim"><State state={found.state} big />{found.recommended && <span className="tag tone-busy big">Recommended</span>}<Id id={found.digest} /><span>published <Time at={found.createdAt} /></span></div>}
+      below={found && <div className="line small dim"><State state={found.state} big />{found.recommended && <span className="tag tone-busy big">Recommended</span>}<Id id={found.digest} /><span>{proposed(found) ? "proposed" : "published"} <Time at={found.createdAt} /></span></div>}
       actions={found && <>{may(me, "curate_pattern") && <Curate version={found} />}{found.recommended && teamsWhere(me, "create_app").length > 0 && <Button component={Link} to={`/apps/new?pattern=${encodeURIComponent(pattern)}`}>Create an app</Button>}</>}
     >
       <Ask query={query}>
@@ -30,7 +30,8 @@ export default function VersionPage() {
           <div className="two">
             <div className="stack loose">
               <Interface version={version} />
-              <Card title="Readme">{version.readme ? <Suspense fallback={<div className="skeleton" />}><Markdown text={version.readme} /></Suspense> : <p className="dim">It has none.</p>}</Card>
+              {proposed(version) && <Note tone="quiet"><p>This is what an open change would publish. Nothing is deployed on it before it is certified. {version.change && <Link className="link" to="/changes/$change" params={{ change: version.change }}>Look at the change</Link>}</p></Note>}
+              {!proposed(version) && <Card title="Readme">{version.readme ? <Suspense fallback={<div className="skeleton" />}><Markdown text={version.readme} /></Suspense> : <p className="dim">It has none.</p>}</Card>}
             </div>
             <div className="stack loose">
               <Card title="About">
@@ -57,6 +58,9 @@ export default function VersionPage() {
     </Page>
   );
 }
+
+/** Whether it is what an open change would publish. */
+const proposed = ({ state }: PatternVersion) => state === "draft" || state === "in_review";
 
 /** What the Center of Excellence does with a version that is out. */
 function Curate({ version: { pattern, version, state, recommended } }: { version: PatternVersion }) {
