@@ -2,10 +2,14 @@ package pattern
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 	"gocloud.dev/gcerrors"
@@ -19,8 +23,8 @@ import (
 // pattern as a module: source = "flywheel.example.com/patterns/web-service/flywheel". The engines ask for
 // it over HTTPS only, so a proxy with TLS stands in front.
 //
-// The engines send their token when they ask for versions, but not when they fetch the archive. An archive
-// is therefore found by its digest alone, which only an authenticated answer tells.
+// The engines send their token when they ask for versions, but not when they fetch the archive: for that an
+// authenticated answer gives them a ticket.
 func (s *Service) registry(api *web.API) {
 	api.Router.Get("/.well-known/terraform.json", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, map[string]string{"modules.v1": "/v1/modules/"})
@@ -39,8 +43,8 @@ func (s *Service) registry(api *web.API) {
 	}
 	handle(module+"/versions", s.registryVersions)
 	handle(module+"/{version}/download", s.registryDownload)
-	api.Router.Get("/v1/modules/archives/{digest}.tar.gz", func(w http.ResponseWriter, r *http.Request) {
-		if err := s.registryArchive(r.Context(), chi.URLParam(r, "digest"), w); err != nil {
+	api.Router.Get("/v1/modules/archives/{ticket}/{digest}.tar.gz", func(w http.ResponseWriter, r *http.Request) {
+		if err := s.registryArchive(r.Context(), chi.URLParam(r, "ticket"), chi.URLParam(r, "digest"), w); err != nil {
 			web.Fail(w, r, err)
 		}
 	})
@@ -90,15 +94,35 @@ func (s *Service) registryDownload(w http.ResponseWriter, r *http.Request) error
 	if !v.State.Deployable() {
 		return missingVersion(v.Pattern + " " + v.Version)
 	}
-	w.Header().Set("X-Terraform-Get", "/v1/modules/archives/"+strings.TrimPrefix(v.Digest, "sha256:")+".tar.gz")
+	ticket := rand.Text()
+	err = s.DB.Write(r.Context(), func(tx *db.Tx) error { return saveTicket(tx, hashOf(ticket), v.Digest, tx.Now().Add(ticketLasts)) })
+	if err != nil {
+		return err
+	}
+	w.Header().Set("X-Terraform-Get", "/v1/modules/archives/"+ticket+"/"+strings.TrimPrefix(v.Digest, "sha256:")+".tar.gz")
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
-func (s *Service) registryArchive(ctx context.Context, digest string, w http.ResponseWriter) error {
+// ticketLasts is how long what a download answered can be fetched.
+const ticketLasts = 10 * time.Minute
+
+func hashOf(ticket string) string {
+	sum := sha256.Sum256([]byte(ticket))
+	return hex.EncodeToString(sum[:])
+}
+
+// registryArchive hands out the module to whoever has a ticket for it. To know its digest, which stands in many
+// logs, is not enough.
+func (s *Service) registryArchive(ctx context.Context, ticket, digest string, w http.ResponseWriter) error {
 	digest = "sha256:" + digest
 	var v Version
-	err := s.DB.Read(ctx, func(tx *db.Tx) (err error) { v, err = byDigest(tx, digest); return err })
+	err := s.DB.Read(ctx, func(tx *db.Tx) (err error) {
+		if err = checkTicket(tx, hashOf(ticket), digest); err == nil {
+			v, err = byDigest(tx, digest)
+		}
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"flywheel.dev/flywheel/internal/account"
+	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/pattern"
 	"flywheel.dev/flywheel/internal/web"
@@ -65,6 +66,11 @@ func TestPlainTerraformUsesAPatternAsAModule(t *testing.T) {
 		return response.StatusCode, response.Header
 	}
 	base := "/v1/modules/patterns/web-service/flywheel"
+	_, answer := get(base+"/1.0.0/download", "danas-token")
+	archive := answer.Get("X-Terraform-Get")
+	_, answer = get(base+"/1.1.0/download", "danas-token")
+	other := strings.Split(answer.Get("X-Terraform-Get"), "/")[4]
+	digest := strings.TrimPrefix(first.Digest, "sha256:")
 	for _, x := range []struct {
 		path, token string
 		status      int
@@ -72,12 +78,25 @@ func TestPlainTerraformUsesAPatternAsAModule(t *testing.T) {
 		{base + "/versions", "", 401}, {base + "/versions", "nobodys", 401}, {base + "/versions", "danas-token", 200},
 		{"/v1/modules/patterns/nothing/flywheel/versions", "danas-token", 404},
 		{base + "/1.0.0/download", "", 401}, {base + "/1.0.0/download", "danas-token", 204}, {base + "/9.0.0/download", "danas-token", 404},
-		{"/v1/modules/archives/" + strings.Repeat("0", 64) + ".tar.gz", "", 404},
-		{"/v1/modules/archives/" + strings.TrimPrefix(first.Digest, "sha256:") + ".tar.gz", "", 200},
+		{archive, "", 200},
+		{"/v1/modules/archives/" + digest + ".tar.gz", "", 404},
+		{"/v1/modules/archives/ABCDEFGHIJKLMNOPQRSTUVWXYZ/" + digest + ".tar.gz", "", 404},
+		{"/v1/modules/archives/" + other + "/" + digest + ".tar.gz", "", 404},
 	} {
 		if status, _ := get(x.path, x.token); status != x.status {
 			t.Errorf("%s with %q answers %d, not %d", x.path, x.token, status, x.status)
 		}
+	}
+
+	err = c.DB.Write(t.Context(), func(tx *db.Tx) error {
+		_, err := tx.Exec("update module_ticket set until = $1", tx.Now().Add(-time.Second))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, _ := get(archive, ""); status != 404 {
+		t.Errorf("a ticket that is over answers %d", status)
 	}
 
 	dir := t.TempDir()

@@ -2,6 +2,7 @@ package pattern
 
 import (
 	"errors"
+	"time"
 
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/fault"
@@ -72,6 +73,25 @@ func byDigest(tx *db.Tx, digest string) (Version, error) {
 		return v, missingVersion(digest)
 	}
 	return v, err
+}
+
+// saveTicket lets whoever has the ticket download what has the digest, and forgets those that are over.
+func saveTicket(tx *db.Tx, hash, digest string, until time.Time) error {
+	if _, err := tx.Exec(`delete from module_ticket where until < $1`, tx.Now()); err != nil {
+		return err
+	}
+	_, err := tx.Exec(`insert into module_ticket (hash, digest, until) values ($1, $2, $3)`, hash, digest, until)
+	return err
+}
+
+// checkTicket returns that the version is missing unless the ticket is for this digest and not over.
+func checkTicket(tx *db.Tx, hash, digest string) error {
+	var n int64
+	err := tx.QueryRow(`select count(*) from module_ticket where hash = $1 and digest = $2 and until >= $3`, hash, digest, tx.Now()).Scan(&n)
+	if err == nil && n == 0 {
+		err = missingVersion(digest)
+	}
+	return err
 }
 
 // Published reports whether a version of any pattern has this content.

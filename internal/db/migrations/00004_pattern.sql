@@ -24,6 +24,12 @@ create table pattern_version (
 );
 create index pattern_version_by_digest on pattern_version (digest);
 
+create table module_ticket (
+  hash   text      primary key,
+  digest text      not null,
+  until  timestamp not null
+);
+
 create table pattern_request (
   id         text      primary key,
   pattern    text      not null,
