@@ -261,12 +261,14 @@ test("a developer asks for a pattern, and the Center of Excellence accepts, link
     await dana.getByRole("button", { name: "Ask for a pattern" }).click();
     const dialog = dana.getByRole("dialog");
     await dialog.getByLabel("What is needed").fill(title);
-    await dialog.getByLabel("Why, and what it must do").fill("Shops **near me**, in under a second.");
+    await dialog.getByLabel("Why, and what it must do").fill("Shops **near me**, in under a second. <img src=x onerror='window.run=1'><script>window.run=1</script> [here](javascript:window.run=1)");
     await dialog.getByRole("button", { name: "Ask", exact: true }).click();
     await dana.getByRole("list", { name: "Requests" }).getByText(title).waitFor();
   }
   await dana.getByText("Search near a place").click();
   await dana.locator("strong", { hasText: "near me" }).waitFor();
+  // Of what others write, only words and their marks are shown.
+  assert.deepEqual(await dana.locator(".prose").first().evaluate((text) => [text.querySelectorAll("img, script, [href^='javascript']").length, window.run]), [0, undefined]);
   assert.equal(await dana.getByRole("button", { name: /Accept|Decline/ }).count(), 0, "who asks does not answer");
 
   const sam = await at("sam");

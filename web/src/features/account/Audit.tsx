@@ -81,7 +81,7 @@ function Row({ record: { seq, at, name, token, action, subject, decision, reason
       <span className="dim small tabular wide-only">{seq}</span>
       <span className="clip"><span className="strong">{name}</span>{token && <span className="dim small" title={token}> by token</span>}</span>
       <span className="clip"><code>{action}</code></span>
-      <span className="clip"><Subject subject={subject} /></span>
+      <span className="clip subject"><Subject subject={subject} /></span>
       <span><span className={`tag tone-${tones[decision] ?? "quiet"}`}>{decision}</span></span>
       <span className="dim small end"><Time at={at} /></span>
       {reason && <span className="dim small full clip reason" title={reason}>{reason}</span>}
