@@ -245,9 +245,25 @@ test("the Center of Excellence makes environments in their order and sets their 
   await choose(sam, "Comes after", "prod");
   await sam.getByRole("button", { name: "Save" }).click();
   await sam.getByText(/is a circle/).waitFor();
+  // Its secrets are set, and never shown again.
+  await sam.goto("/environments/prod");
+  await sam.getByText("None is set. Set the first below.").waitFor();
+  for (const [name, value] of [["CLOUD_ID", "plant-the-first"], ["CLOUD_KEY", "plant-the-second"]]) {
+    await sam.getByLabel("Name", { exact: true }).fill(name);
+    await sam.getByLabel("Value", { exact: true }).fill(value);
+    await sam.getByRole("button", { name: "Set the secret" }).click();
+    await sam.getByRole("listitem").filter({ hasText: name }).getByText(/by sam/).waitFor();
+  }
+  await check(sam, "secrets of an environment");
+  await look(sam, "secrets-of-an-environment");
+  await sam.getByRole("button", { name: "Delete CLOUD_ID" }).click();
+  await sam.getByRole("button", { name: "Delete it" }).click();
+  await sam.getByRole("listitem").filter({ hasText: "CLOUD_ID" }).waitFor({ state: "detached" });
+  assert.doesNotMatch(await sam.content(), /plant-/);
   // Who may not keep them sees them.
   const dana = await at("dana");
   await dana.goto("/environments/prod");
+  await dana.getByRole("listitem").filter({ hasText: "CLOUD_KEY" }).waitFor();
   await dana.getByText("vpc-1").waitFor();
   await dana.getByText("from 2030-11-28 00:00 to 2030-12-02 08:00 UTC: The sale").waitFor();
   assert.equal(await dana.locator("main").getByRole("button").count(), 0);
