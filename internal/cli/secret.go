@@ -79,7 +79,7 @@ func (s *shell) secretsOf(where secretPlace) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return many(s, c, raw, "There are no secrets here.", []string{"SECRET", "SET", "BY"}, func(p *page, v secret) []string {
+				return many(s, c, raw, "There are no secrets here. Set one: "+c.Parent().CommandPath()+" set", []string{"SECRET", "SET", "BY"}, func(p *page, v secret) []string {
 					return []string{v.Name, p.ago(v.UpdatedAt), v.UpdatedBy}
 				})
 			})

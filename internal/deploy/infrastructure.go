@@ -425,7 +425,11 @@ func (r *Runs) engineFailed(result tofu.Result, err error) outcome {
 	messages := []string{}
 	for _, d := range result.Diagnostics {
 		if d.Severity == "error" && len(messages) < 3 {
-			messages = append(messages, strings.TrimSpace(strings.Join([]string{d.Summary, d.Detail}, ": ")))
+			said, code := told(d.Summary, d.Detail)
+			messages = append(messages, said)
+			if len(messages) == 1 && code != "" {
+				out.Code = code
+			}
 		}
 	}
 	if len(messages) > 0 {
@@ -445,6 +449,20 @@ func (r *Runs) engineFailed(result tofu.Result, err error) outcome {
 		return outcome{Full: true, Failed: "The disk under the engine or the agent is full: it waits until there is room.", Code: "engine.disk_full"}
 	}
 	return out
+}
+
+// told returns what a diagnostic says in a sentence or two, and the code that our own provider ends its
+// details with, or "". The lines between them, such as the last ones of a program, are in the log.
+func told(summary, detail string) (said, code string) {
+	if begun := strings.LastIndex(detail, "\n["); begun >= 0 && strings.HasSuffix(detail, "]") {
+		detail, code = detail[:begun], detail[begun+2:len(detail)-1]
+		detail, _, _ = strings.Cut(detail, "\n")
+	}
+	separator := ": "
+	if strings.HasSuffix(summary, ".") {
+		separator = " "
+	}
+	return strings.TrimSuffix(strings.TrimSpace(summary+separator+detail), ":"), code
 }
 
 // outputs returns the outputs of an instance's state.
