@@ -208,7 +208,7 @@ export function Card({ title, count, aside, children, flush, id }: { title: Reac
   return (
     <section className="card" id={id} aria-label={typeof title === "string" ? title : undefined}>
       <header>
-        <h2>{title}{count !== undefined && <span className="count tabular">{count}</span>}</h2>
+        <h2>{title}{count !== undefined && <span className="count tabular">{new Intl.NumberFormat().format(count)}</span>}</h2>
         {aside}
       </header>
       <div className={`body${flush ? " flush" : ""}`}>{children}</div>
