@@ -136,3 +136,33 @@ resource "terraform_data" "x" {
 		}
 	})
 }
+
+func TestWhatIsNotCertifiedGetsNoCredential(t *testing.T) {
+	engine := engines(t)[0]
+	p := sandboxed(t, engine)
+	certified := p.run(t, "ins_a", map[string]string{"main.tf": `variable "token" { type = string }`})
+	certified.Secrets = map[string]string{"token": "plant-token"}
+	certified.Environment = map[string]string{"CLOUD_KEY": "plant-key"}
+	uncertified := p.run(t, "ins_a", map[string]string{"main.tf": `variable "token" { type = string }`})
+	uncertified.Secrets, uncertified.Environment, uncertified.Untrusted = certified.Secrets, certified.Environment, true
+	// An engine that notes what it gets.
+	p.Engine.Path = script(t, "engine", "{ env; cat /proc/[0-9]*/environ; echo \"$@\"; } >../out/got 2>/dev/null; exit 1\n")
+	for _, r := range []tofu.Run{certified, uncertified} {
+		if _, err := p.Plan(t.Context(), r); err == nil {
+			t.Fatal("the engine made a plan")
+		}
+		text, err := os.ReadFile(filepath.Join(r.Dir, "out", "got"))
+		if err != nil {
+			t.Fatalf("%v\n%s", err, logs(r))
+		}
+		got := string(text)
+		for _, want := range []string{"CLOUD_KEY=plant-key", "TF_VAR_token=plant-token"} {
+			if strings.Contains(got, want) == r.Untrusted {
+				t.Errorf("uncertified: %v; it got %s: %v", r.Untrusted, want, !r.Untrusted)
+			}
+		}
+		if r.Untrusted && (strings.Contains(got, "plant-") || !strings.Contains(got, "TF_VAR_token=flywheel-secret-placeholder")) {
+			t.Errorf("what is not certified got %s", got)
+		}
+	}
+}
