@@ -464,9 +464,9 @@ func TestWatchingEndsWithTheCodeOfWhatHappened(t *testing.T) {
 			"startedAt": noon, "finishedAt": noon.Add(120 * time.Millisecond),
 			"steps": []any{map[string]any{"name": "release", "state": "succeeded", "startedAt": noon, "finishedAt": noon.Add(100 * time.Millisecond)}}}
 	}
-	waits := func(reason string) map[string]any {
+	waits := func(code, reason string) map[string]any {
 		d := dep("waiting")
-		d["reason"] = reason
+		d["code"], d["reason"] = code, reason
 		return d
 	}
 	for _, c := range []struct {
@@ -483,8 +483,9 @@ func TestWatchingEndsWithTheCodeOfWhatHappened(t *testing.T) {
 		{"a refused change", "change watch chg_1", []any{ch("refused", "out of bounds")}, Failed, "Do this."},
 		{"a change that was rolled back", "change watch chg_1", []any{ch("rolled_back", "its health check failed")}, Failed, "rolled back"},
 		{"a change whose deployment is held", "change watch chg_1", []any{with(ch("merged", ""), dep("held"))}, Waiting, "--digest sha256:dd"},
-		{"a change behind a rollback that a person has to answer", "change watch chg_1", []any{with(ch("merged", ""), waits("chg_0 was rolled back here: waits until its revert is merged, or a fix is declared"))}, Waiting, "flywheel change fix chg_1 chg_0"},
-		{"a revert that waits until the rollback has ended", "change watch chg_1", []any{with(ch("merged", ""), waits("waits for dpl_0, which runs on this instance")), with(ch("merged", ""), waits("waits for dpl_0, which runs on this instance")), with(ch("deployed", ""), dep("succeeded"))}, Done, "chg_1 is deployed"},
+		{"a change behind a rollback that a person has to answer", "change watch chg_1", []any{with(ch("merged", ""), waits("change.rolled_back", "chg_0 was rolled back here: waits until its revert is merged, or a fix is declared"))}, Waiting, "flywheel change fix chg_1 chg_0"},
+		{"a change that a freeze holds", "change watch chg_1", []any{with(ch("merged", ""), waits("environment.frozen", "prod is frozen until 2026-12-27 08:00 UTC"))}, Waiting, "prod is frozen until 2026-12-27 08:00 UTC"},
+		{"a revert that waits until the rollback has ended", "change watch chg_1", []any{with(ch("merged", ""), waits("deployment.queued", "waits for dpl_0, which runs on this instance")), with(ch("merged", ""), waits("deployment.queued", "waits for dpl_0, which runs on this instance")), with(ch("deployed", ""), dep("succeeded"))}, Done, "chg_1 is deployed"},
 		{"a change whose deployment failed for good", "change watch chg_1", []any{with(ch("merged", ""), dep("failed"))}, Failed, "dpl_1"},
 		{"watching for too long", "change watch chg_1 --timeout 100ms", []any{ch("checking", "")}, Failed, "--timeout"},
 		{"a deployment that succeeds", "deployment watch dpl_1", []any{dep("running"), dep("running"), dep("succeeded")}, Done, "release succeeded (100 ms)"},

@@ -221,7 +221,7 @@ func (s *shell) watchChange(c *cobra.Command, api *client, id string, keep bool)
 // change was rolled back where it is to go, else nil.
 func (c *client) pinned(ctx context.Context, v changePage) (decision, err error) {
 	for _, d := range v.Deployments {
-		if d.State != "waiting" || !strings.Contains(d.Reason, " was rolled back here: ") {
+		if d.State != "waiting" || d.Code != "change.rolled_back" {
 			continue // what waits for its turn goes on by itself: it may be the revert
 		}
 		var a app
@@ -270,7 +270,7 @@ func changeEnd(v changePage, keep bool) (error, bool) {
 		case d.State == "held" && !keep:
 			return &waitingError{fmt.Sprintf("Deployment %s of %s/%s is held: %s", d.ID, d.App, d.Environment, d.Reason),
 				fmt.Sprintf("An operator releases it: flywheel deployment release %s --digest %s", d.ID, d.PlanDigest)}, true
-		case d.State == "waiting" && !keep && strings.Contains(d.Reason, " is frozen until "):
+		case d.State == "waiting" && !keep && d.Code == "environment.frozen":
 			return &waitingError{fmt.Sprintf("Deployment %s of %s/%s waits: %s.", d.ID, d.App, d.Environment, d.Reason), "It goes on by itself then, or when the Center of Excellence lifts the freeze."}, true
 		case !d.over():
 			return nil, false

@@ -101,7 +101,7 @@ func (s *Service) Cancel(ctx context.Context, id string) (d Deployment, err erro
 		switch d.State {
 		case Waiting:
 			now := tx.Now()
-			d.State, d.Reason, d.FinishedAt = Cancelled, "cancelled by "+account.From(ctx).Name+" before it started", &now
+			d.State, d.Code, d.Reason, d.FinishedAt = Cancelled, codeCancelled, "cancelled by "+account.From(ctx).Name+" before it started", &now
 			if err := s.endLeg(tx, d, "failed"); err != nil {
 				return err
 			}
@@ -151,7 +151,7 @@ func (s *Service) stopped(ctx context.Context, d Deployment) Deployment {
 
 func (s *Service) dropHeld(ctx context.Context, tx *db.Tx, d *Deployment) error {
 	now := tx.Now()
-	d.State, d.Reason, d.FinishedAt = Cancelled, "cancelled by "+account.From(ctx).Name+" while its plan was held", &now
+	d.State, d.Code, d.Reason, d.FinishedAt = Cancelled, codeCancelled, "cancelled by "+account.From(ctx).Name+" while its plan was held", &now
 	if err := save(tx, *d); err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ type Deployment struct {
 	Kind        Kind        `json:"kind" enum:"release,infrastructure,destroy"`
 	State       State       `json:"state" enum:"waiting,running,held,succeeded,failed,cancelled,superseded,interrupted"`
 	Reason      string      `json:"reason,omitempty"`
-	Code        string      `json:"code,omitempty" doc:"Stable name of why it did not succeed, for scripts"`
+	Code        string      `json:"code,omitempty" doc:"Stable name of what it waits for, or of why it did not succeed, for scripts" example:"environment.frozen"`
 	Desired     app.Desired `json:"desired"`
 	Previous    app.Desired `json:"previous"`
 	Plan        any         `json:"plan,omitempty"`

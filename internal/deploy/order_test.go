@@ -258,6 +258,9 @@ func TestAFailedDeploymentGoesBackAndLaterOnesWaitForWhatMendsIt(t *testing.T) {
 	}
 	o.merged("chg_c", "", "c", "staging", "prod")
 	o.want("chg_c", "staging", Waiting, "chg_b was rolled back here")
+	if d := o.of("chg_c", "staging"); d.Code != "change.rolled_back" {
+		t.Errorf("its code is %q", d.Code)
+	}
 	// The fix is declared while it waits: it goes on at once, and lifts the pin.
 	if _, err := o.Changes.DeclareFix(o.as(), "chg_c", "chg_b"); err != nil {
 		t.Fatal(err)
@@ -298,6 +301,9 @@ func TestARemovalPassesWhereAChangeWasRolledBack(t *testing.T) {
 	o.succeeds("chg_b", "staging")
 	o.merged("chg_c", "", "c", "staging")
 	o.want("chg_c", "staging", Waiting, "chg_b was rolled back here")
+	if d := o.of("chg_c", "staging"); d.Code != "change.rolled_back" {
+		t.Errorf("its code is %q", d.Code)
+	}
 	o.merged("chg_d", "", "", "staging")
 	o.want("chg_c", "staging", Superseded, o.of("chg_d", "staging").ID)
 	o.end("chg_d", "staging", "destroy", outcome{})

@@ -179,7 +179,7 @@ func (s *Service) admit(tx *db.Tx, d Deployment) (Deployment, error) {
 		}
 	}
 	if instance.Running != "" {
-		d.Reason = "waits for " + instance.Running + ", which runs on this instance"
+		d.Code, d.Reason = "deployment.queued", "waits for "+instance.Running+", which runs on this instance"
 	}
 	if err := insert(tx, d); err != nil {
 		return d, err
@@ -213,7 +213,7 @@ func (s *Service) supersede(tx *db.Tx, instance string, by Deployment) error {
 // one has arrived when the newer one has; deployed after it, it would take the newer one back.
 func (s *Service) carry(tx *db.Tx, d, by Deployment, reason string) error {
 	now := tx.Now()
-	d.State, d.Reason, d.FinishedAt = Superseded, reason, &now
+	d.State, d.Code, d.Reason, d.FinishedAt = Superseded, "deployment.superseded", reason, &now
 	if err := save(tx, d); err != nil {
 		return err
 	}
@@ -357,7 +357,7 @@ func (s *Service) next(tx *db.Tx, instance app.Instance) error {
 			if !mends {
 				reason := fmt.Sprintf("%s was rolled back here: waits until its revert is merged, or a fix is declared", instance.PinnedBy)
 				if d.Reason != reason {
-					d.Reason = reason
+					d.Code, d.Reason = "change.rolled_back", reason
 					if err := save(tx, d); err != nil {
 						return err
 					}
@@ -402,7 +402,7 @@ func frozen(tx *db.Tx, d Deployment) (bool, error) {
 	if d.Reason == reason {
 		return true, nil
 	}
-	d.Reason = reason
+	d.Code, d.Reason = "environment.frozen", reason
 	return true, save(tx, d)
 }
 
@@ -411,7 +411,7 @@ func (s *Service) begin(tx *db.Tx, instance app.Instance, d Deployment) error {
 	now := tx.Now()
 	d.was = instance.State
 	instance.Running, instance.Fence, instance.State = d.ID, instance.Fence+1, app.Deploying
-	d.State, d.Reason, d.fence, d.StartedAt = Running, "", instance.Fence, &now
+	d.State, d.Code, d.Reason, d.fence, d.StartedAt = Running, "", "", instance.Fence, &now
 	d.Previous, d.Kind = instance.Deployed, d.kind(instance.Deployed)
 	if err := app.SaveInstance(tx, instance); err != nil {
 		return err

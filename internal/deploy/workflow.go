@@ -165,7 +165,7 @@ func (s *Service) step(flow durable.Flow, d Deployment, position int, st step, b
 			pause := time.Second << min(d.attempt, 5) // the disk may not be the one that is looked at
 			wake := d.cancelled
 			for {
-				s.waits(ctx, d, position, "waiting", out.Failed)
+				s.waits(ctx, d, position, "waiting", out.Code, out.Failed)
 				select {
 				case <-time.After(pause):
 				case <-wake:
@@ -180,7 +180,7 @@ func (s *Service) step(flow durable.Flow, d Deployment, position int, st step, b
 					break
 				}
 			}
-			s.waits(ctx, d, position, "running", "")
+			s.waits(ctx, d, position, "running", "", "")
 			if out.Full {
 				return out, nil
 			}
@@ -190,7 +190,7 @@ func (s *Service) step(flow durable.Flow, d Deployment, position int, st step, b
 
 // waits says that a step waits, and for what, or that it goes on. Where even that cannot be written nobody
 // reads it.
-func (s *Service) waits(ctx context.Context, d Deployment, position int, state, reason string) {
+func (s *Service) waits(ctx context.Context, d Deployment, position int, state, code, reason string) {
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {
 		now, err := Find(tx, d.ID)
 		if err != nil || now.Reason == reason || now.cancelledBy != "" {
@@ -199,7 +199,7 @@ func (s *Service) waits(ctx context.Context, d Deployment, position int, state, 
 		if _, err := tx.Exec(`update deployment_step set state = $3, detail = $4 where deployment = $1 and position = $2`, d.ID, position, state, reason); err != nil {
 			return err
 		}
-		now.Reason = reason
+		now.Code, now.Reason = code, reason
 		return save(tx, now)
 	})
 	if err != nil {
@@ -300,7 +300,7 @@ func (s *Service) succeed(tx *db.Tx, d Deployment, out outcome) error {
 		return err
 	}
 	at := tx.Now()
-	now.State, now.Reason, now.FinishedAt = Succeeded, "", &at
+	now.State, now.Code, now.Reason, now.FinishedAt = Succeeded, "", "", &at
 	if now.Evidence = out.Probes; now.Evidence == nil {
 		now.Evidence = []Probe{}
 	}

@@ -1895,7 +1895,10 @@ export interface components {
         Deployment: {
             app: string;
             change?: string;
-            /** @description Stable name of why it did not succeed, for scripts */
+            /**
+             * @description Stable name of what it waits for, or of why it did not succeed, for scripts
+             * @example environment.frozen
+             */
             code?: string;
             /** Format: date-time */
             createdAt: string;
