@@ -166,3 +166,23 @@ func TestWhatIsNotCertifiedGetsNoCredential(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatIsNotCertifiedHasANetworkOnlyWhereItIsGranted(t *testing.T) {
+	p := sandboxed(t, engines(t)[0])
+	host, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	runs := []tofu.Run{p.run(t, "ins_a", f("main.tf", "")), p.run(t, "ins_a", f("main.tf", ""))}
+	p.Engine.Path = script(t, "engine", "readlink /proc/self/ns/net >../out/got; exit 1\n")
+	for i, r := range runs {
+		r.Untrusted, r.Network = true, i == 1
+		if _, err := p.Plan(t.Context(), r); err == nil {
+			t.Fatal("the engine made a plan")
+		}
+		got, err := os.ReadFile(filepath.Join(r.Dir, "out", "got"))
+		if err != nil || (strings.TrimSpace(string(got)) == host) != r.Network {
+			t.Errorf("granted: %v; it is in the network %s of %s, %v\n%s", r.Network, got, host, err, logs(r))
+		}
+	}
+}
