@@ -164,6 +164,16 @@ func FindEnvironment(tx *db.Tx, name string) (Environment, error) {
 	return e, err
 }
 
+// ComesBefore reports whether a change reaches the one environment before the other.
+func ComesBefore(tx *db.Tx, one, other string) (bool, error) {
+	first, err := FindEnvironment(tx, one)
+	if err != nil {
+		return false, err
+	}
+	second, err := FindEnvironment(tx, other)
+	return first.Order < second.Order, err
+}
+
 const instanceColumns = `id, app, environment, state, reason, deployed, url, running, fence, pinned_by, updated_at`
 
 func scanInstance(r db.Row) (Instance, error) {

@@ -274,6 +274,33 @@ func TestAFailedDeploymentGoesBackAndLaterOnesWaitForWhatMendsIt(t *testing.T) {
 	o.wantChange("chg_c", change.Deployed, "")
 }
 
+func TestAChangeOfALaterEnvironmentWaitsWhereAnotherWasRolledBack(t *testing.T) {
+	o := newOrder(t)
+	o.merged("chg_a", "", "a", "staging", "prod")
+	o.succeeds("chg_a", "staging")
+	o.succeeds("chg_a", "prod")
+	o.merged("chg_b", "", "b", "staging", "prod")
+	o.fails("chg_b", "staging")
+	o.succeeds("chg_b", "staging") // it goes back
+	// A variable of prod: main has the artifact that failed in staging, and prod would get it as well.
+	o.merged("chg_c", "", "b", "prod")
+	o.want("chg_c", "staging", Waiting, "chg_b was rolled back here")
+	o.want("chg_c", "prod", "", "")
+	// The revert contains it.
+	o.merged("chg_r", "chg_b", "a", "staging", "prod")
+	o.succeeds("chg_r", "staging")
+	o.succeeds("chg_r", "prod")
+	o.wantChange("chg_c", change.Deployed, "")
+	o.wantChange("chg_r", change.Deployed, "")
+	if i := o.instance("prod"); i.Deployed.Artifact != "a" {
+		t.Errorf("prod has %+v", i)
+	}
+	// The order is mended: the next change of prod alone goes there at once.
+	o.merged("chg_d", "", "d", "prod")
+	o.want("chg_d", "staging", "", "")
+	o.succeeds("chg_d", "prod")
+}
+
 func TestARevertThatANewerChangeReplacesMendsNonetheless(t *testing.T) {
 	o := newOrder(t)
 	o.merged("chg_a", "", "a", "lab")

@@ -120,12 +120,54 @@ func (d Deployment) engineRun() string {
 // Rollout hands over what a merged change brings, environment by environment in their order, and
 // admits the first. It is part of the transaction that marks the change merged.
 func (s *Service) Rollout(tx *db.Tx, c change.Change, targets []change.Target) error {
-	for i, t := range targets {
+	before, err := s.before(tx, c, targets)
+	if err != nil {
+		return err
+	}
+	for i, t := range append(before, targets...) {
 		if err := saveLeg(tx, c.ID, leg{Position: i, App: c.Subject, Environment: t.Environment, Desired: t.Desired, Shown: t.Shown, State: "waiting"}); err != nil {
 			return err
 		}
 	}
 	return s.advance(tx, c)
+}
+
+// before returns where a change has to pass although it alters nothing there: an environment before its first
+// one in which another change was rolled back. Main still holds what was taken back, so the change would
+// bring that to the later environments, past the one that it failed in.
+func (s *Service) before(tx *db.Tx, c change.Change, targets []change.Target) ([]change.Target, error) {
+	if len(targets) == 0 || targets[0].Desired.IsZero() { // a removal brings nothing
+		return nil, nil
+	}
+	instances, err := app.Instances(tx, c.Subject)
+	if err != nil {
+		return nil, err
+	}
+	passes := []change.Target{}
+	for _, i := range instances {
+		if i.PinnedBy == "" || slices.ContainsFunc(targets, func(t change.Target) bool { return t.Environment == i.Environment }) {
+			continue
+		}
+		sooner, err := app.ComesBefore(tx, i.Environment, targets[0].Environment)
+		if err != nil {
+			return nil, err
+		}
+		mends, err := change.Mends(tx, c.ID, i.PinnedBy)
+		if err != nil {
+			return nil, err
+		}
+		if !sooner || mends {
+			continue
+		}
+		desired, err := described(tx, i.ID)
+		if err != nil {
+			return nil, err
+		}
+		if !desired.IsZero() {
+			passes = append(passes, change.Target{Environment: i.Environment, Desired: desired})
+		}
+	}
+	return passes, nil
 }
 
 // advance admits the next environment of a change, or marks the change deployed after the last.

@@ -96,6 +96,16 @@ const selectWaiting = `select ` + columns + ` from deployment where instance = $
 
 const selectSucceeded = `select ` + columns + ` from deployment where instance = $1 and state = 'succeeded' order by number desc limit 50`
 
+// described returns what the newest change on its way to an instance brings there, which is what main describes
+// of it, or nothing if none ever came.
+func described(tx *db.Tx, instance string) (desired app.Desired, err error) {
+	err = tx.QueryRow(`select desired from deployment where instance = $1 and trigger_kind = 'change' order by number desc limit 1`, instance).Scan(db.Into(&desired))
+	if errors.Is(err, db.ErrNoRows) {
+		return app.Desired{}, nil
+	}
+	return desired, err
+}
+
 // waitedFor returns the instances on which nothing runs although a deployment waits: for the end of a freeze.
 // A rollback that stops later changes is not a matter of time.
 func waitedFor(tx *db.Tx) ([]app.Instance, error) {
