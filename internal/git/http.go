@@ -8,13 +8,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/web"
 )
 
 const (
@@ -100,15 +103,16 @@ func (h *Host) admit(r *http.Request, q request) (context.Context, error) {
 
 // refuse answers with a text that git prints as `remote: …` when it is the first answer it gets.
 func (h *Host) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	f := fault.From(err)
+	f := web.Known(err)
 	status := map[fault.Kind]int{
 		fault.Invalid: 400, fault.Unauthenticated: 401, fault.Forbidden: 403, fault.NotFound: 404,
 		fault.Conflict: 409, fault.Stale: 412, fault.TooLarge: 413, fault.Unavailable: 503,
 	}[f.Kind]
-	lines := []string{f.Message, f.Remedy}
 	if status == 0 {
-		status = 500
-		lines = h.explain(r.Context(), Repo{}, err)
+		status = http.StatusInternalServerError
+	}
+	if f.Wait > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(f.Wait.Seconds()))))
 	}
 	if status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Basic realm="Flywheel", charset="UTF-8"`)
@@ -116,10 +120,8 @@ func (h *Host) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-cache")
 	w.WriteHeader(status)
-	for _, line := range lines {
-		if line != "" {
-			fmt.Fprintln(w, line)
-		}
+	for _, line := range h.explain(r.Context(), Repo{}, err) {
+		fmt.Fprintln(w, line)
 	}
 }
 

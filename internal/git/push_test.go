@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"crypto/rand"
+	"database/sql/driver"
 	"fmt"
 	"io"
 	"net"
@@ -170,6 +171,33 @@ func TestAPushToNothingOrByNobodyIsRefusedInWords(t *testing.T) {
 	if r.StatusCode != 401 || !strings.HasPrefix(r.Header.Get("WWW-Authenticate"), "Basic ") {
 		t.Errorf("nobody gets %d %q", r.StatusCode, r.Header.Get("WWW-Authenticate"))
 	}
+}
+
+func TestADatabaseThatIsAwayIsSaidToWhoeverClonesAndPushes(t *testing.T) {
+	f := newForge(t)
+	f.create(storefront)
+	c := f.clone(storefront, "ann")
+	c.commit("a", "1", "One")
+	known := f.Authenticate
+	f.Authenticate = func(context.Context, string, string) (context.Context, error) { return nil, driver.ErrBadConn }
+	for _, command := range [][]string{{"fetch", "origin"}, {"push", "origin", "HEAD:x"}} {
+		contains(t, c.fails(command...), "remote: The database does not answer right now.", "remote: Try again in a moment; nothing is lost.", "remote: (database.away)", "503")
+	}
+	r, err := http.NewRequest("GET", f.server.URL+"/git/apps/storefront.git/info/refs?service=git-upload-pack", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.SetBasicAuth("x", "ann-token")
+	answer, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	if answer.StatusCode != 503 || answer.Header.Get("Retry-After") != "2" {
+		t.Errorf("it answers %d, to be tried again after %q", answer.StatusCode, answer.Header.Get("Retry-After"))
+	}
+	f.Authenticate = known
+	c.git("push", "origin", "HEAD:x")
 }
 
 func (f *forge) get(path string) int {
@@ -344,7 +372,7 @@ func TestAMalformedPushIsRefusedInWords(t *testing.T) {
 		"more refs than make sense": strings.Repeat(pkt(id+" "+main+" refs/heads/x"), 2) + "0000",
 	} {
 		status, text := f.post(strings.NewReader(body))
-		if status != 400 || !strings.HasPrefix(text, "The request cannot be read: ") || !strings.HasSuffix(text, "Use a current git client.\n") {
+		if status != 400 || !strings.HasPrefix(text, "The request cannot be read: ") || !strings.HasSuffix(text, "Use a current git client.\n(git.request_malformed)\n") {
 			t.Errorf("%s: %d %q", name, status, text)
 		}
 	}

@@ -124,7 +124,7 @@ func (h *Host) decide(s *session, ref, new string) (allowed bool, lines []string
 
 // explain turns an error into lines for the terminal. An unknown one is logged under an id.
 func (h *Host) explain(ctx context.Context, r Repo, err error) []string {
-	f := fault.From(err)
+	f := web.Known(err)
 	if f.Kind == fault.Internal {
 		id := web.RequestID(ctx)
 		h.log().ErrorContext(ctx, "git: push failed", "repository", r.String(), "error", err)

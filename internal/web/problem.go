@@ -99,7 +99,7 @@ func Status(kind fault.Kind) int {
 
 // problemOf is the edge: here an unknown error is logged, once, and hidden.
 func problemOf(ctx context.Context, err error) *Problem {
-	f := known(err)
+	f := Known(err)
 	x := exchangeOf(ctx)
 	if f.Kind == fault.Internal || f.Kind == fault.Unavailable {
 		if !errors.Is(ctx.Err(), context.Canceled) { // else the client has gone, and its request with it
@@ -114,8 +114,8 @@ func problemOf(ctx context.Context, err error) *Problem {
 	}
 }
 
-// known returns the fault inside err. A database that is away is no defect: who asks again is answered.
-func known(err error) *fault.Fault {
+// Known returns the fault inside err. A database that is away is no defect: who asks again is answered.
+func Known(err error) *fault.Fault {
 	f := fault.From(err)
 	if f.Kind != fault.Internal {
 		return f

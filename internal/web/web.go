@@ -213,7 +213,7 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	for name, check := range s.options.Ready {
 		answer[name] = "ok"
 		if err := check(ctx); err != nil {
-			answer[name], status = known(err).Message, http.StatusServiceUnavailable
+			answer[name], status = Known(err).Message, http.StatusServiceUnavailable
 			s.options.Log.WarnContext(r.Context(), "not ready", "check", name, "error", err)
 		}
 	}
