@@ -298,7 +298,7 @@ func (s *Service) open(ctx context.Context, repo git.Repo, u git.RefUpdate) (c C
 		} else if err := Save(tx, c); err != nil {
 			return err
 		}
-		tx.AfterCommit(func() { s.startLogged(c) })
+		s.startAfter(tx, c)
 		return nil
 	})
 	if err != nil {
@@ -433,14 +433,18 @@ func (s *Service) Again(tx *db.Tx, c Change) error {
 	if err := carry(tx, c, before); err != nil {
 		return err
 	}
-	tx.AfterCommit(func() { s.startLogged(c) })
+	s.startAfter(tx, c)
 	return nil
 }
 
-func (s *Service) startLogged(c Change) {
-	if err := s.start(c); err != nil {
-		s.Log.Warn("a change will be processed by the sweeper", "change", c.ID, "error", err)
-	}
+// startAfter processes the present revision of the change as soon as the transaction is committed. What cannot
+// be started then, the sweeper starts.
+func (s *Service) startAfter(tx *db.Tx, c Change) {
+	tx.AfterCommit(func() {
+		if err := s.start(c); err != nil {
+			s.Log.WarnContext(tx.Context(), "a change will be processed by the sweeper", "change", c.ID, "error", err)
+		}
+	})
 }
 
 func (s *Service) start(c Change) error {
