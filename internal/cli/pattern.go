@@ -118,7 +118,11 @@ func versionDetail(p *page, v patternVersion) {
 	if v.Recommended {
 		recommended = "yes"
 	}
-	p.fields("pattern", v.Pattern, "version", v.Version, "state", p.state(v.State), "recommended", recommended, "digest", v.Digest, "commit", v.Commit, "change", v.Change, "published", p.ago(v.CreatedAt))
+	since := "published"
+	if v.State == "draft" || v.State == "in_review" {
+		since = "proposed"
+	}
+	p.fields("pattern", v.Pattern, "version", v.Version, "state", p.state(v.State), "recommended", recommended, "digest", v.Digest, "commit", v.Commit, "change", v.Change, since, p.ago(v.CreatedAt))
 	rows := [][]string{}
 	for _, x := range v.Interface.Variables {
 		fallback := value(x.Default)

@@ -35,7 +35,7 @@ const routes = [
   createRoute({ getParentRoute: parent, path: "/teams/$team", component: lazyRouteComponent(() => import("./features/account/TeamPage")) }),
   createRoute({ getParentRoute: parent, path: "/tokens", component: lazyRouteComponent(() => import("./features/account/Tokens")) }),
   createRoute({ getParentRoute: parent, path: "/settings", component: lazyRouteComponent(() => import("./features/account/Settings")) }),
-  createRoute({ getParentRoute: parent, path: "/audit", validateSearch: filters("subject", "person", "action"), component: lazyRouteComponent(() => import("./features/account/Audit")) }),
+  createRoute({ getParentRoute: parent, path: "/audit", validateSearch: filters("subject", "person", "action", "requestId"), component: lazyRouteComponent(() => import("./features/account/Audit")) }),
   createRoute({ getParentRoute: parent, path: "/stories", component: lazyRouteComponent(() => import("./features/backlog/Stories")) }),
   createRoute({ getParentRoute: parent, path: "/docs/api", validateSearch: filters("q"), component: lazyRouteComponent(() => import("./features/api/Reference")) }),
 ] as const;

@@ -42,7 +42,7 @@ export default function Audit() {
   );
 }
 
-const fields: [keyof AuditFilter, string, string][] = [["person", "Person", "dana"], ["action", "Action", "change or change.approve"], ["subject", "Subject", "chg_…, or a name"]];
+const fields: [keyof AuditFilter, string, string][] = [["person", "Person", "dana"], ["action", "Action", "change or change.approve"], ["subject", "Subject", "chg_…, or a name"], ["requestId", "Request", "req_…"]];
 
 function Filters({ filter }: { filter: AuditFilter }) {
   const navigate = route.useNavigate();

@@ -82,6 +82,7 @@ export interface AuditFilter {
   subject?: string;
   person?: string;
   action?: string;
+  requestId?: string;
 }
 export const auditQuery = (filter: AuditFilter) =>
   infiniteQueryOptions({

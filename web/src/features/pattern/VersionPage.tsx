@@ -29,8 +29,8 @@ export default function VersionPage() {
         {(version) => (
           <div className="two">
             <div className="stack loose">
-              <Interface version={version} />
               {proposed(version) && <Note tone="quiet"><p>This is what an open change would publish. Nothing is deployed on it before it is certified. {version.change && <Link className="link" to="/changes/$change" params={{ change: version.change }}>Look at the change</Link>}</p></Note>}
+              <Interface version={version} />
               {!proposed(version) && <Card title="Readme">{version.readme ? <Suspense fallback={<div className="skeleton" />}><Markdown text={version.readme} /></Suspense> : <p className="dim">It has none.</p>}</Card>}
             </div>
             <div className="stack loose">
