@@ -134,7 +134,8 @@ func (s *Service) Rollout(tx *db.Tx, c change.Change, targets []change.Target) e
 
 // before returns where a change has to pass although it alters nothing there: an environment before its first
 // one in which another change was rolled back. Main still holds what was taken back, so the change would
-// bring that to the later environments, past the one that it failed in.
+// bring that to the later environments, past the one that it failed in. Where a person has deployed it there
+// again since, and it runs now, it may pass.
 func (s *Service) before(tx *db.Tx, c change.Change, targets []change.Target) ([]change.Target, error) {
 	if len(targets) == 0 || targets[0].Desired.IsZero() { // a removal brings nothing
 		return nil, nil
@@ -163,7 +164,8 @@ func (s *Service) before(tx *db.Tx, c change.Change, targets []change.Target) ([
 		if err != nil {
 			return nil, err
 		}
-		if !desired.IsZero() {
+		proven := i.Deployed.SameInfrastructure(desired) && i.Deployed.Artifact == desired.Artifact // redeployed since
+		if !desired.IsZero() && !proven {
 			passes = append(passes, change.Target{Environment: i.Environment, Desired: desired})
 		}
 	}
