@@ -30,6 +30,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -77,7 +78,10 @@ func New(options Options) (*Sandbox, error) {
 		return nil, fault.New(fault.Unavailable, "sandbox.unavailable", "Bubblewrap is not installed, so untrusted code cannot be run.").
 			Do("Install the package bubblewrap, version 0.8 or newer.").Because(err)
 	}
-	s.base, s.filter = baseSystem(), string(callFilter())
+	if s.base, s.filter = baseSystem(), string(callFilter()); s.filter == "" {
+		return nil, fault.New(fault.Unavailable, "sandbox.unavailable", "The calls that the sandbox must refuse are not known for the architecture %s, so untrusted code cannot be run.", runtime.GOARCH).
+			Do("Run Flywheel on amd64 or arm64, or start it with --sandbox=off, which is audited.")
+	}
 	return s, s.prove()
 }
 

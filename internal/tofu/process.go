@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -160,14 +161,19 @@ func exitOf(err error) (code int, killed bool) {
 	return -1, true
 }
 
-// freePort returns a port of the loopback that nobody has right now. In the sandbox every port is free.
+// freePort returns a port of the loopback that nobody has right now, by chance: the kernel gives the same one to
+// several who ask at the same time and let it go. In the sandbox every port is free.
 func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+	for tries := 1; ; tries++ {
+		port := 33000 + rand.IntN(27000)
+		l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
+		if err == nil {
+			return port, l.Close()
+		}
+		if tries == 100 {
+			return 0, err
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 // engineEnv is the environment of every engine command, to which a run adds its own. Nothing is

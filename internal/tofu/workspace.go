@@ -138,18 +138,19 @@ func (s *Service) init(ctx context.Context, w Workspace) error {
 	if err != nil {
 		return err
 	}
+	empty := &http.Server{Handler: http.NotFoundHandler(), ReadHeaderTimeout: time.Minute}
+	defer empty.Close()
+	go empty.Serve(listener)
 	port, err := freePort()
 	if err != nil {
 		return err
 	}
-	empty := &http.Server{Handler: http.NotFoundHandler(), ReadHeaderTimeout: time.Minute}
-	defer empty.Close()
-	go empty.Serve(listener)
 	if s.Sandbox == nil {
-		tcp, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
+		tcp, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return err
 		}
+		port = tcp.Addr().(*net.TCPAddr).Port
 		go empty.Serve(tcp)
 	}
 	env := append(engineEnv(w.data(), w.config(), w.data()), notServed,
