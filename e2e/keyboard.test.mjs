@@ -202,6 +202,7 @@ test("a menu is walked with the arrows and gives the focus back", async () => {
   await dana.keyboard.press("Enter");
   await item.waitFor();
   await dana.keyboard.press("ArrowDown");
+  await dana.waitForFunction(() => document.activeElement?.getAttribute("role") === "menuitem"); // it has opened
   await dana.keyboard.press("Enter");
   const dialog = dana.getByRole("dialog", { name: /^Remove / });
   await trapped(dana, dialog);
