@@ -79,8 +79,10 @@ export async function person(base, name, secret = password) {
   return { get: (path) => call("GET", path), post: (path, body) => call("POST", path, body), put: (path, body) => call("PUT", path, body) };
 }
 
-/** A team with a developer who operates, one who only looks, and the Center of Excellence. */
-export async function populate(admin) {
+/** A team with a developer who operates, one who only looks, the Center of Excellence, two environments, and the
+ *  example pattern in the catalogue. Returns the admin's hands and the change that is to be certified. */
+export async function populate(flywheel) {
+  const admin = await person(flywheel.url, "admin", flywheel.secret);
   await admin.post("/teams", { name: "shop", title: "Web shop" });
   const people = [["dana", "Dana Developer"], ["vera", "Vera Viewer"], ["sam", "Sam Security", "security"], ["olga", "Olga Operations", "operations"], ["devi", "Devi Development", "development"]];
   for (const [name, title, discipline] of people) await admin.post("/users", { name, title, password, ...(discipline ? { disciplines: [discipline] } : {}) });
@@ -88,10 +90,10 @@ export async function populate(admin) {
   await admin.put("/teams/shop/members/vera", { role: "viewer" });
   await admin.post("/environments", { name: "staging", class: "staging" });
   await admin.post("/environments", { name: "prod", class: "production", after: "staging" });
+  return { admin, pattern: await addPattern(admin) };
 }
 
-/** Adds the example pattern to the catalogue and returns the change that is to be certified. */
-export async function addPattern(admin) {
+async function addPattern(admin) {
   const root = join(examples, "patterns/web-service");
   const files = Object.fromEntries(walk(root).map((path) => [relative(root, path).replace(/\.skeleton$/, ""), readFileSync(path, "utf8")]));
   return (await admin.post("/patterns", { name: "web-service", title: "Web service", files })).change;

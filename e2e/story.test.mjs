@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { check, choose, launch, look, open, settled, signIn, tour } from "./browser.mjs";
-import { addPattern, clone, password, person, populate, start } from "./flywheel.mjs";
+import { clone, password, person, populate, start } from "./flywheel.mjs";
 
 const slow = { timeout: 240_000 }; // the first build of an app on a busy machine
 let flywheel, browser, admin, pattern, dana, vera, shop, catalogue;
@@ -12,9 +12,7 @@ let flywheel, browser, admin, pattern, dana, vera, shop, catalogue;
 before(async () => {
   flywheel = await start();
   browser = await launch();
-  admin = await person(flywheel.url, "admin", flywheel.secret);
-  await populate(admin);
-  pattern = await addPattern(admin);
+  ({ admin, pattern } = await populate(flywheel));
 });
 after(async () => {
   shop?.remove();

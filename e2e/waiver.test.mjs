@@ -3,17 +3,15 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { check, choose, launch, look, open, signIn, tour } from "./browser.mjs";
-import { addPattern, password, person, populate, start } from "./flywheel.mjs";
+import { password, person, populate, start } from "./flywheel.mjs";
 
 const slow = { timeout: 240_000 }; // the first build of an app on a busy machine
-let flywheel, browser, admin;
+let flywheel, browser, admin, pattern;
 
 before(async () => {
   flywheel = await start();
   browser = await launch();
-  admin = await person(flywheel.url, "admin", flywheel.secret);
-  await populate(admin);
-  const pattern = await addPattern(admin);
+  ({ admin, pattern } = await populate(flywheel));
   let detail;
   const deadline = Date.now() + slow.timeout;
   do {
