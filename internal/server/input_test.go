@@ -14,13 +14,7 @@ import (
 // TestNoInputMakesTheServerFail sends every operation of the API what nobody should send. The answer is
 // never a 5xx, and a refusal always has a stable code and a sentence.
 func TestNoInputMakesTheServerFail(t *testing.T) {
-	p := newPlatform(t)
-	text, err := os.ReadFile("../../openapi.json")
-	must(t, err)
-	var api struct {
-		Paths map[string]map[string]json.RawMessage `json:"paths"`
-	}
-	must(t, json.Unmarshal(text, &api))
+	api, p := described(t), newPlatform(t)
 	if len(api.Paths) < 20 {
 		t.Fatalf("openapi.json has %d paths", len(api.Paths))
 	}

@@ -15,19 +15,23 @@ type description struct {
 		OperationID string `json:"operationId"`
 		Parameters  []struct {
 			Name string `json:"name"`
-			In   string `json:"in"`
 		} `json:"parameters"`
 	} `json:"paths"`
+}
+
+// described returns what openapi.json says.
+func described(t *testing.T) (api description) {
+	t.Helper()
+	text, err := os.ReadFile("../../openapi.json")
+	must(t, err)
+	must(t, json.Unmarshal(text, &api))
+	return api
 }
 
 // TestEveryListIsReadPageByPage holds for lists that come later too: each takes a limit and a cursor, and
 // those of a name alone give the same items in pages of one as in a single page.
 func TestEveryListIsReadPageByPage(t *testing.T) {
-	text, err := os.ReadFile("../../openapi.json")
-	must(t, err)
-	var api description
-	must(t, json.Unmarshal(text, &api))
-	p := newPlatform(t)
+	api, p := described(t), newPlatform(t)
 	p.admin.must("POST", "/environments", map[string]any{"name": "audit", "class": "production", "after": "prod", "target": "local"}, nil)
 	for _, title := range []string{"Search near a place", "A queue", "Mail"} {
 		p.admin.must("POST", "/pattern-requests", map[string]any{"title": title}, nil)
