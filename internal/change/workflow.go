@@ -311,19 +311,20 @@ func (s *Service) pin(ctx context.Context, f *found, c Change, a app.App, m *man
 			return err
 		}
 		missing := fault.From(err)
-		trailer, err := Find(tx, c.Needs)
-		if err != nil && !fault.Is(err, "change.not_found") {
-			return err
+		var trailer *Change
+		if c.Needs != "" {
+			named, err := Find(tx, c.Needs)
+			if err == nil {
+				trailer = &named
+			} else if !fault.Is(err, "change.not_found") {
+				return err
+			}
 		}
 		open, err := OpenOf(tx, OfPattern, m.Pattern.Name)
 		if err != nil {
 			return err
 		}
-		named := &trailer
-		if trailer.ID == "" {
-			named = nil
-		}
-		w, err := WaitFor(c, m.Pattern, named, open, missing)
+		w, err := WaitFor(c, m.Pattern, trailer, open, missing)
 		if err != nil {
 			return err
 		}

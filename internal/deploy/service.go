@@ -153,11 +153,14 @@ func (s *Service) before(tx *db.Tx, c change.Change, targets []change.Target) ([
 		if err != nil {
 			return nil, err
 		}
+		if !sooner {
+			continue
+		}
 		mends, err := change.Mends(tx, c.ID, i.PinnedBy)
 		if err != nil {
 			return nil, err
 		}
-		if !sooner || mends {
+		if mends {
 			continue
 		}
 		desired, err := described(tx, i.ID)
