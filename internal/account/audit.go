@@ -25,18 +25,18 @@ type Entry struct {
 // changed, removed or inserted row breaks the chain there. What the chain cannot show by itself is
 // that its end was cut off: keep the last hash elsewhere, as backups do.
 type Record struct {
-	Seq      int64     `json:"seq"`
-	At       time.Time `json:"at"`
-	Actor    string    `json:"actor" doc:"Id of who decided"`
-	Name     string    `json:"name" doc:"Name of who decided, at that time"`
-	Token    string    `json:"token,omitempty" doc:"Id of the token that acted"`
-	Action   string    `json:"action" example:"change.approve"`
-	Subject  string    `json:"subject" example:"chg_d0c5ghq23akk2s3lvr9g"`
-	Decision string    `json:"decision" example:"approved"`
-	Reason   string    `json:"reason,omitempty"`
-	Request  string    `json:"requestId,omitempty" doc:"Id of the request that led to it" example:"req_d0c5ghq23akk2s3lvr9g"`
-	Prev     string    `json:"prev" doc:"Hash of the entry before"`
-	Hash     string    `json:"hash" doc:"SHA-256 over this entry and prev"`
+	Seq       int64     `json:"seq"`
+	At        time.Time `json:"at"`
+	Actor     string    `json:"actor" doc:"Id of who decided"`
+	Name      string    `json:"name" doc:"Name of who decided, at that time"`
+	Token     string    `json:"token,omitempty" doc:"Id of the token that acted"`
+	Action    string    `json:"action" example:"change.approve"`
+	Subject   string    `json:"subject" example:"chg_d0c5ghq23akk2s3lvr9g"`
+	Decision  string    `json:"decision" example:"approved"`
+	Reason    string    `json:"reason,omitempty"`
+	RequestID string    `json:"requestId,omitempty" doc:"Id of the request that led to it" example:"req_d0c5ghq23akk2s3lvr9g"`
+	Prev      string    `json:"prev" doc:"Hash of the entry before"`
+	Hash      string    `json:"hash" doc:"SHA-256 over this entry and prev"`
 }
 
 // Audit writes a decision of the transaction's actor into the audit log, as one of the last things of the
@@ -45,7 +45,7 @@ func Audit(tx *db.Tx, e Entry) error {
 	actor := From(tx.Context())
 	r := Record{
 		At: tx.Now(), Actor: actor.ID, Name: actor.Name, Token: actor.TokenID,
-		Action: e.Action, Subject: e.Subject, Decision: e.Decision, Reason: e.Reason, Request: web.RequestID(tx.Context()),
+		Action: e.Action, Subject: e.Subject, Decision: e.Decision, Reason: e.Reason, RequestID: web.RequestID(tx.Context()),
 	}
 	tx.BeforeCommit(func() error { return chain(tx, r) })
 	return nil
@@ -64,7 +64,7 @@ func chain(tx *db.Tx, r Record) error {
 	r.Hash = r.digest()
 	_, err = tx.Exec(`insert into audit (seq, at, actor, name, token, action, subject, decision, reason, request_id, prev, hash)
 		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
-		r.Seq, r.At, r.Actor, r.Name, r.Token, r.Action, r.Subject, r.Decision, r.Reason, r.Request, r.Prev, r.Hash)
+		r.Seq, r.At, r.Actor, r.Name, r.Token, r.Action, r.Subject, r.Decision, r.Reason, r.RequestID, r.Prev, r.Hash)
 	return err
 }
 
@@ -73,7 +73,7 @@ func chain(tx *db.Tx, r Record) error {
 func (r Record) digest() string {
 	text, err := json.Marshal([]any{
 		r.Prev, r.Seq, r.At.UTC().Format("2006-01-02T15:04:05.000000Z"), r.Actor, r.Name, r.Token,
-		r.Action, r.Subject, r.Decision, r.Reason, r.Request,
+		r.Action, r.Subject, r.Decision, r.Reason, r.RequestID,
 	})
 	if err != nil {
 		panic(err) // strings and a number
@@ -130,6 +130,6 @@ func Verify(ctx context.Context, d *db.DB, kept Kept) (sound int64, last string,
 const selectRecord = "select seq, at, actor, name, token, action, subject, decision, reason, request_id, prev, hash from audit"
 
 func scanRecord(row db.Row) (r Record, err error) {
-	err = row.Scan(&r.Seq, &r.At, &r.Actor, &r.Name, &r.Token, &r.Action, &r.Subject, &r.Decision, &r.Reason, &r.Request, &r.Prev, &r.Hash)
+	err = row.Scan(&r.Seq, &r.At, &r.Actor, &r.Name, &r.Token, &r.Action, &r.Subject, &r.Decision, &r.Reason, &r.RequestID, &r.Prev, &r.Hash)
 	return r, err
 }

@@ -401,10 +401,10 @@ func (s *Service) deleteToken(ctx context.Context, in *tokenInput) (*struct{}, e
 
 type listAuditInput struct {
 	web.Paging
-	Subject string `query:"subject" maxLength:"200" doc:"Only about this"`
-	Person  string `query:"person" maxLength:"100" doc:"Only by the person of this name"`
-	Action  string `query:"action" maxLength:"100" doc:"Only this action, or all of a noun" example:"change.approve"`
-	Request string `query:"requestId" maxLength:"64" doc:"Only what this request led to"`
+	Subject   string `query:"subject" maxLength:"200" doc:"Only about this"`
+	Person    string `query:"person" maxLength:"100" doc:"Only by the person of this name"`
+	Action    string `query:"action" maxLength:"100" doc:"Only this action, or all of a noun" example:"change.approve"`
+	RequestID string `query:"requestId" maxLength:"64" doc:"Only what this request led to"`
 }
 
 func (s *Service) listAudit(ctx context.Context, in *listAuditInput) (*web.Page[Record], error) {
@@ -412,7 +412,7 @@ func (s *Service) listAudit(ctx context.Context, in *listAuditInput) (*web.Page[
 	if _, err := in.After(&before); err != nil {
 		return nil, err
 	}
-	records, err := s.Log(ctx, in.Subject, in.Person, in.Action, in.Request, before, in.Limit+1)
+	records, err := s.Log(ctx, in.Subject, in.Person, in.Action, in.RequestID, before, in.Limit+1)
 	return web.Paged(records, in.Limit, func(r Record) any { return r.Seq }), err
 }
 

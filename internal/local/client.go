@@ -215,7 +215,7 @@ func (c *Client) once(ctx context.Context, method, path string, body any) (*http
 		return nil, err
 	}
 	if id := web.RequestID(ctx); id != "" {
-		request.Header.Set("X-Request-Id", id)
+		request.Header.Set(web.RequestHeader, id)
 	}
 	if c.Fence != 0 {
 		request.Header.Set(fenceHeader, strconv.FormatInt(c.Fence, 10))

@@ -30,7 +30,7 @@ func (a *agent) routes() http.Handler {
 	mux := http.NewServeMux()
 	handle := func(pattern string, verb func(*http.Request) (any, error)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			r = r.WithContext(web.ForRequest(r.Context(), r.Header.Get("X-Request-Id")))
+			r = r.WithContext(web.ForRequest(r.Context(), r.Header.Get(web.RequestHeader)))
 			if r.Method != http.MethodGet {
 				a.log.InfoContext(r.Context(), "request", "method", r.Method, "path", r.URL.Path)
 			}

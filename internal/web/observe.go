@@ -22,7 +22,6 @@ import (
 
 // exchange is what belongs to one request and its answer. One value in the context holds it all.
 type exchange struct {
-	id       string
 	log      *slog.Logger
 	draining <-chan struct{}
 	person   string // who, as soon as authenticate knows
@@ -39,8 +38,11 @@ func exchangeOf(ctx context.Context) *exchange {
 	return &exchange{log: slog.Default()}
 }
 
-// RequestKey is the key under which a context that outlives its request carries the request's id.
+// RequestKey is the key under which the context of a request, and of what goes on without it, carries its id.
 type RequestKey struct{}
+
+// RequestHeader is the header of a request and its answer that has the id.
+const RequestHeader = "X-Request-Id"
 
 // ForRequest returns a context for work that goes on without the request that began it: what it logs,
 // decides and tells names that request. An empty id changes nothing.
@@ -53,9 +55,6 @@ func ForRequest(ctx context.Context, id string) context.Context {
 
 // RequestID returns the id of the request a context belongs to, or goes on for, or "".
 func RequestID(ctx context.Context) string {
-	if id := exchangeOf(ctx).id; id != "" {
-		return id
-	}
 	id, _ := ctx.Value(RequestKey{}).(string)
 	return id
 }
@@ -87,13 +86,14 @@ func (h logHandler) WithGroup(name string) slog.Handler { return logHandler{h.Ha
 func (s *Server) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		x := &exchange{id: r.Header.Get("X-Request-Id"), log: s.options.Log, draining: s.draining}
-		if !acceptable(x.id) {
-			x.id = "req_" + xid.New().String()
+		x := &exchange{log: s.options.Log, draining: s.draining}
+		id := r.Header.Get(RequestHeader)
+		if !acceptable(id) {
+			id = "req_" + xid.New().String()
 		}
-		w.Header().Set("X-Request-Id", x.id)
+		w.Header().Set(RequestHeader, id)
 		rec := &recorder{ResponseWriter: w}
-		r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
+		r = r.WithContext(context.WithValue(ForRequest(r.Context(), id), exchangeKey{}, x))
 		defer func() {
 			route := chi.RouteContext(r.Context()).RoutePattern()
 			if route == "" || route == "/*" {
@@ -113,7 +113,7 @@ func (s *Server) observe(next http.Handler) http.Handler {
 			x.log.LogAttrs(r.Context(), level, "request",
 				slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", rec.code()),
 				slog.Duration("took", took), slog.Int64("bytes", rec.bytes), slog.String("person", x.person),
-				slog.String("request_id", x.id))
+				slog.String("request_id", id))
 		}()
 		next.ServeHTTP(rec, r)
 	})

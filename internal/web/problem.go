@@ -24,11 +24,12 @@ const tooMany fault.Kind = "too_many"
 // TooMany returns the refusal of one attempt too many: status 429 with the wait as Retry-After. There is
 // no other way to that status, so that none goes without.
 func TooMany(wait time.Duration, code, format string, args ...any) *fault.Fault {
-	return fault.New(tooMany, code, format, args...).After(wait).Do("Wait %d seconds and try again.", seconds(wait))
+	return fault.New(tooMany, code, format, args...).After(wait).Do("Wait %d seconds and try again.", Seconds(wait))
 }
 
-// seconds rounds up, because an attempt that comes a moment early is refused again.
-func seconds(wait time.Duration) int { return max(1, int((wait+time.Second-1)/time.Second)) }
+// Seconds returns a wait as Retry-After says it: rounded up, because an attempt that comes a moment early is
+// refused again.
+func Seconds(wait time.Duration) int { return max(1, int((wait+time.Second-1)/time.Second)) }
 
 // Problem is a fault as HTTP shows it: RFC 9457 with the fault's code, remedy and fields.
 type Problem struct {
@@ -58,7 +59,7 @@ func (p *Problem) headers(set func(name, value string)) {
 		set("WWW-Authenticate", `Bearer realm="Flywheel"`)
 	}
 	if p.wait > 0 {
-		set("Retry-After", strconv.Itoa(seconds(p.wait)))
+		set("Retry-After", strconv.Itoa(Seconds(p.wait)))
 	}
 }
 
@@ -103,14 +104,14 @@ func problemOf(ctx context.Context, err error) *Problem {
 	x := exchangeOf(ctx)
 	if f.Kind == fault.Internal || f.Kind == fault.Unavailable {
 		if !errors.Is(ctx.Err(), context.Canceled) { // else the client has gone, and its request with it
-			x.log.LogAttrs(ctx, slog.LevelError, "request failed", slog.String("request_id", x.id),
+			x.log.LogAttrs(ctx, slog.LevelError, "request failed", slog.String("request_id", RequestID(ctx)),
 				slog.String("code", f.Code), slog.Any("error", cause(f)))
 		}
 	}
 	status := Status(f.Kind)
 	return &Problem{
 		Type: "urn:flywheel:problem:" + f.Code, Title: http.StatusText(status), Status: status,
-		Code: f.Code, Detail: f.Message, Remedy: f.Remedy, Fields: f.Fields, RequestID: x.id, wait: f.Wait,
+		Code: f.Code, Detail: f.Message, Remedy: f.Remedy, Fields: f.Fields, RequestID: RequestID(ctx), wait: f.Wait,
 	}
 }
 
