@@ -205,7 +205,8 @@ func (s *Service) planBatch(ctx context.Context, id string, revision int, tree s
 	return true, nil
 }
 
-// planOne finds the effect on an instance as it is now, saves it and returns it.
+// planOne finds the effect on an instance as it is now, saves it and returns it. It leaves what is known of
+// an instance on which a deployment began; see due.
 func (s *Service) planOne(ctx context.Context, found Certification, v pattern.Version, old Effect, environments []app.Environment, dir string) (Effect, error) {
 	var i app.Instance
 	var waivers []app.Waiver
@@ -239,7 +240,18 @@ func (s *Service) planOne(ctx context.Context, found Certification, v pattern.Ve
 		}
 	}
 	e.looked, e.position = looked, old.position
-	return e, s.DB.Write(ctx, func(tx *db.Tx) error { return saveEffect(tx, found, e) })
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		now, err := app.FindInstance(tx, old.App, old.Environment)
+		if err != nil {
+			return err
+		}
+		if now.State == app.Deploying && old.Outcome != Unplanned {
+			e = old
+			return nil
+		}
+		return saveEffect(tx, found, e)
+	})
+	return e, err
 }
 
 // runID names the plan of an instance as it is now. It is short: sockets have it in their path.

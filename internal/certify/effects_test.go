@@ -144,6 +144,95 @@ func TestTheLastApprovalWaitsForWhatChangedMeanwhile(t *testing.T) {
 	p.Reaches(func() string { plannedAgain(p, c.ID, 3); return c.ID }(), change.Merged)
 }
 
+// state says that a deployment begins or ends on an instance.
+func state(p *certifytest.Platform, name, environment string, now app.InstanceState) {
+	p.T.Helper()
+	err := p.DB.Write(account.System(p.T.Context(), "test"), func(tx *db.Tx) error {
+		i, err := app.FindInstance(tx, name, environment)
+		if err != nil {
+			return err
+		}
+		i.State = now
+		return app.SaveInstance(tx, i)
+	})
+	if err != nil {
+		p.T.Fatal(err)
+	}
+}
+
+// ofStates plans every instance as an update, and one that is being deployed as nothing that lasts.
+func ofStates(i app.Instance, _ app.Desired) (change.Planned, error) {
+	if i.State == app.Deploying {
+		return change.Planned{Summary: "1 to create", Worst: tofu.Create, Digest: "sha256:half"}, nil
+	}
+	return change.Planned{Summary: "1 to update", Worst: tofu.Update, Digest: "sha256:whole"}, nil
+}
+
+func TestAnInstanceIsNotPlannedInTheMiddleOfItsDeployment(t *testing.T) {
+	t.Parallel()
+	p := certifying(t)
+	p.PlanInstance = ofStates
+	c := addSearch(p, "search")
+	before := certification(p, c.ID)
+	approve(p, c.ID, "sam", "otto")
+	state(p, "storefront", "prod", app.Deploying)
+	p.Runs("storefront", "staging", map[string]any{"instances": 3, "db_version": "15"})
+	found := plannedAgain(p, c.ID, 1) // of staging alone
+	if found.Digest != before.Digest || len(found.Missing()) != 1 {
+		t.Errorf("%+v", found)
+	}
+	if found = plannedAgain(p, c.ID, 0); found.Digest != before.Digest {
+		t.Errorf("%+v", found)
+	}
+	state(p, "storefront", "prod", app.Healthy)
+	if found = plannedAgain(p, c.ID, 2); found.Digest != before.Digest || occurred(p, event.Own("change", "effectchanged")) != 0 {
+		t.Errorf("%+v", found)
+	}
+}
+
+func TestAPlanThatADeploymentOvertookIsNotKept(t *testing.T) {
+	t.Parallel()
+	p := certifying(t)
+	p.PlanInstance = ofStates
+	c := addSearch(p, "search")
+	before := certification(p, c.ID)
+	approve(p, c.ID, "sam")
+	p.PlanInstance = func(i app.Instance, d app.Desired) (change.Planned, error) {
+		state(p, i.App, i.Environment, app.Deploying)
+		i.State = app.Deploying
+		return ofStates(i, d)
+	}
+	p.Runs("storefront", "prod", map[string]any{"instances": 3, "db_version": "15"})
+	found := plannedAgain(p, c.ID, 1)
+	if found.Digest != before.Digest || len(found.Approvals) != 1 || found.Approvals[0].Earlier {
+		t.Errorf("%+v", found)
+	}
+	p.PlanInstance = ofVariables("")
+	state(p, "storefront", "prod", app.Healthy)
+	if found = plannedAgain(p, c.ID, 2); found.Digest == before.Digest {
+		t.Error("what the deployment brought was not planned after its end")
+	}
+}
+
+func TestTheLastApprovalWaitsForTheDeploymentsThatRun(t *testing.T) {
+	t.Parallel()
+	p := certifying(t)
+	p.PlanInstance = ofStates
+	c := addSearch(p, "search")
+	state(p, "storefront", "prod", app.Deploying)
+	approve(p, c.ID, "sam", "otto", "dev")
+	c = p.Get(c.ID)
+	has(t, c.Why, "every discipline has approved; the deployments that run on live instances end first (1 left)")
+	if found := plannedAgain(p, c.ID, 0); c.State != change.Review || len(found.Missing()) != 0 {
+		t.Errorf("it is %s, %+v", c.State, found)
+	}
+	// One that began after the last approval does not hold it up.
+	state(p, "storefront", "staging", app.Deploying)
+	state(p, "storefront", "prod", app.Healthy)
+	plannedAgain(p, c.ID, 1)
+	p.Reaches(c.ID, change.Merged)
+}
+
 func TestAnInstanceThatComesOrGoesIsAnotherEffect(t *testing.T) {
 	t.Parallel()
 	p := certifying(t)

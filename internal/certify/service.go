@@ -91,11 +91,13 @@ func (s *Service) Sweep(ctx context.Context) error {
 				if err != nil {
 					return err
 				}
-				n, err := unsettled(tx, found, c.Subject)
+				outdated, moving, err := compare(tx, found, c.Subject)
 				if err != nil {
 					return err
 				}
-				if n > 0 {
+				// Approved by all and still here: it waited for deployments, which have ended.
+				decided, _ := found.standing()
+				if outdated > 0 || decided == change.Merging && moving == 0 {
 					passes = append(passes, pass{c, found.passes + 1})
 				}
 			}
@@ -291,7 +293,8 @@ func decidable(c change.Change) bool {
 
 // conclude saves what the decisions so far make of the change, and begins to publish it when nothing is
 // missing. It does not publish while an instance is different from what the approvals saw: then the
-// effect is planned again first, unless settled says that this has just been done.
+// effect is planned again first, unless settled says that this has just been done. Nor does it while a
+// deployment runs that ran at the last decision.
 func (s *Service) conclude(tx *db.Tx, c change.Change, found Certification, settled bool) (change.Change, error) {
 	state, why := found.standing()
 	c.State, c.Why, c.Remedy = state, why, ""
@@ -301,20 +304,30 @@ func (s *Service) conclude(tx *db.Tx, c change.Change, found Certification, sett
 	case change.ChangesRequested:
 		c.Remedy = "Push what was asked for to " + c.Branch + ": it is checked again by itself, and decided about anew."
 	case change.Merging:
-		same := settled
-		if !settled {
-			var err error
-			if same, err = asShown(tx, found, c.Subject); err != nil {
+		outdated, moving, err := compare(tx, found, c.Subject)
+		if err != nil {
+			return c, err
+		}
+		same := settled && moving == 0
+		if !same && outdated == 0 && moving == 0 {
+			effects, err := allEffects(tx, found.Change, found.Revision)
+			if err != nil {
 				return c, err
 			}
+			same = found.digest(effects) == found.Digest
 		}
 		if !same {
+			k := change.Check{Name: "effect", State: change.CheckRunning, Summary: "planning again what has changed"}
 			c.State, c.Why = change.Review, "every discipline has approved; the effect on instances that changed meanwhile is planned again first"
-			if err := change.SetCheck(tx, c, change.Check{Name: "effect", State: change.CheckRunning, Summary: "planning again what has changed"}); err != nil {
+			if again := passID(c, found.passes+1); outdated > 0 || moving == 0 {
+				tx.AfterCommit(func() { _ = s.Durable.Start(s.again, again) }) // the sweeper starts it otherwise
+			} else {
+				k.Summary = fmt.Sprintf("waits for the deployments that run on live instances (%d left)", moving)
+				c.Why = fmt.Sprintf("every discipline has approved; the deployments that run on live instances end first (%d left), because they may change the effect", moving)
+			}
+			if err := change.SetCheck(tx, c, k); err != nil {
 				return c, err
 			}
-			again := passID(c, found.passes+1)
-			tx.AfterCommit(func() { _ = s.Durable.Start(s.again, again) }) // the sweeper starts it otherwise
 			break
 		}
 		merging := c
@@ -325,14 +338,4 @@ func (s *Service) conclude(tx *db.Tx, c change.Change, found Certification, sett
 		})
 	}
 	return c, change.Save(tx, c)
-}
-
-// asShown reports whether the live instances, and the effects on them, are those that the digest shows.
-func asShown(tx *db.Tx, found Certification, pattern string) (bool, error) {
-	n, err := unsettled(tx, found, pattern)
-	if err != nil || n > 0 {
-		return false, err
-	}
-	effects, err := allEffects(tx, found.Change, found.Revision)
-	return found.digest(effects) == found.Digest, err
 }

@@ -398,6 +398,16 @@ func TestAnInstanceIsDegradedUntilSomethingMendsIt(t *testing.T) {
 	// A change that is held on a healthy instance, and dropped, leaves that healthy and says so.
 	o.merged("chg_e", "", "e", "staging")
 	held = hold("chg_e")
+	if i := o.instance("staging"); i.State != app.Healthy || i.Running != held.ID || !strings.Contains(i.Reason, "held for an operator") {
+		t.Errorf("%+v", i)
+	}
+	if _, err := o.Proceed(o.as(), held.ID, held.PlanDigest); err != nil {
+		t.Fatal(err)
+	}
+	if i := o.instance("staging"); i.State != app.Deploying || i.Reason != "" {
+		t.Errorf("%+v", i)
+	}
+	held = hold("chg_e")
 	if _, err := o.Cancel(o.as(), held.ID); err != nil {
 		t.Fatal(err)
 	}

@@ -597,6 +597,14 @@ func (s *Service) Proceed(ctx context.Context, id, planDigest string) (d Deploym
 		if err := save(tx, d); err != nil {
 			return err
 		}
+		instance, err := app.FindInstance(tx, d.App, d.Environment)
+		if err != nil {
+			return err
+		}
+		instance.State, instance.Reason = app.Deploying, ""
+		if err := app.SaveInstance(tx, instance); err != nil {
+			return err
+		}
 		s.startAfter(tx, d)
 		return account.Audit(tx, account.Entry{Action: "deployment.release", Subject: d.ID, Decision: "allowed", Reason: planDigest})
 	})

@@ -371,9 +371,7 @@ func (s *Service) holds(tx *db.Tx, d Deployment) error {
 	if err != nil {
 		return err
 	}
-	if now.was == app.Degraded { // the way back of what has failed
-		instance.State = app.Degraded
-	}
+	instance.State = now.was // nothing moves until it is released
 	instance.Reason = d.ID + " is held for an operator: " + now.Reason
 	return app.SaveInstance(tx, instance)
 }
