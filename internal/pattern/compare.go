@@ -54,30 +54,27 @@ func Compare(old, new Interface) (bump string, reasons []string) {
 	for _, name := range slices.Sorted(maps.Keys(before)) {
 		d.note(major, "variable %s is removed", name)
 	}
-	for _, name := range new.Credentials {
-		if !slices.Contains(old.Credentials, name) {
-			d.note(major, "new credential %s, a secret of every environment", name)
-		}
+	for _, name := range without(new.Credentials, old.Credentials) {
+		d.note(major, "new credential %s, a secret of every environment", name)
 	}
-	for _, name := range old.Credentials {
-		if !slices.Contains(new.Credentials, name) {
-			d.note(minor, "the credential %s is not needed any more", name)
-		}
+	for _, name := range without(old.Credentials, new.Credentials) {
+		d.note(minor, "the credential %s is not needed any more", name)
 	}
-	for _, name := range old.Outputs {
-		if !slices.Contains(new.Outputs, name) {
-			d.note(major, "output %s is removed", name)
-		}
+	for _, name := range without(old.Outputs, new.Outputs) {
+		d.note(major, "output %s is removed", name)
 	}
-	for _, name := range new.Outputs {
-		if !slices.Contains(old.Outputs, name) {
-			d.note(minor, "new output %s", name)
-		}
+	for _, name := range without(new.Outputs, old.Outputs) {
+		d.note(minor, "new output %s", name)
 	}
 	if d.reasons == nil {
 		d.reasons = []string{"the interface is unchanged"}
 	}
 	return []string{"patch", "minor", "major"}[d.rank], d.reasons
+}
+
+// without returns the names that are not among the others.
+func without(names, others []string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return slices.Contains(others, name) })
 }
 
 func (d *differences) variable(old, new Variable) {
