@@ -10,6 +10,7 @@ import (
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/event"
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/secret"
 )
 
 const appColumns = `id, name, title, team, former_teams, state, pin, description, created_by, created_at, removed_by, removed_at`
@@ -93,7 +94,8 @@ func SetDescription(tx *db.Tx, name string, d Description) error {
 }
 
 // RemoveIfGone marks an app removed, by the person with the id by, when its main selects no environment and
-// no instance of it is left. Its repository and its history stay, and so does its name, which they carry.
+// no instance of it is left. Its repository and its history stay, and so does its name, which they carry; its
+// secrets go.
 func RemoveIfGone(tx *db.Tx, name, by string) error {
 	a, err := Find(tx, name)
 	if err != nil || a.Pin.Pattern == "" || len(a.Description.Environments) > 0 {
@@ -101,6 +103,9 @@ func RemoveIfGone(tx *db.Tx, name, by string) error {
 	}
 	left, err := Instances(tx, name)
 	if err != nil || len(left) > 0 {
+		return err
+	}
+	if err := secret.DeleteAll(tx, name, ""); err != nil {
 		return err
 	}
 	if err := event.Append(tx, event.Event{Type: event.Own("app", "removed"), Subject: name, App: name, Data: map[string]string{"app": name}}); err != nil {

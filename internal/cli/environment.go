@@ -212,7 +212,7 @@ func (s *shell) environmentRemove() *cobra.Command {
 	var watch bool
 	c := &cobra.Command{
 		Use: "remove APP ENVIRONMENT", Short: "Ask for an app to be removed from an environment",
-		Long: "Ask for an app to be removed from an environment. What it runs there is destroyed only after an operator\nhas released the plan that says what is destroyed.", Args: cobra.ExactArgs(2),
+		Long: "Ask for an app to be removed from an environment. What it runs there is destroyed only after an operator\nhas released the plan that says what is destroyed; the app's secrets there are deleted with it.", Args: cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
 			return s.removal(c, path("apps", args[0], "environments", args[1]), watch)
 		},

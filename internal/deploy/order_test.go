@@ -346,6 +346,39 @@ func TestARemovalPassesWhereAChangeWasRolledBack(t *testing.T) {
 	}
 }
 
+func TestSecretsGoWithWhatWasRemoved(t *testing.T) {
+	o := newOrder(t)
+	o.write(func(tx *db.Tx) error {
+		_, err := tx.Exec(`insert into secret (app, environment, name, version, value, actor, updated_at) values ('shop','staging','key',1,'','',$1),
+			('shop','prod','key',1,'','',$1), ('shop','lab','key',1,'','',$1), ('other','staging','key',1,'','',$1), ('','staging','key',1,'','',$1)`, tx.Now())
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(`update app set pin = $1 where name = 'shop'`, `{"name":"web"}`)
+		return err
+	})
+	left := func(want ...string) {
+		t.Helper()
+		var got []string
+		o.write(func(tx *db.Tx) (err error) {
+			got, err = db.Collect(tx, func(r db.Row) (s string, err error) { return s, r.Scan(&s) }, `select app || '/' || environment from secret order by 1`)
+			return err
+		})
+		if !slices.Equal(got, want) {
+			t.Errorf("secrets of %v are left, not of %v", got, want)
+		}
+	}
+	o.merged("chg_a", "", "a", "staging", "prod")
+	o.succeeds("chg_a", "staging")
+	o.succeeds("chg_a", "prod")
+	o.merged("chg_b", "", "", "staging", "prod")
+	left("/staging", "other/staging", "shop/lab", "shop/prod", "shop/staging")
+	o.end("chg_b", "staging", "destroy", outcome{})
+	left("/staging", "other/staging", "shop/lab", "shop/prod")
+	o.end("chg_b", "prod", "destroy", outcome{}) // and with that the app is gone
+	left("/staging", "other/staging")
+}
+
 func TestWhatWasTakenBackGoesNoFurther(t *testing.T) {
 	o := newOrder(t)
 	o.merged("chg_a", "", "a", "staging", "prod")

@@ -14,6 +14,7 @@ import (
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/durable"
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/secret"
 )
 
 // outcome is what a step remembers of its effect. A failed effect is an answer of the step, not an
@@ -307,6 +308,9 @@ func (s *Service) succeed(tx *db.Tx, d Deployment, out outcome) error {
 	instance.State, instance.Reason, instance.Deployed, instance.URL = app.Healthy, "", d.Desired, out.URL
 	if d.Kind == Destroy {
 		instance.State, instance.Deployed, instance.URL = app.Gone, app.Desired{}, ""
+		if err := secret.DeleteAll(tx, d.App, d.Environment); err != nil {
+			return err
+		}
 	}
 	if d.Trigger == ByRollback {
 		instance.Reason = "rolled back by " + d.ID

@@ -101,8 +101,8 @@ func (s *Service) Delete(ctx context.Context, app, environment, name string) err
 	})
 }
 
-// DeleteAll removes the secrets of an app in one environment, or in all when it is empty, together
-// with the app itself: in its transaction and on its decision.
+// DeleteAll removes the secrets of an app in one environment, or in all when it is empty, together with what the
+// app ran there: in its transaction and on the decision that released the removal.
 func DeleteAll(tx *db.Tx, app, environment string) error {
 	_, err := tx.Exec("delete from secret where app = $1 and (environment = $2 or $2 = '')", app, environment)
 	return err

@@ -56,7 +56,7 @@ export function Remove({ what, name, opened, close, act }: { what: string; name:
   return (
     <Modal opened={opened} onClose={close} title={`Remove ${what}`}>
       <form className="stack" onSubmit={(event) => { event.preventDefault(); if (typed === name) run.mutate(undefined); }}>
-        <p>This opens a change with the plan of what would be destroyed. Nothing is destroyed before an operator releases that plan.{what === name && " Its code and history can be read afterwards, and its name stays with them: no other app can have it."}</p>
+        <p>This opens a change with the plan of what would be destroyed. Nothing is destroyed before an operator releases that plan; the secrets there are deleted with it.{what === name && " Its code and history can be read afterwards, and its name stays with them: no other app can have it."}</p>
         <TextInput label={<>Type <code>{name}</code> to go on</>} value={typed} onChange={(event) => setTyped(event.currentTarget.value)} autoComplete="off" spellCheck={false} />
         <Wrong error={run.error} />
         <div className="line"><Button type="submit" color="red.8" disabled={typed !== name} loading={run.isPending}>Open the change</Button><Button variant="subtle" color="gray" onClick={close}>Cancel</Button></div>
