@@ -267,6 +267,21 @@ test("the Center of Excellence makes environments in their order and sets their 
   await dana.getByText("vpc-1").waitFor();
   await dana.getByText("from 2030-11-28 00:00 to 2030-12-02 08:00 UTC: The sale").waitFor();
   assert.equal(await dana.locator("main").getByRole("button").count(), 0);
+  // One that another comes after is not deleted, and the last is.
+  await sam.goto("/environments/staging");
+  await sam.getByRole("button", { name: "Delete", exact: true }).click();
+  await sam.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
+  await sam.getByText("The environment prod comes after staging.").waitFor();
+  await sam.goto("/environments/new");
+  await sam.getByLabel("Name", { exact: true }).fill("porduction");
+  await sam.getByRole("button", { name: "Make the environment" }).click();
+  await sam.getByRole("link", { name: /porduction/ }).click();
+  await sam.getByRole("button", { name: "Delete", exact: true }).click();
+  await check(sam, "deleting an environment");
+  await look(sam, "deleting-an-environment");
+  await sam.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
+  await sam.getByRole("heading", { name: "Environments", level: 1 }).waitFor();
+  await sam.getByRole("link", { name: /porduction/ }).waitFor({ state: "detached" });
   for (const page of [sam, dana]) await page.context().close();
 });
 

@@ -2,10 +2,13 @@ package app
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"flywheel.dev/flywheel/internal/account"
+	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/db/dbtest"
 	"flywheel.dev/flywheel/internal/fault"
 )
@@ -127,5 +130,63 @@ func TestWhoEditsAnEnvironmentThatSomebodyElseChangedIsRefused(t *testing.T) {
 	}
 	if _, err := s.SaveEnvironment(sam, now, false, now.etag()); err != nil {
 		t.Errorf("who read it anew is refused: %v", err)
+	}
+}
+
+func TestADeletedEnvironmentLeavesNoSecretsAndNoWaiversToALaterOneOfItsName(t *testing.T) {
+	s := &Service{DB: dbtest.Open(t)}
+	sam := account.With(t.Context(), account.Actor{ID: "usr_sam", Name: "sam", Disciplines: []string{"security"}})
+	for _, e := range []Environment{{Name: "staging", Class: "staging"}, {Name: "prod", Class: "production", After: "staging"}} {
+		if _, err := s.SaveEnvironment(sam, e, true, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write := func(sql string, args ...any) {
+		t.Helper()
+		if err := s.DB.Write(sam, func(tx *db.Tx) error { _, err := tx.Exec(sql, args...); return err }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now := time.Now()
+	write(`insert into app (id, name, title, team, state, pin, description, created_by, created_at) values ('app_1','shop','','shop','active','{}',$1,'',$2)`,
+		`{"environments":{"prod":{}}}`, now)
+	write(`insert into secret (app, environment, name, version, value, actor, updated_at) values ('','prod','key',1,'','',$1), ('','staging','key',1,'','',$1)`, now)
+	for id, state := range map[string]WaiverState{"wvr_1": Granted, "wvr_2": Requested, "wvr_3": Declined} {
+		write(`insert into waiver (id, app, environment, variable, value, bound, reason, state, until, asked_by, asked_name, created_at, updated_at)
+			values ($1,'shop','prod','x','1','','',$2,$3,'','',$4,$4)`, id, state, now.Add(time.Hour), now)
+	}
+	for name, code := range map[string]string{"staging": "environment.has_next", "prod": "environment.in_use", "lab": "environment.not_found"} {
+		if err := s.DeleteEnvironment(sam, name); !fault.Is(err, code) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := s.DeleteEnvironment(account.With(t.Context(), account.Actor{ID: "usr_dana", Name: "dana"}), "prod"); !fault.Is(err, "permission.denied") {
+		t.Error(err)
+	}
+	write(`update app set description = '{}'`)
+	write(`insert into instance (id, app, environment, state, deployed, updated_at) values ('ins_1','shop','prod','degraded','{}',$1)`, now)
+	if err := s.DeleteEnvironment(sam, "prod"); !fault.Is(err, "environment.in_use") { // main does not select it, and it still runs there
+		t.Error(err)
+	}
+	write(`update instance set state = 'removed'`)
+	if err := s.DeleteEnvironment(sam, "prod"); err != nil {
+		t.Fatal(err)
+	}
+	err := s.DB.Read(sam, func(tx *db.Tx) error {
+		secrets, err := db.Collect(tx, func(r db.Row) (name string, err error) { return name, r.Scan(&name) }, `select environment from secret`)
+		if err != nil || !slices.Equal(secrets, []string{"staging"}) {
+			t.Errorf("secrets of %v, %v", secrets, err)
+		}
+		waivers, err := Waivers(tx, "shop")
+		for _, w := range waivers {
+			want := map[string]WaiverState{"wvr_1": Revoked, "wvr_2": Declined, "wvr_3": Declined}[w.ID]
+			if w.State != want || w.InForce || (w.EndedAt != nil) != (want == Revoked) {
+				t.Errorf("%+v", w)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }

@@ -28,6 +28,8 @@ func (s *Service) Routes(api *web.API) {
 		Summary: "One environment"}, s.environmentHTTP)
 	huma.Register(api, huma.Operation{OperationID: "update-environment", Method: http.MethodPut, Path: "/api/v1/environments/{environment}", Tags: []string{"environments"},
 		Summary: "Change an environment"}, s.updateEnvironmentHTTP)
+	huma.Register(api, huma.Operation{OperationID: "delete-environment", Method: http.MethodDelete, Path: "/api/v1/environments/{environment}", Tags: []string{"environments"},
+		Summary: "Delete an environment that no app is in", Description: "Its secrets are deleted with it, and waivers there end."}, s.deleteEnvironmentHTTP)
 	huma.Register(api, huma.Operation{OperationID: "list-waivers", Method: http.MethodGet, Path: "/api/v1/waivers", Tags: []string{"waivers"},
 		Summary: "List waivers, newest first"}, s.waiversHTTP)
 	huma.Register(api, huma.Operation{OperationID: "request-waiver", Method: http.MethodPost, Path: "/api/v1/waivers", Tags: []string{"waivers"},
@@ -231,4 +233,8 @@ type appUpdateEnvironmentInput struct {
 func (s *Service) updateEnvironmentHTTP(ctx context.Context, in *appUpdateEnvironmentInput) (*appEnvironmentOutput, error) {
 	in.Body.Name = in.Environment
 	return environmentAnswer(s.SaveEnvironment(ctx, in.Body.environment(), false, in.IfMatch))
+}
+
+func (s *Service) deleteEnvironmentHTTP(ctx context.Context, in *appGetEnvironmentInput) (*struct{}, error) {
+	return nil, s.DeleteEnvironment(ctx, in.Environment)
 }

@@ -426,6 +426,48 @@ func (s *Service) SaveEnvironment(ctx context.Context, e Environment, create boo
 	return e, err
 }
 
+// DeleteEnvironment deletes an environment with its secrets, and ends the waivers there. It refuses while an app
+// is in it or its main says that it is to be, and while another environment comes after it.
+func (s *Service) DeleteEnvironment(ctx context.Context, name string) error {
+	if err := account.From(ctx).Require(account.ManageEnvironments, ""); err != nil {
+		return err
+	}
+	return s.DB.Write(ctx, func(tx *db.Tx) error {
+		if _, err := FindEnvironment(tx, name); err != nil {
+			return err
+		}
+		all, err := Environments(tx)
+		if err != nil {
+			return err
+		}
+		for _, e := range all {
+			if e.After == name {
+				return fault.New(fault.Conflict, "environment.has_next", "The environment %s comes after %s.", e.Name, name).
+					Do("Say first what it comes after then: flywheel environment update %s --after …", e.Name)
+			}
+		}
+		in, err := appsIn(tx, name)
+		if err != nil {
+			return err
+		}
+		if len(in) > 0 {
+			shown := strings.Join(in[:min(len(in), 5)], ", ")
+			if more := len(in) - 5; more > 0 {
+				shown += fmt.Sprintf(" and %d more", more)
+			}
+			return fault.New(fault.Conflict, "environment.in_use", "Apps are in the environment %s, or are to be: %s.", name, shown).
+				Do("Remove each from it first: flywheel environment remove %s %s.", in[0], name)
+		}
+		if err := deleteEnvironment(tx, name); err != nil {
+			return err
+		}
+		if err := event.Append(tx, event.Event{Type: event.Own("environment", "deleted"), Subject: name, Data: map[string]any{"environment": name}}); err != nil {
+			return err
+		}
+		return account.Audit(tx, account.Entry{Action: "environment.delete", Subject: name, Decision: "allowed"})
+	})
+}
+
 // GetEnvironment returns one environment.
 func (s *Service) GetEnvironment(ctx context.Context, name string) (e Environment, err error) {
 	if account.From(ctx).Nobody() {

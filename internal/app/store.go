@@ -160,6 +160,39 @@ func saveEnvironment(tx *db.Tx, e Environment) error {
 	return err
 }
 
+// deleteEnvironment deletes an environment that no app is in. A later one of its name does not inherit secrets
+// or waivers.
+func deleteEnvironment(tx *db.Tx, name string) error {
+	if err := secret.DeleteAll(tx, "", name); err != nil {
+		return err
+	}
+	_, err := tx.Exec(`update waiver set state = case state when 'granted' then 'revoked' else 'declined' end, decision = 'the environment was deleted',
+		ended_at = case state when 'granted' then coalesce(ended_at, $2) end, decided_by = $3, updated_at = $2 where environment = $1 and state in ('granted', 'requested')`,
+		name, tx.Now(), account.From(tx.Context()).Name)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(`delete from environment where name = $1`, name)
+	return err
+}
+
+// appsIn returns the names of the apps that run in an environment, or whose main selects it.
+func appsIn(tx *db.Tx, environment string) ([]string, error) {
+	in, err := db.Collect(tx, func(r db.Row) (name string, err error) { return name, r.Scan(&name) },
+		`select app from instance where environment = $1 and state <> 'removed'`, environment)
+	if err != nil {
+		return nil, err
+	}
+	all, err := db.Collect(tx, scanApp, `select `+appColumns+` from app where state <> 'removed'`)
+	for _, a := range all {
+		if _, selected := a.Description.Environments[environment]; selected {
+			in = append(in, a.Name)
+		}
+	}
+	slices.Sort(in)
+	return slices.Compact(in), err
+}
+
 // FindEnvironment returns one environment, or a fault that it is missing.
 func FindEnvironment(tx *db.Tx, name string) (Environment, error) {
 	e, err := scanEnvironment(tx.QueryRow(`select `+environmentColumns+` from environment where name = $1`, name))

@@ -623,6 +623,9 @@ func (s *Service) merged(tx *db.Tx, id string, revision int, f found, artifact, 
 	targets := []Target{}
 	for _, effect := range f.Verdict.Effects {
 		e, err := app.FindEnvironment(tx, effect.Environment)
+		if fault.Is(err, "environment.not_found") {
+			continue // deleted after the change was looked at: the next one is told
+		}
 		if err != nil {
 			return err
 		}

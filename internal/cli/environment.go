@@ -41,8 +41,8 @@ func (f freeze) String() string {
 }
 
 func (s *shell) environmentCommand() *cobra.Command {
-	c := &cobra.Command{Use: "environment", Short: "Environments: list, show, create, update, their secrets; remove an app from one"}
-	c.AddCommand(s.environmentList(), s.environmentShow(), s.environmentSave(true), s.environmentSave(false), s.environmentSecret(), s.environmentRemove())
+	c := &cobra.Command{Use: "environment", Short: "Environments: list, show, create, update, delete, their secrets; remove an app from one"}
+	c.AddCommand(s.environmentList(), s.environmentShow(), s.environmentSave(true), s.environmentSave(false), s.environmentDelete(), s.environmentSecret(), s.environmentRemove())
 	return c
 }
 
@@ -171,6 +171,21 @@ func (s *shell) environmentSave(create bool) *cobra.Command {
 		must(c.MarkFlagRequired("class"))
 	}
 	return c
+}
+
+func (s *shell) environmentDelete() *cobra.Command {
+	return &cobra.Command{
+		Use: "delete ENVIRONMENT", Short: "Delete an environment that no app is in, with its secrets", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return s.act(c, func(ctx context.Context, api *client) error {
+				if err := api.call(ctx, http.MethodDelete, path("environments", args[0]), nil, nil); err != nil {
+					return err
+				}
+				note(c, "Deleted the environment %s with its secrets.", args[0])
+				return nil
+			})
+		},
+	}
 }
 
 func environmentFreezes(given []string) (list []freeze, err error) {

@@ -604,7 +604,11 @@ export interface paths {
         /** Change an environment */
         put: operations["update-environment"];
         post?: never;
-        delete?: never;
+        /**
+         * Delete an environment that no app is in
+         * @description Its secrets are deleted with it, and waivers there end.
+         */
+        delete: operations["delete-environment"];
         options?: never;
         head?: never;
         patch?: never;
@@ -3862,6 +3866,35 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["AppEnvironment"];
                 };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "delete-environment": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                environment: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Error */
             default: {

@@ -6,7 +6,7 @@ import { Link, useNavigate, useParams } from "@tanstack/react-router";
 import { useState, type FormEvent } from "react";
 import { Problem } from "../../api/client";
 import type { Environment, EnvironmentBody } from "../../api/types";
-import { useAct } from "../../ui/act";
+import { Confirm, useAct } from "../../ui/act";
 import { Editing } from "../../ui/Editing";
 import { Ask, Card, Note, Page, Time, Wrong } from "../../ui/parts";
 import { typed } from "../../ui/schema";
@@ -16,7 +16,7 @@ import { patternsQuery } from "../pattern/queries";
 import { newerWords } from "./Environments";
 import { useForm } from "./form";
 import { EnvironmentSecrets } from "./Secrets";
-import { createEnvironment, environmentQuery, environmentsQuery, updateEnvironment } from "./queries";
+import { createEnvironment, deleteEnvironment, environmentQuery, environmentsQuery, updateEnvironment } from "./queries";
 
 export default function EnvironmentPage() {
   const { environment: name } = useParams({ strict: false });
@@ -24,9 +24,15 @@ export default function EnvironmentPage() {
   const query = useQuery(environmentsQuery);
   const one = useQuery({ ...environmentQuery(name ?? ""), enabled: !!name });
   const found = one.data;
+  const navigate = useNavigate();
   const crumbs = <Link to="/environments">Environments</Link>;
+  const actions = manages && found && (
+    <Confirm label="Delete" title={`Delete ${found.name}`} go="Delete" danger act={() => deleteEnvironment(found.name)} done={() => void navigate({ to: "/environments" })}>
+      <p>Its secrets are deleted with it, and waivers there end. An environment that an app is in, or that another one comes after, is not deleted.</p>
+    </Confirm>
+  );
   return (
-    <Page title={name ?? "Make an environment"} width="narrow" crumbs={crumbs} below={found && <p className="dim small">changed <Time at={found.updatedAt} />{found.updatedBy && ` by ${found.updatedBy}`}</p>}>
+    <Page title={name ?? "Make an environment"} width="narrow" crumbs={crumbs} actions={actions} below={found && <p className="dim small">changed <Time at={found.updatedAt} />{found.updatedBy && ` by ${found.updatedBy}`}</p>}>
       <Ask query={query}>
         {(all) => {
           if (!name) return manages ? <Form all={all} /> : <Note tone="quiet" title="You cannot make environments">The Center of Excellence keeps them.</Note>;

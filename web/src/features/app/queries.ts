@@ -73,6 +73,7 @@ export const removeSecret = (environment: string, name: string, app?: string) =>
 export const createEnvironment = (body: EnvironmentBody) => data(api.POST("/api/v1/environments", { body }));
 export const updateEnvironment = (environment: string, body: EnvironmentBody, etag: string) =>
   data(api.PUT("/api/v1/environments/{environment}", { params: { path: { environment }, header: { "If-Match": etag } }, body }));
+export const deleteEnvironment = (environment: string) => data(api.DELETE("/api/v1/environments/{environment}", { params: { path: { environment } } }));
 
 export const waiversQuery = (filter: { app?: string; environment?: string; state?: string }) =>
   infiniteQueryOptions({
