@@ -16,6 +16,7 @@ import (
 // watchDisk sends a fault when what the command may write to holds more than it may. Looking takes at most a
 // twentieth of the time.
 func (c *Cmd) watchDisk(exceeded chan<- error) {
+	var closed map[uint64]bool
 	for pause := time.Second; ; {
 		select {
 		case <-c.alive.Done():
@@ -23,7 +24,8 @@ func (c *Cmd) watchDisk(exceeded chan<- error) {
 		case <-time.After(pause):
 		}
 		began := time.Now()
-		if err := c.overDisk(); err != nil {
+		var err error
+		if closed, err = c.overDisk(closed); err != nil {
 			exceeded <- err
 			return
 		}
@@ -31,35 +33,61 @@ func (c *Cmd) watchDisk(exceeded chan<- error) {
 	}
 }
 
-// overDisk returns a fault if the writable binds hold too much, or hide it where no path leads.
-func (c *Cmd) overDisk() error {
+// overDisk returns a fault if the writable binds hold too much, or hide it: where no path leads, or in a folder that
+// Flywheel may not read. Tests make such folders and remove them at once, so one is refused when it was closed at the
+// last look too. It returns the folders that are closed now, by inode.
+func (c *Cmd) overDisk(before map[uint64]bool) (closed map[uint64]bool, err error) {
 	var bytes int64
+	closed = map[uint64]bool{}
+	stays := errors.New("a folder stays closed")
+	hides := func(dir string) error {
+		info, err := os.Lstat(dir)
+		if err != nil {
+			return nil // it went away meanwhile, or the folder around it is closed
+		}
+		inode := info.Sys().(*syscall.Stat_t).Ino
+		closed[inode] = true
+		if before[inode] {
+			return stays
+		}
+		return nil
+	}
 	for _, b := range c.spec.Binds {
 		if !b.Writable {
 			continue
 		}
-		err := filepath.WalkDir(b.Source, func(_ string, entry fs.DirEntry, err error) error {
-			if errors.Is(err, syscall.ENAMETOOLONG) {
+		err := filepath.WalkDir(b.Source, func(path string, entry fs.DirEntry, err error) error {
+			switch {
+			case errors.Is(err, syscall.ENAMETOOLONG):
 				return err
-			}
-			if err != nil {
+			case errors.Is(err, fs.ErrPermission):
+				return hides(path)
+			case err != nil:
 				return nil // it went away meanwhile
 			}
-			if info, err := entry.Info(); err == nil {
+			info, err := entry.Info()
+			if errors.Is(err, fs.ErrPermission) {
+				return hides(filepath.Dir(path))
+			}
+			if err == nil {
 				bytes += info.Sys().(*syscall.Stat_t).Blocks * 512
 			}
 			return nil
 		})
+		if errors.Is(err, stays) {
+			return closed, fault.New(fault.Invalid, "sandbox.closed_folder", "The command keeps a folder closed, so that nobody can tell what it holds.").
+				Do("Have it leave its folders readable.")
+		}
 		if err != nil {
-			return fault.New(fault.Invalid, "sandbox.too_deep", "The command made folders in folders until no path could name them.").
+			return closed, fault.New(fault.Invalid, "sandbox.too_deep", "The command made folders in folders until no path could name them.").
 				Do("Have it make fewer levels of folders.").Because(err)
 		}
 	}
 	if bytes > c.spec.Disk {
-		return fault.New(fault.Invalid, "sandbox.too_much_disk", "The command filled more than its %d MB of disk.", c.spec.Disk>>20).
+		return closed, fault.New(fault.Invalid, "sandbox.too_much_disk", "The command filled more than its %d MB of disk.", c.spec.Disk>>20).
 			Do("Have it write less, and remove what is not needed.")
 	}
-	return nil
+	return closed, nil
 }
 
 // RemoveAll removes a folder that commands could write to, once none of them runs: also folders that nobody
