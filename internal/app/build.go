@@ -325,7 +325,7 @@ func (b *Builder) command(ctx context.Context, toolchains []string, source, cach
 	err = cmd.Run()
 	var exit *sandbox.ExitError
 	switch {
-	case fault.Is(err, "sandbox.too_much_disk") || fault.Is(err, "sandbox.too_deep"):
+	case fault.Is(err, "sandbox.too_much_disk"), fault.Is(err, "sandbox.too_deep"), fault.Is(err, "sandbox.closed_folder"):
 		return errors.Join(err, sandbox.RemoveAll(cache)) // the next build begins with an empty one
 	case ctx.Err() != nil:
 		return fault.New(fault.Invalid, "build.timeout", "`%s` did not end within %s.", line, buildTimeout)
