@@ -279,6 +279,16 @@ func TestAnOuterResultCountsForTheHeadItIsAbout(t *testing.T) {
 	}
 	c = p.Reaches(c.ID, change.Failed)
 	has(t, c.Why, "load", "too slow")
+	// With two that failed it waits for both.
+	if err := post(change.Result{Head: c.Head, Name: "style", Passed: false, Summary: "tabs"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := post(change.Result{Head: c.Head, Name: "style", Passed: true}); err != nil {
+		t.Fatal(err)
+	}
+	if c = p.Get(c.ID); c.State != change.Failed || c.Code != "change.outer_failed" || c.Why != "the outer check load failed: too slow" {
+		t.Errorf("%s %s: %s", c.State, c.Code, c.Why)
+	}
 	if checks := p.Checks(c.ID); checks["lane"].State != change.CheckPassed || checks["load"].State != change.CheckFailed {
 		t.Errorf("checks %v", checks)
 	}
@@ -305,6 +315,7 @@ func TestAnOuterCIBuildsInsteadOfThePlatform(t *testing.T) {
 	yaml = strings.ReplaceAll(yaml, "  test: {command: \"! grep -r FAILS src\"}\n", "")
 	c, _ := p.Shop("outside", "Build outside", map[string]string{"flywheel.yaml": yaml, "src/x": "x"})
 	c = p.Reaches(c.ID, change.Waiting)
+	has(t, c.Code, "change.outer_awaited")
 	has(t, c.Why+c.Remedy, "outer check ci", "flywheel change result "+c.ID+" --name ci --head "+c.Head)
 
 	post := func(c change.Change, r change.Result) error {

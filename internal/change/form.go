@@ -276,10 +276,14 @@ func schemaOf(v pattern.Version, class string) map[string]any {
 	return map[string]any{"type": "object", "properties": properties, "additionalProperties": false}
 }
 
-func outerFailure(r Result) string { return "the outer check " + r.Name + " failed" }
+// The codes of a change that an outer check holds up.
+const (
+	codeOuterFailed  = "change.outer_failed"
+	codeOuterAwaited = "change.outer_awaited" // it builds the artifact
+)
 
-// outerAwaited is why a change waits whose artifact an outer CI builds.
-func outerAwaited(name string) string { return "for the outer check " + name + ", which builds it" }
+// outerFailure says that an outer check failed.
+func outerFailure(k Check) string { return "the outer check " + k.Name + " failed: " + k.Summary }
 
 // outerBuild is the detail of the outer check that built the artifact.
 type outerBuild struct {
@@ -293,6 +297,21 @@ func ownCheck(kind Kind, name string) bool {
 		return slices.Contains([]string{"gate", "interface", "validate", "test", "skeleton", "effect"}, name)
 	}
 	return manifest.OwnCheck(name)
+}
+
+// pastOuter goes on with a change that outer checks held up, or says which one does so still.
+func (s *Service) pastOuter(tx *db.Tx, c Change) error {
+	checks, err := Checks(tx, c.ID, c.Revision)
+	if err != nil {
+		return err
+	}
+	for _, k := range checks {
+		if k.State == CheckFailed && !ownCheck(c.Kind, k.Name) {
+			c.Why = outerFailure(k)
+			return Save(tx, c)
+		}
+	}
+	return s.Again(tx, c)
 }
 
 // PostResult records what an outer CI says about the head of a change. A failed one fails the change
@@ -329,16 +348,15 @@ func (s *Service) PostResult(ctx context.Context, id string, r Result) (c Change
 		if err := SetCheck(tx, c, k); err != nil {
 			return err
 		}
-		failed := outerFailure(r)
 		switch {
 		case c.State == Merging: // too late to stop it
 		case !r.Passed:
-			c.State, c.Code, c.Why, c.Remedy = Failed, "change.outer_failed", failed+": "+r.Summary, "Push a correction, or run the check again."
+			c.State, c.Code, c.Why, c.Remedy = Failed, codeOuterFailed, outerFailure(k), "Push a correction, or run the check again."
 			if err := Save(tx, c); err != nil {
 				return err
 			}
-		case c.State == Failed && strings.HasPrefix(c.Why, failed+":"), c.State == Waiting && c.Why == outerAwaited(r.Name):
-			if err := s.Again(tx, c); err != nil { // it was only this check
+		case c.State == Failed && c.Code == codeOuterFailed, c.State == Waiting && c.Code == codeOuterAwaited:
+			if err := s.pastOuter(tx, c); err != nil {
 				return err
 			}
 		}

@@ -162,6 +162,7 @@ func Save(tx *db.Tx, c Change) error {
 		if c.Code == "" {
 			c.Code = "change." + string(c.State)
 		}
+	case Waiting:
 	default:
 		c.Code = "" // of what is mended
 	}

@@ -495,7 +495,7 @@ func (s *Service) outer(ctx context.Context, id string, revision int, f found) (
 				return err
 			}
 		}
-		c.State, c.Why = Waiting, outerAwaited(f.Build.Outer)
+		c.State, c.Code, c.Why = Waiting, codeOuterAwaited, "for the outer check "+f.Build.Outer+", which builds it"
 		c.Remedy = fmt.Sprintf("The outer CI builds %.10s, then: flywheel artifact upload FOLDER --app %s, flywheel change result %s --name %s --head %s --passed=true --artifact DIGEST", c.Head, c.Subject, c.ID, f.Build.Outer, c.Head)
 		return Save(tx, c)
 	})

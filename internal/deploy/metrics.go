@@ -30,6 +30,7 @@ func (m metrics) Describe(to chan<- *prometheus.Desc) {
 func (m metrics) Collect(to chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
+	var found []prometheus.Metric
 	err := m.DB.Read(ctx, func(tx *db.Tx) error {
 		for _, state := range []State{Waiting, Running, Held} {
 			var count int
@@ -41,12 +42,16 @@ func (m metrics) Collect(to chan<- prometheus.Metric) {
 			if err != nil && !errors.Is(err, db.ErrNoRows) {
 				return err
 			}
-			to <- prometheus.MustNewConstMetric(underWay, prometheus.GaugeValue, float64(count), string(state))
-			to <- prometheus.MustNewConstMetric(oldest, prometheus.GaugeValue, tx.Now().Sub(first).Seconds(), string(state))
+			found = append(found, prometheus.MustNewConstMetric(underWay, prometheus.GaugeValue, float64(count), string(state)),
+				prometheus.MustNewConstMetric(oldest, prometheus.GaugeValue, tx.Now().Sub(first).Seconds(), string(state)))
 		}
 		return nil
 	})
 	if err != nil {
 		m.Log.Warn("the deployments could not be counted", "error", err)
+		return
+	}
+	for _, metric := range found {
+		to <- metric
 	}
 }
