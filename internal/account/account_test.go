@@ -145,6 +145,17 @@ func TestTheFirstStartMakesOneAdminAndSaysThePasswordOnce(t *testing.T) {
 	}
 }
 
+func TestASessionIsForHTTPSOnlyWherePeopleReachFlywheelSo(t *testing.T) {
+	p := start(t)
+	for _, https := range []bool{false, true} {
+		p.accounts.HTTPS = https
+		_, _, response := p.call(func(r *http.Request) { r.Header.Set("X-Forwarded-Proto", "https") }, "POST", "/session", map[string]any{"name": "admin", "password": p.password})
+		if cookie := response.Cookies()[0]; cookie.Secure != https || !cookie.HttpOnly || cookie.SameSite != http.SameSiteLaxMode {
+			t.Errorf("with HTTPS %t the cookie is %v", https, cookie)
+		}
+	}
+}
+
 func TestReplicasThatStartTogetherMakeOneAdmin(t *testing.T) {
 	d := dbtest.Open(t)
 	var wg sync.WaitGroup

@@ -95,7 +95,6 @@ func (s *Service) meOf(ctx context.Context, a Actor) (*meOutput, error) {
 type signInInput struct {
 	remote  string
 	browser string
-	secure  bool
 	Body    struct {
 		Name     string `json:"name" minLength:"1" maxLength:"100"`
 		Password string `json:"password" minLength:"1" maxLength:"200"`
@@ -108,7 +107,6 @@ func (in *signInInput) Resolve(ctx huma.Context) []error {
 	if in.browser = strings.ToValidUTF8(ctx.Header("User-Agent"), ""); len(in.browser) > 300 {
 		in.browser = strings.ToValidUTF8(in.browser[:300], "")
 	}
-	in.secure = ctx.TLS() != nil || ctx.Header("X-Forwarded-Proto") == "https"
 	return nil
 }
 
@@ -123,7 +121,7 @@ func (s *Service) signIn(ctx context.Context, in *signInInput) (*meOutput, error
 	}
 	// The browser keeps it as long as it likes; how long it counts is decided here.
 	out.SetCookie = []http.Cookie{{
-		Name: cookieName, Value: secret, Path: "/", HttpOnly: true, Secure: in.secure, SameSite: http.SameSiteLaxMode,
+		Name: cookieName, Value: secret, Path: "/", HttpOnly: true, Secure: s.HTTPS, SameSite: http.SameSiteLaxMode,
 		MaxAge: int((30 * 24 * time.Hour).Seconds()),
 	}}
 	return out, nil

@@ -38,6 +38,8 @@ type Service struct {
 	// TeamInUse says what still belongs to a team, for example "the app storefront", or "" if nothing
 	// does. Apps come later in the order of packages.
 	TeamInUse func(tx *db.Tx, team string) (string, error)
+
+	HTTPS bool // people reach Flywheel so, and browsers send the session no other way
 }
 
 // New returns the accounts of a database.

@@ -86,6 +86,7 @@ func serverFlags(f *pflag.FlagSet, o *Options, logFormat *string) {
 	f.StringVar(&o.DatabaseURL, "database-url", "", "postgres://… (default: SQLite in the data folder)")
 	f.StringVar(&o.Listen, "listen", "127.0.0.1:7270", "address to listen on")
 	f.StringVar(&o.PublicURL, "public-url", "", "how people reach it (default: http:// and the address)")
+	f.StringSliceVar(&o.Proxies, "trusted-proxy", nil, "address or range of a proxy that is believed who its clients are; repeatable")
 	f.StringVar(&o.Replica, "replica", "main", "name of this replica, unique among those on one database")
 	f.StringVar(&o.Engine, "engine", "", "path of tofu or terraform (default: as found on PATH)")
 	f.StringVar(&o.Key, "key", "", "key file, or URL of the keeper of secrets (default: keys/secret.key in the data folder)")

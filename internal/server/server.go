@@ -61,6 +61,7 @@ type Options struct {
 	Providers   []string // providers a pattern may use besides Flywheel's own
 	PushLimit   int64    // MiB that a push may have; default 512
 	Self        string   // the flywheel binary; default: this program
+	Proxies     []string // addresses and ranges of proxies that are believed who their clients are
 	Version     string
 	Log         *slog.Logger
 	Now         func() time.Time // the clock; nil means the real one
@@ -286,13 +287,14 @@ func (s *Server) connect(ctx context.Context) (err error) {
 		return app.Team(tx, name)
 	}
 	s.Accounts.TeamInUse = app.OfTeam
+	s.Accounts.HTTPS = strings.HasPrefix(o.PublicURL, "https://")
 
 	s.Changes.Register()
 	s.Certify.Register()
 	s.Deploy.Register()
 
 	s.web, err = web.New(web.Options{
-		DB: s.DB, Log: s.log, Version: o.Version, Authenticate: s.Accounts.Authenticate, UI: ui.Files(), Schemas: manifest.Schemas(),
+		DB: s.DB, Log: s.log, Version: o.Version, Authenticate: s.Accounts.Authenticate, UI: ui.Files(), Schemas: manifest.Schemas(), Proxies: o.Proxies,
 		Ready: map[string]func(context.Context) error{
 			"database": func(ctx context.Context) error { return s.DB.SQL.PingContext(ctx) },
 			"agent": func(ctx context.Context) error {

@@ -55,6 +55,7 @@ type Options struct {
 	UI           fs.FS                                  // the built pages, with index.html at its root
 	Schemas      map[string][]byte                      // JSON Schemas served at /schemas/<name>
 	Origins      []string                               // other origins whose pages may send requests
+	Proxies      []string                               // addresses and ranges of proxies that are believed who their clients are
 }
 
 // API is where feature packages register.
@@ -107,7 +108,11 @@ func New(o Options) (*Server, error) {
 		Fail(w, r, fault.New(fault.Forbidden, "request.cross_origin", "A page of another site sent this request.").
 			Do("If that page is yours, add its origin to the configuration."))
 	}))
-	router.Use(s.observe, guard, protection.Handler, middleware.GetHead)
+	fromClients, err := clients(o.Proxies)
+	if err != nil {
+		return nil, err
+	}
+	router.Use(fromClients, s.observe, guard, protection.Handler, middleware.GetHead)
 
 	metrics := prometheus.NewRegistry()
 	s.duration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
