@@ -65,7 +65,15 @@ func restoreCommand() *cobra.Command {
 			if keys == "" {
 				keys = args[0] + ".keys"
 			}
-			return restore(c.Context(), o, args[0], keys)
+			taken, err := restore(c.Context(), o, args[0], keys)
+			if err != nil {
+				return err
+			}
+			for _, one := range taken {
+				fmt.Fprintf(c.ErrOrStderr(), "%s was merged into %s after the database was copied: it is off main, a branch again, and merged anew when Flywheel runs.\n", one.change, one.repo)
+			}
+			fmt.Fprintf(c.ErrOrStderr(), "Restored into %s. What was deployed after the backup is not known there: deploy it anew.\n", o.Data)
+			return nil
 		},
 	}
 	c.Flags().StringVar(&o.Data, "data", defaultData(), "empty data folder to restore into")
@@ -264,15 +272,21 @@ func addFolder(archive *tar.Writer, dir, name string) error {
 	return err
 }
 
-func restore(ctx context.Context, o Options, file, keys string) (err error) {
+// takenBack is a change that a restore took off the main of a repository.
+type takenBack struct {
+	repo   git.Repo
+	change string
+}
+
+func restore(ctx context.Context, o Options, file, keys string) (taken []takenBack, err error) {
 	if o, err = withDefaults(o); err != nil {
-		return err
+		return nil, err
 	}
 	if entries, err := os.ReadDir(o.Data); err == nil && len(entries) > 0 {
-		return fault.New(fault.Conflict, "restore.not_empty", "%s is not empty.", o.Data).Do("Give --data a new folder; nothing is overwritten.")
+		return nil, fault.New(fault.Conflict, "restore.not_empty", "%s is not empty.", o.Data).Do("Give --data a new folder; nothing is overwritten.")
 	}
 	if err := os.MkdirAll(o.Data, 0o700); err != nil {
-		return err
+		return nil, err
 	}
 	defer func() {
 		if err != nil { // half a company must not look like one; the folder was empty
@@ -281,57 +295,57 @@ func restore(ctx context.Context, o Options, file, keys string) (err error) {
 	}()
 	f, err := os.Open(file)
 	if err != nil {
-		return fault.New(fault.Invalid, "restore.unreadable", "The backup %s cannot be read.", file).Because(err)
+		return nil, fault.New(fault.Invalid, "restore.unreadable", "The backup %s cannot be read.", file).Because(err)
 	}
 	defer f.Close()
 	zip, err := gzip.NewReader(f)
 	if err != nil {
-		return fault.New(fault.Invalid, "restore.damaged", "%s is not a backup of Flywheel.", file).Because(err)
+		return nil, fault.New(fault.Invalid, "restore.damaged", "%s is not a backup of Flywheel.", file).Because(err)
 	}
 	if err := unpackBackup(o.Data, zip); err != nil {
-		return err
+		return nil, err
 	}
 	k, err := os.Open(keys)
 	if err != nil {
-		return fault.New(fault.Invalid, "restore.no_keys", "The keys %s cannot be read; without them no secret and no state can be opened.", keys).Do("Say --keys.").Because(err)
+		return nil, fault.New(fault.Invalid, "restore.no_keys", "The keys %s cannot be read; without them no secret and no state can be opened.", keys).Do("Say --keys.").Because(err)
 	}
 	defer k.Close()
 	if err := restoreKeys(o, k); err != nil {
-		return err
+		return nil, err
 	}
 	dump := filepath.Join(o.Data, "database")
 	if postgres(o.DatabaseURL) {
 		said, err := exec.CommandContext(ctx, "pg_restore", "--no-owner", "--exit-on-error", "--dbname="+o.DatabaseURL, dump).CombinedOutput()
 		if err != nil {
-			return fault.New(fault.Unavailable, "restore.pg_restore", "pg_restore failed: %s", strings.TrimSpace(string(said))).Because(err)
+			return nil, fault.New(fault.Unavailable, "restore.pg_restore", "pg_restore failed: %s", strings.TrimSpace(string(said))).Because(err)
 		}
 		if err := os.Remove(dump); err != nil {
-			return err
+			return nil, err
 		}
 	} else if err := os.Rename(dump, o.DatabaseURL); err != nil {
-		return err
+		return nil, err
 	}
 	if err := passFences(ctx, o.DatabaseURL); err != nil {
-		return err
+		return nil, err
 	}
 	host := &git.Host{Root: filepath.Join(o.Data, "repos")}
 	if err := restoreRepos(ctx, host, filepath.Join(o.Data, "repos")); err != nil {
-		return err
+		return nil, err
 	}
 	return rewindRepos(ctx, host, o.DatabaseURL)
 }
 
-// rewindRepos takes off every main what the database does not know as merged, or as being merged: it was
-// merged after the database was copied.
-func rewindRepos(ctx context.Context, host *git.Host, url string) error {
+// rewindRepos takes off every main what the database does not know as merged, or as being merged, and returns it:
+// it was merged after the database was copied.
+func rewindRepos(ctx context.Context, host *git.Host, url string) (taken []takenBack, err error) {
 	d, err := db.Open(ctx, url)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer d.Close()
 	repos, err := host.List()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, r := range repos {
 		kind := change.OfApp
@@ -347,9 +361,9 @@ func rewindRepos(ctx context.Context, host *git.Host, url string) error {
 			return err
 		})
 		if err != nil {
-			return err
+			return nil, err
 		}
-		_, err = host.Rewind(ctx, r, func(merge, id string) bool {
+		dropped, err := host.Rewind(ctx, r, func(merge, id string) bool {
 			return merges[merge] || changes[id].State == change.Merging
 		}, func(id string) string {
 			if branch := changes[id].Branch; branch != "" {
@@ -358,10 +372,13 @@ func rewindRepos(ctx context.Context, host *git.Host, url string) error {
 			return "restored-" + strings.TrimPrefix(id, "chg_")
 		})
 		if err != nil {
-			return err
+			return nil, err
+		}
+		for _, id := range dropped {
+			taken = append(taken, takenBack{r, id})
 		}
 	}
-	return nil
+	return taken, nil
 }
 
 // emptyFolder removes everything in a folder, and leaves the folder, which may be a mount.
