@@ -229,7 +229,7 @@ func (s *Server) connect(ctx context.Context) (err error) {
 		return err
 	}
 	runner := &tofu.Service{
-		Engine: engine, Self: o.Self, Dir: at("workspaces"), States: states, StateURL: "unix:" + stateSocket, Agent: agent.Socket,
+		Engine: engine, Self: o.Self, Dir: at("workspaces"), States: states, StateSocket: stateSocket, Agent: agent.Socket,
 		ServeProvider: ServeProvider, Sandbox: s.Sandbox, Mirror: o.Mirror, Registry: o.Registry,
 	}
 

@@ -36,13 +36,10 @@ func RunSupervisor(folder string, hooks Hooks) int {
 		}
 		c := call{
 			engine: l.Engine, args: o.Args, dir: l.Dir, env: env, readable: l.Readable, writable: l.Writable,
-			stdout: stdout, stderr: stderr,
+			stdout: stdout, stderr: stderr, forwards: []sandbox.Forward{{Port: l.StatePort, Socket: l.StateSocket}},
 		}
 		if l.Network {
 			c.network = sandbox.Host
-		}
-		if l.StateSocket != "" {
-			c.forwards = append(c.forwards, sandbox.Forward{Port: l.StatePort, Socket: l.StateSocket})
 		}
 		if socket != "" {
 			if err := c.forwardProvider(socket); err != nil {

@@ -13,7 +13,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -197,13 +196,14 @@ func (s *Service) launch(ctx context.Context, r Run, step string, writes bool, o
 		Scope:     Scope{Instance: r.Instance, Agent: s.Agent, Fence: r.Fence, Writes: writes},
 		Sandboxed: r.Untrusted, SandboxOff: s.Sandbox != nil && s.Sandbox.Off(), Network: r.Network,
 		Readable: append(dirOf(s.Mirror), r.Workspace.Dir), Writable: []string{r.work(), r.out()},
+		StateSocket: s.StateSocket, StatePath: "/internal/state/" + url.PathEscape(r.Instance),
 	}
-	address, err := s.stateAddress(&l, r.Instance)
-	if err != nil {
-		return err
+	if l.Sandboxed {
+		if l.StatePort, err = freePort(); err != nil {
+			return err
+		}
 	}
 	l.Env = append(engineEnv(r.Workspace.data(), r.Workspace.config(), r.out()),
-		"TF_HTTP_ADDRESS="+address, "TF_HTTP_LOCK_ADDRESS="+address, "TF_HTTP_UNLOCK_ADDRESS="+address,
 		"TF_HTTP_USERNAME="+r.ID, "TF_HTTP_PASSWORD="+token,
 		// A server that restarts is away for seconds: the engine asks again for a minute before it gives up.
 		"TF_HTTP_RETRY_MAX=20", "TF_HTTP_RETRY_WAIT_MIN=1", "TF_HTTP_RETRY_WAIT_MAX=5")
@@ -256,24 +256,6 @@ func (s *Service) spawn(folder string, l supervisor.Launch, orders []byte) error
 		delete(s.children, folder)
 	}()
 	return nil
-}
-
-// stateAddress returns the URL of the instance's state as the engine sees it.
-func (s *Service) stateAddress(l *supervisor.Launch, instance string) (string, error) {
-	base, path := s.StateURL, "/internal/state/"+url.PathEscape(instance)
-	socket, isSocket := strings.CutPrefix(base, "unix:")
-	if !isSocket {
-		if l.Sandboxed {
-			return "", errors.New("tofu: a run in the sandbox needs the state on a Unix socket")
-		}
-		return strings.TrimSuffix(base, "/") + path, nil
-	}
-	port, err := freePort()
-	if err != nil {
-		return "", err
-	}
-	l.StateSocket, l.StatePort = socket, port
-	return "http://127.0.0.1:" + strconv.Itoa(port) + path, nil
 }
 
 // values are the run's own values in the environment of its commands. A plan of what is not certified

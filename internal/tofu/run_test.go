@@ -214,7 +214,7 @@ func TestAnApplyOutlivesTheServerThatStartedIt(t *testing.T) {
 			t.Fatalf("waiting ended with %v", o.err)
 		}
 
-		next := &tofu.Service{Engine: p.Engine, Dir: p.Dir, States: p.States, StateURL: p.StateURL} // knows nothing of it
+		next := &tofu.Service{Engine: p.Engine, Dir: p.Dir, States: p.States, StateSocket: p.StateSocket} // knows nothing of it
 		os.WriteFile(release, nil, 0o600)
 		result, err := next.Apply(t.Context(), r)
 		if err != nil || result.Outcome != tofu.Succeeded || len(result.Commands) != 1 {
@@ -284,7 +284,7 @@ func TestTwoServersThatTakeUpOneRunRunItOnce(t *testing.T) {
 		r := p.run(t, "ins_a", counter)
 		var all sync.WaitGroup
 		for range 3 {
-			s := &tofu.Service{Engine: p.Engine, Dir: p.Dir, States: p.States, StateURL: p.StateURL}
+			s := &tofu.Service{Engine: p.Engine, Dir: p.Dir, States: p.States, StateSocket: p.StateSocket}
 			all.Go(func() {
 				if _, err := s.Plan(t.Context(), r); err != nil {
 					t.Errorf("plan: %v\n%s", err, logs(r))
@@ -339,7 +339,7 @@ func TestAServerThatRestartedCancelsTheApplyOfTheOneBefore(t *testing.T) {
 		<-ended
 		close(asked)
 		r.Cancel = asked
-		next := &tofu.Service{Engine: p.Engine, Dir: p.Dir, States: p.States, StateURL: p.StateURL}
+		next := &tofu.Service{Engine: p.Engine, Dir: p.Dir, States: p.States, StateSocket: p.StateSocket}
 		if result, err := next.Apply(t.Context(), r); !fault.Is(err, "engine.cancelled") || result.Outcome != tofu.Cancelled {
 			t.Errorf("%+v, %v\n%s", result, err, logs(r))
 		}

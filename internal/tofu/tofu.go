@@ -52,10 +52,9 @@ type Service struct {
 	Self string
 	// Dir holds the prepared workspaces, one folder a pattern digest.
 	Dir string
-	// States issues the token of each run; StateURL is where its handler answers: http://host:port, or
-	// unix:/path/of/socket, which also works inside the sandbox.
-	States   *States
-	StateURL string
+	// States issues the token of each run; StateSocket is the Unix socket where its handler answers.
+	States      *States
+	StateSocket string
 	// Agent is the socket of the local agent, for Flywheel's own provider.
 	Agent string
 	// ServeProvider serves Flywheel's own provider to Validate and Test. Plan and Apply have it from the

@@ -100,7 +100,7 @@ func start(t testing.TB, engine tofu.Engine) *platform {
 	d := dbtest.Open(t)
 	p := &platform{db: d, runs: t.TempDir(), socket: filepath.Join(short(t), "state.sock")}
 	p.Service = &tofu.Service{
-		Engine: engine, Dir: t.TempDir(), States: &tofu.States{DB: d, Keeper: keeper}, StateURL: "unix:" + p.socket,
+		Engine: engine, Dir: t.TempDir(), States: &tofu.States{DB: d, Keeper: keeper}, StateSocket: p.socket,
 		Grace: 5 * time.Second, ServeProvider: serveProvider,
 	}
 	p.stop = p.serve(t)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"net"
-	"strconv"
 	"sync"
 	"time"
 )
@@ -13,11 +12,11 @@ import (
 // its state stored.
 const away = 2 * time.Minute
 
-// forward makes the Unix socket reachable on a port of the loopback until ctx ends.
-func forward(ctx context.Context, port int, socket string) error {
-	l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
+// forward makes the Unix socket reachable on a port of the loopback until ctx ends, and returns the port.
+func forward(ctx context.Context, socket string) (port int, err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return err
+		return 0, err
 	}
 	context.AfterFunc(ctx, func() { l.Close() })
 	go func() {
@@ -29,7 +28,7 @@ func forward(ctx context.Context, port int, socket string) error {
 			go join(ctx, inside.(*net.TCPConn), socket)
 		}
 	}()
-	return nil
+	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 func join(ctx context.Context, inside *net.TCPConn, socket string) {

@@ -27,6 +27,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -63,9 +64,10 @@ type Launch struct {
 	Remove   []string // files to delete after the last command
 	Grace    time.Duration
 	Durable  bool // its traces must survive a loss of power, because it must not run twice
-	// StateSocket is the Unix socket where the state is served, if the engine shall reach it on
-	// StatePort of the loopback.
+	// StateSocket is the Unix socket where the state is served, and StatePath its path there. The engine reaches
+	// it on a port of the loopback: StatePort in the sandbox, else one that the supervisor gets.
 	StateSocket string
+	StatePath   string
 	StatePort   int
 	// Provider asks for Flywheel's own provider, which reaches what Scope names.
 	Provider bool
@@ -207,10 +209,8 @@ func (s *supervisor) commands() error {
 	if socket != "" {
 		defer os.RemoveAll(filepath.Dir(socket))
 	}
-	if s.StateSocket != "" && !s.Sandboxed {
-		if err := forward(ctx, s.StatePort, s.StateSocket); err != nil {
-			return err
-		}
+	if err := s.state(ctx); err != nil {
+		return err
 	}
 	for _, order := range s.Commands {
 		if err := s.command(order, socket); err != nil {
@@ -220,6 +220,19 @@ func (s *supervisor) commands() error {
 			return nil
 		}
 	}
+	return nil
+}
+
+// state lets the engine reach its state, and tells it where.
+func (s *supervisor) state(ctx context.Context) (err error) {
+	port := s.StatePort
+	if !s.Sandboxed {
+		if port, err = forward(ctx, s.StateSocket); err != nil {
+			return err
+		}
+	}
+	address := "http://127.0.0.1:" + strconv.Itoa(port) + s.StatePath
+	s.Env = append(s.Env, "TF_HTTP_ADDRESS="+address, "TF_HTTP_LOCK_ADDRESS="+address, "TF_HTTP_UNLOCK_ADDRESS="+address)
 	return nil
 }
 
