@@ -292,9 +292,8 @@ func decidable(c change.Change) bool {
 }
 
 // conclude saves what the decisions so far make of the change, and begins to publish it when nothing is
-// missing. It does not publish while an instance is different from what the approvals saw: then the
-// effect is planned again first, unless settled says that this has just been done. Nor does it while a
-// deployment runs that ran at the last decision.
+// missing and the live instances are those that the approvals saw; settled says that their effects have just been
+// planned, after the last decision.
 func (s *Service) conclude(tx *db.Tx, c change.Change, found Certification, settled bool) (change.Change, error) {
 	state, why := found.standing()
 	c.State, c.Why, c.Remedy = state, why, ""
@@ -304,28 +303,13 @@ func (s *Service) conclude(tx *db.Tx, c change.Change, found Certification, sett
 	case change.ChangesRequested:
 		c.Remedy = "Push what was asked for to " + c.Branch + ": it is checked again by itself, and decided about anew."
 	case change.Merging:
-		outdated, moving, err := compare(tx, found, c.Subject)
+		wait, err := s.notAsShown(tx, c, found, settled)
 		if err != nil {
 			return c, err
 		}
-		same := settled && moving == 0
-		if !same && outdated == 0 && moving == 0 {
-			effects, err := allEffects(tx, found.Change, found.Revision)
-			if err != nil {
-				return c, err
-			}
-			same = found.digest(effects) == found.Digest
-		}
-		if !same {
-			k := change.Check{Name: "effect", State: change.CheckRunning, Summary: "planning again what has changed"}
-			c.State, c.Why = change.Review, "every discipline has approved; the effect on instances that changed meanwhile is planned again first"
-			if again := passID(c, found.passes+1); outdated > 0 || moving == 0 {
-				tx.AfterCommit(func() { _ = s.Durable.Start(s.again, again) }) // the sweeper starts it otherwise
-			} else {
-				k.Summary = fmt.Sprintf("waits for the deployments that run on live instances (%d left)", moving)
-				c.Why = fmt.Sprintf("every discipline has approved; the deployments that run on live instances end first (%d left), because they may change the effect", moving)
-			}
-			if err := change.SetCheck(tx, c, k); err != nil {
+		if wait != "" {
+			c.State, c.Why = change.Review, "every discipline has approved; "+wait
+			if err := change.SetCheck(tx, c, change.Check{Name: "effect", State: change.CheckRunning, Summary: wait}); err != nil {
 				return c, err
 			}
 			break
@@ -338,4 +322,25 @@ func (s *Service) conclude(tx *db.Tx, c change.Change, found Certification, sett
 		})
 	}
 	return c, change.Save(tx, c)
+}
+
+// notAsShown says what is awaited before an approved change is published, because live instances are not, or will not
+// be, what the approvals saw; "" if they are. It begins to plan what is different.
+func (s *Service) notAsShown(tx *db.Tx, c change.Change, found Certification, settled bool) (string, error) {
+	outdated, moving, err := compare(tx, found, c.Subject)
+	if err != nil || settled && moving == 0 {
+		return "", err
+	}
+	if outdated == 0 && moving > 0 { // the sweeper goes on
+		return fmt.Sprintf("the deployments that run on live instances end first (%d left), because they may change the effect", moving), nil
+	}
+	if outdated == 0 {
+		effects, err := allEffects(tx, found.Change, found.Revision)
+		if err != nil || found.digest(effects) == found.Digest {
+			return "", err
+		}
+	}
+	again := passID(c, found.passes+1)
+	tx.AfterCommit(func() { _ = s.Durable.Start(s.again, again) }) // the sweeper starts it otherwise
+	return "the effect on instances that changed meanwhile is planned again first", nil
 }
