@@ -119,11 +119,19 @@ func TestMainMovesUnderAnOpenChangeWhichIsLanedAnew(t *testing.T) {
 	if strings.Contains(certifytest.Texts(c), "code differs") {
 		t.Errorf("main's own code counts for the change: %s", certifytest.Texts(c))
 	}
+	own := func() {
+		t.Helper()
+		if files, err := p.Changes.Diff(p.As("dora"), c.ID); err != nil || len(files) != 1 || files[0].Path != "flywheel.yaml" {
+			t.Errorf("it is shown to alter %+v, %v", files, err)
+		}
+	}
+	own()
 	// The same lines are changed on main: now it conflicts.
 	third, _ := p.Shop("third", "Five", map[string]string{"flywheel.yaml": manifest("~1.0", strings.ReplaceAll(certifytest.Environments, "instances: 2", "instances: 5"))})
 	p.Reaches(third.ID, change.Merged)
 	c = p.Reaches(c.ID, change.Blocked)
 	has(t, c.Why+c.Remedy, "conflicts with main in flywheel.yaml", "resolve the conflict")
+	own()
 }
 
 func TestChangesThatRaceAllGetMergedAndNoneIsLost(t *testing.T) {

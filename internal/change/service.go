@@ -575,17 +575,25 @@ func (s *Service) checkSubject(tx *db.Tx, f Filter) error {
 	return nil // either may be meant, and a name of neither has no changes
 }
 
-// Diff returns the files a change alters, against the main it was found against.
+// Diff returns the files a change alters, against where its branch left the main it was found against: what
+// others merged meanwhile is not its doing.
 func (s *Service) Diff(ctx context.Context, id string) ([]git.FileDiff, error) {
 	c, _, err := s.Get(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	base := c.Main
-	if base == "" {
-		if base, err = s.Git.Resolve(ctx, c.Repo(), "refs/heads/main"); err != nil {
+	main := c.Main
+	if main == "" {
+		if main, err = s.Git.Resolve(ctx, c.Repo(), "refs/heads/main"); err != nil {
 			return nil, err
 		}
+	}
+	base, err := s.Git.MergeBase(ctx, c.Repo(), main, c.Head)
+	if fault.Is(err, "git.unrelated_histories") {
+		base, err = main, nil
+	}
+	if err != nil {
+		return nil, err
 	}
 	return s.Git.Diff(ctx, c.Repo(), base, c.Head)
 }
