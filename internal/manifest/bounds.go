@@ -15,8 +15,12 @@ import (
 
 var printer = message.NewPrinter(language.English)
 
-var boundsKeys = []string{"control", "secret", "description", "classes", "enum", "const", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
-	"multipleOf", "minLength", "maxLength", "pattern", "minItems", "maxItems"}
+// boundsKeys are the keywords of bounds; variableKeys are what else a variable says, which its classes do not.
+var (
+	boundsKeys = []string{"enum", "const", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength",
+		"pattern", "minItems", "maxItems"}
+	variableKeys = []string{"control", "secret", "description", "classes"}
+)
 
 // Violation is a variable that a team may not set to this value.
 type Violation struct {

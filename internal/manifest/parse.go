@@ -296,8 +296,14 @@ func (d *document) report(e *jsonschema.ValidationError) {
 	case *kind.Const:
 		d.note(path, "%s must be %v", dotted(path), k.Want)
 	case *kind.FalseSchema: // an unevaluated property
-		name := path[len(path)-1]
-		d.problems.At(d.find(path, true), "the key %q is not known here%s", name, didYouMean(name, boundsKeys))
+		name, known := path[len(path)-1], boundsKeys
+		if path[len(path)-3] != "classes" {
+			known = slices.Concat(variableKeys, boundsKeys)
+		}
+		if slices.Contains(known, name) {
+			return // one beside it is wrong, and is reported itself: then none counts as evaluated
+		}
+		d.problems.At(d.find(path, true), "the key %q is not known here%s", name, didYouMean(name, known))
 	case *kind.Pattern:
 		d.note(path, "%s is %q; use %s", dotted(path), k.Got, patternWords[k.Want])
 	default:
