@@ -738,6 +738,20 @@ func MarkRolledBack(tx *db.Tx, id, why string) error {
 	return Save(tx, c)
 }
 
+// MarkRunsAgain says that what was rolled back runs in an environment after all, because main was deployed there
+// again, so that later changes pass.
+func MarkRunsAgain(tx *db.Tx, id, environment string) error {
+	c, err := Take(tx, id)
+	if err != nil || c.State != RolledBack {
+		return err
+	}
+	c.Remedy = fmt.Sprintf("Main was deployed in %s again, so that later changes pass there and bring it to where it has not been.", environment)
+	if c.Revert != "" {
+		c.Remedy += fmt.Sprintf(" Close its revert, unless it is to be taken back: `flywheel change close %s`.", c.Revert)
+	}
+	return Save(tx, c)
+}
+
 // MarkStuck says why a merged change does not reach its last environment.
 func MarkStuck(tx *db.Tx, id, why string) error {
 	c, err := Take(tx, id)
@@ -819,7 +833,8 @@ func (s *Service) link(ctx context.Context, id, branch string) error {
 			return err
 		}
 		if c.Revert = revert.ID; c.State == RolledBack {
-			c.Remedy = fmt.Sprintf("Merge its revert, `flywheel change merge %s`, or push a correction with the trailer `Fixes: %s`.", c.Revert, c.ID)
+			c.Remedy = fmt.Sprintf("Merge its revert, `flywheel change merge %s`, or push a correction with the trailer `Fixes: %s`. "+
+				"If its cause was elsewhere and is gone: `flywheel deployment redeploy %s ENVIRONMENT`.", c.Revert, c.ID, c.Subject)
 		}
 		return Save(tx, c)
 	})

@@ -263,7 +263,7 @@ func (s *shell) deploymentRollback() *cobra.Command {
 	var watch bool
 	c := &cobra.Command{
 		Use: "rollback APP ENVIRONMENT", Short: "Go back to what an earlier deployment brought",
-		Long: "Go back to what an earlier deployment brought. Later changes stop before this environment until the\nrevert is merged or a fix is declared: flywheel change fix.", Args: cobra.ExactArgs(2),
+		Long: "Go back to what an earlier deployment brought. Later changes stop before this environment until the\nrevert is merged, a fix is declared (flywheel change fix), or main is deployed there again (flywheel deployment redeploy).", Args: cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
 			body := map[string]any{}
 			if to != "" {

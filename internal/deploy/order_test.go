@@ -96,6 +96,18 @@ func (o *order) merged(id, mends, artifact string, environments ...string) {
 	})
 }
 
+// main says that the app's main describes an artifact in staging and prod.
+func (o *order) main(artifact string) {
+	o.t.Helper()
+	o.write(func(tx *db.Tx) error {
+		if _, err := tx.Exec(`insert into artifact (source, app, digest, size, built_at) values ('src', 'shop', $1, 1, $2)`, artifact, tx.Now()); err != nil {
+			return err
+		}
+		return app.SetDescription(tx, "shop", app.Description{Pin: app.Pin{Pattern: "web", Digest: "sha256:web"}, Source: "src",
+			Environments: map[string]map[string]any{"staging": {}, "prod": {}}})
+	})
+}
+
 // of returns the newest deployment of a change, or of the instance if change is "".
 func (o *order) of(id, environment string) (d Deployment) {
 	o.t.Helper()
@@ -205,13 +217,7 @@ func TestARedeploymentBringsWhatWasStuckAndItGoesOn(t *testing.T) {
 		t.Errorf("the way out is %q", c.Remedy)
 	}
 	o.want("", "prod", "", "")
-	o.write(func(tx *db.Tx) error {
-		if _, err := tx.Exec(`insert into artifact (source, app, digest, size, built_at) values ('src', 'shop', 'a', 1, $1)`, tx.Now()); err != nil {
-			return err
-		}
-		return app.SetDescription(tx, "shop", app.Description{Pin: app.Pin{Pattern: "web", Digest: "sha256:web"}, Source: "src",
-			Environments: map[string]map[string]any{"staging": {}, "prod": {}}})
-	})
+	o.main("a")
 	if _, err := o.Redeploy(o.as(), "shop", "staging"); err != nil {
 		t.Fatal(err)
 	}
@@ -299,6 +305,59 @@ func TestAChangeOfALaterEnvironmentWaitsWhereAnotherWasRolledBack(t *testing.T) 
 	o.merged("chg_d", "", "d", "prod")
 	o.want("chg_d", "staging", "", "")
 	o.succeeds("chg_d", "prod")
+}
+
+func TestAPersonWhoDeploysMainWhereItWasRolledBackLetsLaterChangesPass(t *testing.T) {
+	o := newOrder(t)
+	o.merged("chg_a", "", "a", "staging", "prod")
+	o.succeeds("chg_a", "staging")
+	o.succeeds("chg_a", "prod")
+	o.merged("chg_b", "", "b", "staging", "prod")
+	o.fails("chg_b", "staging") // for a secret that nobody has set, say
+	o.succeeds("chg_b", "staging")
+	o.merged("chg_c", "", "c", "staging", "prod")
+	o.want("chg_c", "staging", Waiting, "chg_b was rolled back here")
+	o.main("c")
+	if _, err := o.Redeploy(o.as(), "shop", "staging"); err != nil {
+		t.Fatal(err)
+	}
+	o.succeeds("", "staging")
+	if i := o.instance("staging"); i.PinnedBy != "" {
+		t.Errorf("it is still pinned by %s", i.PinnedBy)
+	}
+	if c := o.change("chg_b"); c.State != change.RolledBack || !strings.Contains(c.Remedy, "later changes pass there") {
+		t.Errorf("%s: %s", c.State, c.Remedy)
+	}
+	o.succeeds("chg_c", "staging")
+	o.succeeds("chg_c", "prod")
+	o.wantChange("chg_c", change.Deployed, "")
+}
+
+func TestARedeploymentThatSomebodyRollsBackMeanwhileLetsNothingPass(t *testing.T) {
+	o := newOrder(t)
+	o.merged("chg_a", "", "a", "staging")
+	o.succeeds("chg_a", "staging")
+	o.merged("chg_b", "", "b", "staging")
+	o.succeeds("chg_b", "staging")
+	o.main("b")
+	redeployment, err := o.Redeploy(o.as(), "shop", "staging")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.RollBack(o.as(), "shop", "staging", ""); err != nil {
+		t.Fatal(err)
+	}
+	o.write(func(tx *db.Tx) error {
+		again, err := Find(tx, redeployment.ID)
+		if err != nil {
+			return err
+		}
+		return o.succeed(tx, again, outcome{})
+	})
+	o.succeeds("chg_b", "staging") // it goes back
+	if i := o.instance("staging"); i.PinnedBy != "chg_b" || i.Deployed.Artifact != "a" {
+		t.Errorf("%+v", i)
+	}
 }
 
 func TestARevertThatANewerChangeReplacesMendsNonetheless(t *testing.T) {

@@ -134,8 +134,7 @@ func (s *Service) Rollout(tx *db.Tx, c change.Change, targets []change.Target) e
 
 // before returns where a change has to pass although it alters nothing there: an environment before its first
 // one in which another change was rolled back. Main still holds what was taken back, so the change would
-// bring that to the later environments, past the one that it failed in. Where a person has deployed it there
-// again since, and it runs now, it may pass.
+// bring that to the later environments, past the one that it failed in.
 func (s *Service) before(tx *db.Tx, c change.Change, targets []change.Target) ([]change.Target, error) {
 	if len(targets) == 0 || targets[0].Desired.IsZero() { // a removal brings nothing
 		return nil, nil
@@ -167,8 +166,7 @@ func (s *Service) before(tx *db.Tx, c change.Change, targets []change.Target) ([
 		if err != nil {
 			return nil, err
 		}
-		proven := i.Deployed.SameInfrastructure(desired) && i.Deployed.Artifact == desired.Artifact // redeployed since
-		if !desired.IsZero() && !proven {
+		if !desired.IsZero() {
 			passes = append(passes, change.Target{Environment: i.Environment, Desired: desired})
 		}
 	}
@@ -336,6 +334,25 @@ func (s *Service) stuck(tx *db.Tx, d Deployment, how string) error {
 	return nil
 }
 
+// unpin lets later changes pass where another one was rolled back, once a deployment has succeeded that mends
+// what was broken: a change's, or one of main that a person asked for after the rollback, and that proves what
+// was taken back there. One that was running when somebody rolled back proves nothing.
+func (s *Service) unpin(tx *db.Tx, d Deployment, instance *app.Instance) (err error) {
+	broken, mended := instance.PinnedBy, false
+	switch d.Trigger {
+	case ByChange:
+		mended, err = s.mends(tx, d, broken)
+	case ByRedeploy:
+		if mended, err = newerThanRollbacks(tx, d); mended && err == nil {
+			err = change.MarkRunsAgain(tx, broken, d.Environment)
+		}
+	}
+	if mended {
+		instance.PinnedBy = ""
+	}
+	return err
+}
+
 // mends reports whether a deployment may pass an instance that is pinned where the broken change was rolled
 // back: its change mends it, or one that it carries does, or nothing is left to be mended.
 func (s *Service) mends(tx *db.Tx, d Deployment, broken string) (bool, error) {
@@ -402,7 +419,7 @@ func (s *Service) next(tx *db.Tx, instance app.Instance) error {
 				return err
 			}
 			if !mends {
-				reason := fmt.Sprintf("%s was rolled back here: waits until its revert is merged, or a fix is declared", instance.PinnedBy)
+				reason := fmt.Sprintf("%s was rolled back here: waits until its revert is merged, a fix is declared, or main is deployed here again", instance.PinnedBy)
 				if d.Reason != reason {
 					d.Code, d.Reason = "change.rolled_back", reason
 					if err := save(tx, d); err != nil {

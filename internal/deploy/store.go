@@ -96,6 +96,12 @@ const selectWaiting = `select ` + columns + ` from deployment where instance = $
 
 const selectSucceeded = `select ` + columns + ` from deployment where instance = $1 and state = 'succeeded' order by number desc limit 50`
 
+// newerThanRollbacks reports whether a deployment was asked for after every rollback of its instance.
+func newerThanRollbacks(tx *db.Tx, d Deployment) (newer bool, err error) {
+	err = tx.QueryRow(`select not exists (select 1 from deployment where instance = $1 and trigger_kind = 'rollback' and number > $2)`, d.Instance, d.Number).Scan(&newer)
+	return newer, err
+}
+
 // described returns what the newest change on its way to an instance brings there, which is what main describes
 // of it, or nothing if none ever came.
 func described(tx *db.Tx, instance string) (desired app.Desired, err error) {

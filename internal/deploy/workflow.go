@@ -315,14 +315,9 @@ func (s *Service) succeed(tx *db.Tx, d Deployment, out outcome) error {
 	if d.Trigger == ByRollback {
 		instance.Reason = "rolled back by " + d.ID
 	}
-	if d.Trigger == ByChange && instance.PinnedBy != "" {
-		// One that was running when somebody rolled back does not lift the pin; what mends it does.
-		mends, err := s.mends(tx, d, instance.PinnedBy)
-		if err != nil {
+	if instance.PinnedBy != "" {
+		if err := s.unpin(tx, d, &instance); err != nil {
 			return err
-		}
-		if mends {
-			instance.PinnedBy = ""
 		}
 	}
 	if err := save(tx, now); err != nil {

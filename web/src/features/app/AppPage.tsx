@@ -103,7 +103,7 @@ function Place({ app, name, environment, instance, can }: { app: App; name: stri
         {instance?.reason && !(instance.pinnedBy && instance.state === "healthy") && <Note tone={instance.state === "degraded" ? "bad" : "quiet"}><p><Sentence text={instance.reason} /></p></Note>}
         {instance?.pinnedBy && (
           <Note tone="hold" icon={<IconPin size={15} className="ink-hold" aria-hidden />}>
-            <p>Pinned: it was rolled back from <ChangeLink id={instance.pinnedBy} />, and later changes stop here until that is reverted or fixed.</p>
+            <p>Pinned: it was rolled back from <ChangeLink id={instance.pinnedBy} />, and later changes stop here until that is reverted or fixed, or main is deployed here again.</p>
           </Note>
         )}
         {instance?.outside?.map(({ variable, value, since }) => (
