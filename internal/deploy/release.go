@@ -31,6 +31,8 @@ type Rollout struct {
 	Outputs    map[string]any // of the instance's infrastructure
 	Log        io.Writer
 	Cancel     <-chan struct{} // closed when the rollout is to be given up; it may be so from the beginning
+
+	Credentials map[string]string // of the environment, which the pattern names; for what speaks to an outer target
 }
 
 // Driver rolls an artifact out without an infrastructure run. It returns when the new artifact is
@@ -221,6 +223,9 @@ func (c Command) environment(ctx context.Context, r Rollout) ([]string, error) {
 	for name, value := range r.Outputs {
 		env = append(env, "OUTPUT_"+strings.ToUpper(strings.ReplaceAll(name, "-", "_"))+"="+outputText(value))
 	}
+	for name, value := range r.Credentials {
+		env = append(env, name+"="+value)
+	}
 	if len(r.Release.Secrets) == 0 {
 		return env, nil
 	}
@@ -313,6 +318,13 @@ func (s *Service) releaseArtifact(ctx context.Context, d Deployment) outcome {
 	if err != nil {
 		return failed(err)
 	}
+	var credentials map[string]string
+	if v.Manifest.Spec.Release.Driver == command {
+		if _, credentials, err = s.Runs.secretsOf(ctx, v, d.App, d.Environment); err != nil {
+			return failed(err)
+		}
+		hidden = slices.AppendSeq(hidden, maps.Values(credentials))
+	}
 	log, _, err := s.Runs.log(ctx, d, hidden...)
 	if err != nil {
 		return failed(err)
@@ -323,7 +335,7 @@ func (s *Service) releaseArtifact(ctx context.Context, d Deployment) outcome {
 	if err != nil {
 		return failed(err)
 	}
-	if err := driver.Release(ctx, Rollout{Deployment: d, Release: v.Manifest.Spec.Release, Module: module, Outputs: outputs, Log: log, Cancel: d.cancelled}); err != nil {
+	if err := driver.Release(ctx, Rollout{Deployment: d, Release: v.Manifest.Spec.Release, Module: module, Outputs: outputs, Log: log, Cancel: d.cancelled, Credentials: credentials}); err != nil {
 		out := failed(err)
 		out.Untouched = fault.Is(err, "service.cancelled")
 		fmt.Fprintln(log, out.Failed)
@@ -386,6 +398,9 @@ func (s *Service) verify(ctx context.Context, d Deployment) outcome {
 	}
 	return outcome{Failed: fmt.Sprintf("%s is not well: %s.", probe.URL, why), Code: "verify.unhealthy", URL: url, Probes: []Probe{probe}}
 }
+
+// command names the driver that runs a command of the pattern.
+const command = "command"
 
 // noop names the driver that does nothing: for targets that follow the artifact by themselves, and to
 // measure the platform.

@@ -115,7 +115,7 @@ func (s *Service) plan(tx *db.Tx, d Deployment) ([]step, error) {
 		return []step{{name: "prepare", do: s.Runs.prepare}, {name: "plan", do: s.planRun}, {name: "destroy", do: s.Runs.apply}}, nil
 	}
 	steps := []step{{name: "prepare", do: s.Runs.prepare}, {name: "plan", do: s.planRun}, {name: "policy", do: s.Runs.policy}, {name: "apply", do: s.Runs.apply}}
-	if err == nil && v.Manifest.Spec.Release.Driver == "command" {
+	if err == nil && v.Manifest.Spec.Release.Driver == command {
 		// Of this driver nothing in the module carries the artifact to where it runs.
 		steps = append(steps, step{name: "release", do: s.releaseArtifact})
 	}
