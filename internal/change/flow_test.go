@@ -274,6 +274,36 @@ func TestAFormShowsItsLaneBeforeItIsSent(t *testing.T) {
 	refused(t, err, "app.not_found")
 }
 
+func TestAChangeThatFailedForACauseElsewhereIsCheckedAgainWithoutAPush(t *testing.T) {
+	t.Parallel()
+	p := shopped(t)
+	away := true
+	p.Plan = func(change.Change, string, app.Desired) (change.Planned, error) {
+		if away {
+			return change.Planned{}, fault.New(fault.Conflict, "secret.missing", "A secret is not set.")
+		}
+		return change.Planned{Summary: "1 to update"}, nil
+	}
+	c, _ := p.Shop("three", "Run three", map[string]string{"flywheel.yaml": strings.ReplaceAll(manifest("~1.0", certifytest.Environments), "instances: 2", "instances: 3")})
+	c = p.Reaches(c.ID, change.Failed)
+	has(t, c.Remedy, "flywheel change recheck "+c.ID)
+	_, err := p.Changes.Recheck(p.As("sam"), c.ID)
+	refused(t, err, "permission.denied")
+	if c, err = p.Changes.Recheck(p.As("dora"), c.ID); err != nil || c.State != change.Failed {
+		t.Errorf("it is %s, %v", c.State, err)
+	}
+	away = false
+	if _, err := p.Changes.Recheck(p.As("dora"), c.ID); err != nil {
+		t.Fatal(err)
+	}
+	p.Reaches(c.ID, change.Merged)
+	_, err = p.Changes.Recheck(p.As("dora"), c.ID)
+	refused(t, err, "change.not_failed")
+	if p.Audited("change.recheck", "allowed") != 2 {
+		t.Error("who checked it again is not in the audit log")
+	}
+}
+
 func TestAnOuterResultCountsForTheHeadItIsAbout(t *testing.T) {
 	t.Parallel()
 	p := shopped(t)
@@ -287,6 +317,8 @@ func TestAnOuterResultCountsForTheHeadItIsAbout(t *testing.T) {
 	}
 	c = p.Reaches(c.ID, change.Failed)
 	has(t, c.Why, "load", "too slow")
+	_, err := p.Changes.Recheck(p.As("dora"), c.ID)
+	refused(t, err, "change.outer_failed") // or it would pass without that check
 	// With two that failed it waits for both.
 	if err := post(change.Result{Head: c.Head, Name: "style", Passed: false, Summary: "tabs"}); err != nil {
 		t.Fatal(err)

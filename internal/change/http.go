@@ -23,6 +23,8 @@ func (s *Service) Routes(api *web.API) {
 		Summary: "Merge a green change whose app says `merge: manual`"}, s.mergeHTTP)
 	huma.Register(api, huma.Operation{OperationID: "release-change", Method: http.MethodPost, Path: "/api/v1/changes/{change}/release", Tags: []string{"changes"},
 		Summary: "Let a held change go on"}, s.releaseHTTP)
+	huma.Register(api, huma.Operation{OperationID: "recheck-change", Method: http.MethodPost, Path: "/api/v1/changes/{change}/recheck", Tags: []string{"changes"},
+		Summary: "Check a change again that was refused, failed or blocked, when the cause was not in it"}, s.recheckHTTP)
 	huma.Register(api, huma.Operation{OperationID: "close-change", Method: http.MethodPost, Path: "/api/v1/changes/{change}/close", Tags: []string{"changes"},
 		Summary: "Close a change without merging it"}, s.closeHTTP)
 	huma.Register(api, huma.Operation{OperationID: "fix-change", Method: http.MethodPost, Path: "/api/v1/changes/{change}/fix", Tags: []string{"changes"},
@@ -94,6 +96,11 @@ type changeReleaseInput struct {
 
 func (s *Service) releaseHTTP(ctx context.Context, in *changeReleaseInput) (*one, error) {
 	c, err := s.ReleaseHeld(ctx, in.Change, in.Body.Digest)
+	return &one{c}, err
+}
+
+func (s *Service) recheckHTTP(ctx context.Context, in *ByID) (*one, error) {
+	c, err := s.Recheck(ctx, in.Change)
 	return &one{c}, err
 }
 

@@ -651,18 +651,48 @@ func (s *Service) ReleaseHeld(ctx context.Context, id, digest string) (c Change,
 	return s.decided(ctx, id)
 }
 
+// Recheck looks again at a change that was refused, failed or blocked, without a push: its cause may have been
+// elsewhere, such as a secret that was not set. It returns the change after that.
+func (s *Service) Recheck(ctx context.Context, id string) (c Change, err error) {
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		if c, err = s.visible(ctx, tx, id, Take); err != nil {
+			return err
+		}
+		if err := account.From(ctx).Require(c.develop()); err != nil {
+			return err
+		}
+		switch {
+		case c.State != Refused && c.State != Failed && c.State != Blocked:
+			return fault.New(fault.Conflict, "change.not_failed", "Change %s is %s: there is nothing to check again.", c.ID, c.State)
+		case c.Code == codeOuterFailed:
+			return fault.New(fault.Conflict, codeOuterFailed, "%s. Flywheel does not run that check.", c.Why).Do("Run it again where it runs; the change goes on when its result is good.")
+		}
+		if err := account.Audit(tx, account.Entry{Action: "change.recheck", Subject: c.ID, Decision: "allowed"}); err != nil {
+			return err
+		}
+		return s.Again(tx, c)
+	})
+	if err != nil {
+		return c, err
+	}
+	return s.decided(ctx, id)
+}
+
+// develop returns the permission that pushing to the change's branch needs, and where.
+func (c Change) develop() (account.Permission, string) {
+	if c.Kind == OfApp {
+		return account.PushApp, c.Team
+	}
+	return account.DevelopPattern, ""
+}
+
 // Close ends a change without merging it. Its branch stays.
 func (s *Service) Close(ctx context.Context, id, reason string) (c Change, err error) {
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		if c, err = s.visible(ctx, tx, id, Take); err != nil {
 			return err
 		}
-		if c.Kind == OfApp {
-			err = account.From(ctx).Require(account.PushApp, c.Team)
-		} else {
-			err = account.From(ctx).Require(account.DevelopPattern, "")
-		}
-		if err != nil {
+		if err := account.From(ctx).Require(c.develop()); err != nil {
 			return err
 		}
 		if !c.State.Open() || c.State == Merging {

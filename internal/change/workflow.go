@@ -460,7 +460,7 @@ func (s *Service) test(ctx context.Context, id string, revision int, f found) (s
 			}
 			failed := fault.From(err)
 			c.State, c.Why, c.Code = Failed, failed.Message, failed.Code
-			c.Remedy = strings.TrimSpace(failed.Remedy + " `flywheel change log " + c.ID + " tests` shows how it went; push a correction.")
+			c.Remedy = strings.TrimSpace(failed.Remedy + " `flywheel change log " + c.ID + " tests` shows how it went. Push a correction, or check it again: `flywheel change recheck " + c.ID + "`.")
 			return Save(tx, c)
 		} else {
 			return SetCheck(tx, c, Check{Name: "tests", State: CheckPassed, Summary: result.Summary})
@@ -560,7 +560,7 @@ func (s *Service) planEffect(ctx context.Context, id string, revision int, f fou
 		if planErr != nil {
 			c.Code, c.Remedy = fault.From(planErr).Code, fault.From(planErr).Remedy+" "
 		}
-		c.Remedy = strings.TrimLeft(c.Remedy+fmt.Sprintf("`flywheel change log %s '%s'` shows how it went; push a correction.", c.ID, name), " ")
+		c.Remedy = strings.TrimLeft(c.Remedy+fmt.Sprintf("`flywheel change log %s '%s'` shows how it went. Push a correction, or check it again: `flywheel change recheck %s`.", c.ID, name, c.ID), " ")
 		return Save(tx, c)
 	})
 }

@@ -99,7 +99,7 @@ type form struct {
 func (s *shell) changeCommand() *cobra.Command {
 	c := &cobra.Command{Use: "change", Short: "Changes: create, follow, decide"}
 	c.AddCommand(s.changeCreate(), s.changeList(), s.changeShow(), s.changeDiff(), s.changeLog(), s.changeWatch(),
-		s.changeMerge(), s.changeRelease(), s.changeClose(), s.changeFix(), s.changeEffects(), s.changeApprove(), s.changeRequest(), s.changeReject(), s.changeResult())
+		s.changeMerge(), s.changeRelease(), s.changeRecheck(), s.changeClose(), s.changeFix(), s.changeEffects(), s.changeApprove(), s.changeRequest(), s.changeReject(), s.changeResult())
 	return c
 }
 
@@ -596,6 +596,13 @@ func (s *shell) bind(c *cobra.Command, id, digest, question string, of func(chan
 		}
 		return do(of(v))
 	})
+}
+
+func (s *shell) changeRecheck() *cobra.Command {
+	return &cobra.Command{
+		Use: "recheck CHANGE", Short: "Check a change again that failed for a cause outside of it, such as a missing secret", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error { return s.decide(c, args[0], "recheck", nil) },
+	}
 }
 
 func (s *shell) changeClose() *cobra.Command {

@@ -421,6 +421,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/changes/{change}/recheck": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Check a change again that was refused, failed or blocked, when the cause was not in it */
+        post: operations["recheck-change"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/changes/{change}/reject": {
         parameters: {
             query?: never;
@@ -3378,6 +3395,40 @@ export interface operations {
         };
     };
     "merge-change": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Any text that is unique to this request. A repetition within a day gets the first answer and does nothing. */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                change: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Change"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "recheck-change": {
         parameters: {
             query?: never;
             header?: {

@@ -6,9 +6,11 @@ import type { Certification, Change, ChangeDetail, Decision } from "../../api/ty
 import { Confirm, useAct } from "../../ui/act";
 import { Card, Id, Note, Sentence, StateIcon, Time, Wrong } from "../../ui/parts";
 import { disciplines, may, useMe } from "../account/queries";
-import { approve, close, declareFix, merge, reject, release, requestChanges } from "./queries";
+import { approve, close, declareFix, merge, recheck, reject, release, requestChanges } from "./queries";
 
 const over = new Set(["merged", "deployed", "rolled_back", "closed", "rejected"]);
+
+const stopped = new Set(["refused", "failed", "blocked"]);
 
 export function Actions({ detail: { change, heldDigest, mayDecide } }: { detail: ChangeDetail }) {
   const me = useMe();
@@ -16,10 +18,15 @@ export function Actions({ detail: { change, heldDigest, mayDecide } }: { detail:
   const [broken, setBroken] = useState("");
   const can = (permission: string) => (change.kind === "app" ? may(me, permission, change.team ?? "") : false);
   if (over.has(change.state)) return null;
-  const mayClose = change.kind === "app" ? can("push_app") : may(me, "develop_pattern");
+  const develops = change.kind === "app" ? can("push_app") : may(me, "develop_pattern");
   return (
     <>
-      {mayClose && (
+      {develops && stopped.has(change.state) && change.code !== "change.outer_failed" && (
+        <Confirm label="Check again" title="Check this change again" go="Check again" act={() => recheck(change.id)} done="It is checked again.">
+          <p>For a cause outside of the change, such as a secret that was not set. What is wrong in the change itself needs a push.</p>
+        </Confirm>
+      )}
+      {develops && (
         <Confirm label="Close" title="Close this change" go="Close the change" act={() => close(change.id, reason)} done="The change is closed.">
           <p>It is not merged. Its branch stays, and a push opens it again.</p>
           <Textarea label="Reason" value={reason} onChange={(event) => setReason(event.currentTarget.value)} maxLength={2000} autosize minRows={2} />
