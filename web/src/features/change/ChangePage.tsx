@@ -185,8 +185,10 @@ function Facts({ change }: { change: Change }) {
   return (
     <Card title="About">
       <dl className="facts">
-        <dt>{change.kind === "app" ? "App" : "Pattern"}</dt><dd>{change.subject}</dd>
-        {change.team && <><dt>Team</dt><dd>{change.team}</dd></>}
+        {change.kind === "app"
+          ? <><dt>App</dt><dd><Link className="link" to="/apps/$app" params={{ app: change.subject }}>{change.subject}</Link></dd></>
+          : <><dt>Pattern</dt><dd><Link className="link" to="/patterns/$pattern" params={{ pattern: change.subject }}>{change.subject}</Link></dd></>}
+        {change.team && <><dt>Team</dt><dd><Link className="link" to="/teams/$team" params={{ team: change.team }}>{change.team}</Link></dd></>}
         {change.story && <><dt>Story</dt><dd><Link className="link mono" to="/changes" search={{ story: change.story }}>{change.story}</Link></dd></>}
         {reference(change.state === "waiting" || change.state === "blocked" ? "Waits for" : "Needs", change.needs)}
         {reference("Takes back", change.reverts)}

@@ -22,3 +22,18 @@ it("names the person of an approval and calls a merged pattern published", () =>
     event("change.merged", "chg_2", { state: "merged", kind: "pattern", revision: 1 }),
   ])).toEqual(["sam: approved for security", "Published"]);
 });
+
+it("leaves out revisions in which only main had moved, and nothing new was found", () => {
+  const round = (revision: number, why: string, by = "flywheel") => [
+    event("change.updated", "chg_1", { state: "checking", revision, by }), event("change.updated", "chg_1", { state: "blocked", revision, why, by: "flywheel" }),
+  ];
+  expect(texts([
+    event("change.created", "chg_1", { state: "checking", revision: 1, by: "dana" }), event("change.updated", "chg_1", { state: "blocked", revision: 1, why: "it conflicts" }),
+    ...round(2, "it conflicts"), ...round(3, "it conflicts"), ...round(4, "it conflicts", "dana"), ...round(5, "something else"), ...round(6, "something else"),
+  ])).toEqual(["dana: Opened", "Blocked", "dana: Revision 4", "Blocked", "Revision 5", "Blocked"]);
+});
+
+it("shows as running only what runs now", () => {
+  const run = (id: string, state: string) => event("pipelinerun.started", id, { state, environment: "prod", trigger: "change", kind: "release", step: "" });
+  expect(moments([run("dpl_1", "running"), run("dpl_1", "succeeded"), run("dpl_2", "running")]).map(({ state }) => state)).toEqual(["new", "succeeded", "running"]);
+});

@@ -32,6 +32,8 @@ interface Data {
 export function moments(events: Told[]): Moment[] {
   const list: Moment[] = [];
   const last = new Map<string, string>(); // what was said last of each subject or check
+  const running = new Map<string, Moment>(); // of a deployment; it does not run any more once something else is said of it
+  const rounds = [0]; // where each revision begins in the list
   let revision = 1;
   for (const event of events) {
     const data = (event.data ?? {}) as Data;
@@ -40,7 +42,11 @@ export function moments(events: Told[]): Moment[] {
       const said = `${part.state} ${part.text}`;
       if (last.get(about) === said) return;
       last.set(about, said);
-      list.push({ id: event.id, at: event.time, ...part });
+      const moment = { id: event.id, at: event.time, ...part };
+      list.push(moment);
+      const before = running.get(about);
+      if (before) before.state = "new";
+      if (part.state === "running") running.set(about, moment);
     };
     const subject = event.subject ?? "";
     if (event.type.endsWith(".change.created")) say(subject, { state: "new", text: "Opened", by });
@@ -51,7 +57,8 @@ export function moments(events: Told[]): Moment[] {
     } else if (/\.change\.(updated|merged|abandoned)$/.test(event.type) && data.state) {
       if (data.revision !== undefined && data.revision > revision) {
         revision = data.revision;
-        list.push({ id: `${event.id} revision`, at: event.time, state: "checking", text: `Revision ${revision}`, by });
+        list.push({ id: `${event.id} revision`, at: event.time, state: "new", text: `Revision ${revision}`, by });
+        rounds.push(list.length - 1);
         last.clear();
       }
       if (data.state === "checking" || data.state === "merging") continue;
@@ -63,7 +70,19 @@ export function moments(events: Told[]): Moment[] {
       say(subject, { state: data.state, text: words[data.state] ?? `${data.state.charAt(0).toUpperCase()}${data.state.slice(1)} in ${data.environment}`, by: data.state === "running" || data.state === "cancelled" ? by : undefined });
     }
   }
-  return list;
+  return withoutRepetition(list, rounds);
+}
+
+/** Leaves out the revisions that nobody asked for and that said what the one before said: main has moved, and that is all. */
+function withoutRepetition(list: Moment[], rounds: number[]): Moment[] {
+  let before = "";
+  return rounds.flatMap((start, i) => {
+    const round = list.slice(start, rounds[i + 1]);
+    const said = JSON.stringify(round.slice(1).map(({ state, text, by, note }) => [state, text, by, note]));
+    const again = i > 0 && !round[0]?.by && said === before;
+    before = said;
+    return again ? [] : round;
+  });
 }
 
 const checked: Record<string, string> = { passed: "passed", failed: "failed", held: "holds it", warning: "warns" };

@@ -24,13 +24,13 @@ export function Steps({ steps }: { steps: Step[] }) {
   );
 }
 
-/** One deployment of a change, opened while it runs. */
+/** One deployment of a change, opened while it runs, where it failed, and where it waits for something. */
 export function Live({ deployment: known }: { deployment: Deployment }) {
   const query = useQuery(deploymentQuery(known.id));
   const d = query.data ?? known;
   const running = !over(d);
   const [open, setOpen] = useState<boolean>();
-  const shown = open ?? (d.state === "running" || d.state === "failed");
+  const shown = open ?? (d.state === "running" || d.state === "failed" || (running && Boolean(d.reason)));
   return (
     <details className="live-deployment" open={shown} onToggle={(event) => { if (event.currentTarget.open !== shown) setOpen(event.currentTarget.open); }}>
       <summary className="check">
