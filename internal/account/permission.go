@@ -216,6 +216,24 @@ func (p Permission) words() string {
 		return "create apps"
 	case ApproveSecurity, ApproveOperations, ApproveDevelopment:
 		return "approve for " + strings.TrimPrefix(string(p), "approve_")
+	case Rollback:
+		return "roll back"
+	case PlanStories:
+		return "plan its stories"
+	case ViewTeam:
+		return "view the team"
+	case ManageMembers:
+		return "manage the members of the team"
+	case RequestPattern, DevelopPattern, CreatePattern, ViewPattern, GrantWaiver:
+		return strings.ReplaceAll(string(p), "_", " ") + "s"
+	case DecideRequest:
+		return "decide about requests for patterns"
+	case CuratePattern:
+		return "recommend, deprecate or retire versions"
+	case ViewAudit:
+		return "view the audit log"
+	case OperatePlatform:
+		return "operate the platform"
 	}
 	return strings.ReplaceAll(string(p), "_", " ")
 }

@@ -160,6 +160,9 @@ func TestADeletedEnvironmentLeavesNoSecretsAndNoWaiversToALaterOneOfItsName(t *t
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	if remedy := fault.From(s.DeleteEnvironment(sam, "staging")).Remedy; !strings.HasSuffix(remedy, "flywheel environment update prod --after ''") {
+		t.Errorf("the way out is %q", remedy)
+	}
 	if err := s.DeleteEnvironment(account.With(t.Context(), account.Actor{ID: "usr_dana", Name: "dana"}), "prod"); !fault.Is(err, "permission.denied") {
 		t.Error(err)
 	}

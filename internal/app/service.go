@@ -433,7 +433,8 @@ func (s *Service) DeleteEnvironment(ctx context.Context, name string) error {
 		return err
 	}
 	return s.DB.Write(ctx, func(tx *db.Tx) error {
-		if _, err := FindEnvironment(tx, name); err != nil {
+		gone, err := FindEnvironment(tx, name)
+		if err != nil {
 			return err
 		}
 		all, err := Environments(tx)
@@ -443,7 +444,7 @@ func (s *Service) DeleteEnvironment(ctx context.Context, name string) error {
 		for _, e := range all {
 			if e.After == name {
 				return fault.New(fault.Conflict, "environment.has_next", "The environment %s comes after %s.", e.Name, name).
-					Do("Say first what it comes after then: flywheel environment update %s --after …", e.Name)
+					Do("Say first what it comes after then: flywheel environment update %s --after %s", e.Name, cmp.Or(gone.After, `''`))
 			}
 		}
 		in, err := appsIn(tx, name)
@@ -635,7 +636,7 @@ func checkEnd(until *time.Time, now time.Time) error {
 	case !until.After(now):
 		return fault.New(fault.Invalid, "waiver.end_passed", "The end of the waiver has passed already.").Do("Choose a later one.").At("until", "has passed")
 	case until.Sub(now) > longestWaiver:
-		return fault.New(fault.Invalid, "waiver.end_far", "A waiver ends within a year.").Do("Choose an earlier end. What has to last longer belongs into the pattern: flywheel pattern request create.").At("until", "too far away")
+		return fault.New(fault.Invalid, "waiver.end_far", "A waiver ends within a year.").Do("Choose an earlier end. What has to last longer belongs in the pattern: flywheel pattern request create.").At("until", "too far away")
 	}
 	return nil
 }

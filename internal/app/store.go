@@ -21,11 +21,16 @@ func scanApp(r db.Row) (App, error) {
 	return a, err
 }
 
-// Find returns the app with this name, or a fault that it is missing. Removed apps are not there.
+// Find returns the app with this name, or a fault that it is missing. Removed apps are not there, which those who
+// may read their history are told.
 func Find(tx *db.Tx, name string) (App, error) {
 	a, err := Known(tx, name)
 	if err == nil && a.State == Removed {
-		return App{}, fault.Missing("app", name)
+		if !account.From(tx.Context()).Sees(a.Team) {
+			return App{}, fault.Missing("app", name)
+		}
+		return App{}, fault.New(fault.NotFound, "app.removed", "The app %s was removed on %s.", name, a.RemovedAt.Format(time.DateOnly)).
+			Do("Its code and history can be read: git clone, and flywheel change list --app %s.", name)
 	}
 	return a, err
 }

@@ -51,7 +51,7 @@ const (
 	Ended WaiverState = "ended" // in a filter only
 )
 
-// longestWaiver is how far away the end of a waiver may be. What has to last longer belongs into the
+// longestWaiver is how far away the end of a waiver may be. What has to last longer belongs in the
 // pattern.
 const longestWaiver = 366 * 24 * time.Hour
 

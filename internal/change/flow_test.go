@@ -270,6 +270,20 @@ func TestAFormShowsItsLaneBeforeItIsSent(t *testing.T) {
 	rolled(t, p, "prod 1.0.0 map[db_version:15 instances:3]")
 	_, err = p.Changes.Create(p.As("dora"), "storefront", change.Form{Environments: map[string]map[string]any{"prod": {"instances": 3.0}}})
 	refused(t, err, "change.nothing_changes")
+	// Nobody has the branch of a form at hand to resolve a conflict in.
+	p.Plan = func(change.Change, string, app.Desired) (change.Planned, error) {
+		return change.Planned{Summary: "1 to replace", Digest: "sha256:held", Destructive: []string{"flywheel_volume.data"}}, nil
+	}
+	held, err := p.Changes.Create(p.As("dora"), "storefront", change.Form{Environments: map[string]map[string]any{"prod": {"instances": 4.0}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Reaches(held.ID, change.Held)
+	p.Plan = nil
+	moved, _ := p.Shop("five", "Five", more("5"))
+	p.Reaches(moved.ID, change.Merged)
+	held = p.Reaches(held.ID, change.Blocked)
+	has(t, held.Remedy, "flywheel change close "+held.ID)
 	_, err = p.Changes.Create(p.As("eve"), "storefront", change.Form{Version: "1.0.0"})
 	refused(t, err, "app.not_found")
 }

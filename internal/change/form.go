@@ -26,6 +26,17 @@ type Form struct {
 	Story        string                    `json:"story,omitempty"`
 }
 
+// What a form, and the removal of something, begin their branches with.
+const (
+	formPrefix    = "form-"
+	removalPrefix = "remove-"
+)
+
+// madeByForm reports whether a branch was made without a clone, so that nobody has it at hand.
+func madeByForm(branch string) bool {
+	return strings.HasPrefix(branch, formPrefix) || strings.HasPrefix(branch, removalPrefix)
+}
+
 // Preview is the lane a form would take, or why it would be refused.
 type Preview struct {
 	Verdict
@@ -58,7 +69,7 @@ func (s *Service) Create(ctx context.Context, name string, in Form) (c Change, e
 	if in.Story != "" {
 		message += "\n\nStory: " + in.Story + "\n"
 	}
-	return s.commit(ctx, a, "form-"+xid.New().String(), main, content, message)
+	return s.commit(ctx, a, formPrefix+xid.New().String(), main, content, message)
 }
 
 // Preview says which lane a form would take, without making the change.
@@ -143,7 +154,7 @@ func (s *Service) Remove(ctx context.Context, name, environment string) (c Chang
 	if err != nil {
 		return c, err
 	}
-	return s.commit(ctx, a, "remove-"+xid.New().String(), main, content, title)
+	return s.commit(ctx, a, removalPrefix+xid.New().String(), main, content, title)
 }
 
 // edit applies an edit to flywheel.yaml as it is on main and returns the new content.

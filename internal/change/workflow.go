@@ -176,7 +176,7 @@ func (s *Service) findLane(ctx context.Context, id string, revision int) (f foun
 		return err
 	})
 	switch {
-	case fault.Is(err, "app.not_found"):
+	case fault.Is(err, "app.not_found"), fault.Is(err, "app.removed"):
 		f.State, f.Why = Closed, "the app is removed"
 	case err != nil:
 		return f, err
@@ -240,6 +240,9 @@ func (s *Service) look(ctx context.Context, c Change, main string, a app.App, en
 	if len(conflicts) > 0 {
 		f.State, f.Code, f.Why = Blocked, "change.conflict", "it conflicts with main in "+strings.Join(conflicts, ", ")
 		f.Remedy = "Merge main into your branch, resolve the conflict and push again."
+		if madeByForm(c.Branch) {
+			f.Remedy = fmt.Sprintf("Close it, `flywheel change close %s`, and ask for it again from what main is now.", c.ID)
+		}
 		return f, nil
 	}
 	f.Proposal.Tree = tree

@@ -278,6 +278,10 @@ func (s *shell) removal(c *cobra.Command, where string, watch bool) error {
 		if err := one(s, c, raw, changeSummary); err != nil {
 			return err
 		}
+		if made.State == "refused" || made.State == "blocked" {
+			note(c, "Nothing is removed yet: %s", first(made.Remedy, "flywheel change show "+made.ID))
+			return nil
+		}
 		note(c, "An operator releases its destroy plan: flywheel change show %s", made.ID)
 		return nil
 	})

@@ -83,7 +83,11 @@ func checkFile(file string, stdin io.Reader) (r checked, err error) {
 		content, err = io.ReadAll(io.LimitReader(stdin, manifest.Limit+1))
 	} else {
 		if info, statErr := os.Stat(file); statErr == nil && info.IsDir() {
-			return r, usage("%s is a folder. Name the file in it: %s.", file, filepath.Join(file, "flywheel.yaml"))
+			found := filepath.Join(file, "pattern.yaml")
+			if _, err := os.Stat(found); err != nil {
+				found = filepath.Join(file, "flywheel.yaml")
+			}
+			return r, usage("%s is a folder. Name the file in it: %s.", file, found)
 		}
 		content, err = os.ReadFile(file)
 	}
