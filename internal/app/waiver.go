@@ -60,6 +60,12 @@ func (w Waiver) Accepts(app, environment, variable string, value any) bool {
 	return w.InForce && w.App == app && w.Environment == environment && w.Variable == variable && SameValue(w.Value, value)
 }
 
+// Over reports whether the waiver accepted the value there, and does not any more.
+func (w Waiver) Over(app, environment, variable string, value any) bool {
+	was := w.State == Revoked || w.State == Granted && !w.InForce
+	return was && w.App == app && w.Environment == environment && w.Variable == variable && SameValue(w.Value, value)
+}
+
 // GrantedBy reports whether the actor may grant the waiver: its rights allow it, and it did not ask itself.
 func (w Waiver) GrantedBy(actor account.Actor) bool {
 	return w.State == Requested && w.askedBy != actor.ID && actor.Can(account.GrantWaiver, "")

@@ -37,6 +37,9 @@ func TestAWaiverAcceptsOneValueInOneInstanceUntilItsEnd(t *testing.T) {
 			if w.Accepts(tt.app, tt.environment, tt.variable, tt.value) != tt.accepted {
 				t.Errorf("accepted is not %v", tt.accepted)
 			}
+			if over := name == "after its end" || name == "revoked"; w.Over(tt.app, tt.environment, tt.variable, tt.value) != over {
+				t.Errorf("over is not %v", over)
+			}
 		})
 	}
 }

@@ -160,9 +160,16 @@ func (r Radius) summary() string {
 		}
 	}
 	if r.Breaking > 0 {
-		return fmt.Sprintf("%d of %d live instances would break: %s", r.Breaking, r.Instances, strings.Join(words, ", "))
+		return fmt.Sprintf("%d of %s would break: %s", r.Breaking, live(r.Instances), strings.Join(words, ", "))
 	}
-	return fmt.Sprintf("%d live instances can move to it: %s", r.Instances, strings.Join(words, ", "))
+	return fmt.Sprintf("%s can move to it: %s", live(r.Instances), strings.Join(words, ", "))
+}
+
+func live(instances int) string {
+	if instances == 1 {
+		return "1 live instance"
+	}
+	return fmt.Sprintf("%d live instances", instances)
 }
 
 // foresee returns what is known of the effect on an instance without a plan: what the new interface and

@@ -99,9 +99,9 @@ func (s *Service) announce(ctx context.Context, c change.Change) error {
 		c.Why = "it is validated and tested"
 		switch {
 		case r.Breaking > 0:
-			c.Why += fmt.Sprintf(", and planned on %d live instances, of which %d would break", r.Instances, r.Breaking)
+			c.Why += fmt.Sprintf(", and planned on %s, of which %d would break", live(r.Instances), r.Breaking)
 		case r.Instances > 0:
-			c.Why += fmt.Sprintf(", and planned on %d live instances", r.Instances)
+			c.Why += fmt.Sprintf(", and planned on %s", live(r.Instances))
 		}
 		needed := []string{}
 		for _, d := range account.Disciplines() {

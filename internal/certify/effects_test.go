@@ -173,13 +173,16 @@ func TestAnInstanceIsNotPlannedInTheMiddleOfItsDeployment(t *testing.T) {
 	p := certifying(t)
 	p.PlanInstance = ofStates
 	c := addSearch(p, "search")
-	before := certification(p, c.ID)
+	before, began := certification(p, c.ID), p.Checks(c.ID)["effect"].StartedAt
 	approve(p, c.ID, "sam", "otto")
 	state(p, "storefront", "prod", app.Deploying)
 	p.Runs("storefront", "staging", map[string]any{"instances": 3, "db_version": "15"})
 	found := plannedAgain(p, c.ID, 1) // of staging alone
 	if found.Digest != before.Digest || len(found.Missing()) != 1 {
 		t.Errorf("%+v", found)
+	}
+	if !p.Checks(c.ID)["effect"].StartedAt.After(began) {
+		t.Error("the check that was run again counts its time from the first")
 	}
 	if found = plannedAgain(p, c.ID, 0); found.Digest != before.Digest {
 		t.Errorf("%+v", found)

@@ -204,7 +204,8 @@ func eventType(s State) string {
 	return "dev.cdevents.change.updated"
 }
 
-// SetCheck writes how a check of a revision stands, and tells everybody who watches the change.
+// SetCheck writes how a check of a revision stands, and tells everybody who watches the change. One that had ended
+// begins anew.
 func SetCheck(tx *db.Tx, c Change, k Check) error {
 	var finished any
 	if k.State != CheckRunning {
@@ -213,7 +214,8 @@ func SetCheck(tx *db.Tx, c Change, k Check) error {
 	_, err := tx.Exec(`insert into change_check (id, change, revision, name, state, summary, detail, log, started_at, finished_at)
 		values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10)
 		on conflict (change, revision, name) do update set state = excluded.state, summary = excluded.summary, detail = excluded.detail,
-			log = case when excluded.log = '' then change_check.log else excluded.log end, finished_at = excluded.finished_at`,
+			log = case when excluded.log = '' then change_check.log else excluded.log end, finished_at = excluded.finished_at,
+			started_at = case when change_check.finished_at is null then change_check.started_at else excluded.started_at end`,
 		db.NewID("chk"), c.ID, c.Revision, k.Name, k.State, k.Summary, db.JSON(k.Detail), k.Log, tx.Now(), finished)
 	if err != nil {
 		return err

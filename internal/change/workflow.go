@@ -399,8 +399,12 @@ func checkBounds(m *manifest.Pattern, environments []app.Environment, d app.Desc
 				continue
 			}
 			theirs = theirs || v.Theirs
-			messages = append(messages, fmt.Sprintf("%s.%s: %s", e.Name, v.Variable, v.Message))
-			reason := Reason{Environment: e.Name, Variable: v.Variable, Text: fmt.Sprintf("%s.%s: %s", e.Name, v.Variable, v.Message)}
+			text := fmt.Sprintf("%s.%s: %s", e.Name, v.Variable, v.Message)
+			if at := slices.IndexFunc(waivers, func(w app.Waiver) bool { return w.Over(name, e.Name, v.Variable, own[v.Variable]) }); at >= 0 {
+				text += fmt.Sprintf(" The waiver %s that accepted it is over.", waivers[at].ID)
+			}
+			messages = append(messages, text)
+			reason := Reason{Environment: e.Name, Variable: v.Variable, Text: text}
 			if v.Bound {
 				reason.Value = own[v.Variable]
 				ask = append(ask, fmt.Sprintf("flywheel waiver request %s --set %s --reason …", name, quoted(e.Name+"."+v.Variable+"="+show(own, v.Variable))))

@@ -416,7 +416,7 @@ func radiusDetail(p *page, v *certification) {
 		}
 		rows = append(rows, row)
 	}
-	p.heading(fmt.Sprintf("Blast radius: %d live instances, %d of them planned, %d would break", v.Radius.Instances, v.Radius.Planned, v.Radius.Breaking))
+	p.heading(fmt.Sprintf("Blast radius: %d live %s, %d of them planned, %d would break", v.Radius.Instances, plural(v.Radius.Instances, "instance", "instances"), v.Radius.Planned, v.Radius.Breaking))
 	p.table(headers, rows)
 }
 

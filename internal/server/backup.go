@@ -182,6 +182,9 @@ func backupKeys(o Options, file string) error {
 // restoreKeys puts the keys where the server will look for them.
 func restoreKeys(o Options, r io.Reader) error {
 	if err := unpackBackup(o.Data, r); err != nil {
+		if fault.Is(err, "restore.damaged") {
+			return fault.New(fault.Invalid, "restore.no_keys", "What --keys names is damaged, or not the keys of a backup.").Do("Name the file that `flywheel backup` wrote beside it.").Because(err)
+		}
 		return err
 	}
 	for name, place := range map[string]string{serverKey: o.Key, agentKey: filepath.Join(o.Agent, "secret.key")} {
