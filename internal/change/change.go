@@ -40,7 +40,7 @@ type Change struct {
 	State    State    `json:"state"`
 	Why      string   `json:"why,omitempty" doc:"Why it is in this state, in a sentence"`
 	Remedy   string   `json:"remedy,omitempty" doc:"The way out, where there is one"`
-	Code     string   `json:"code,omitempty" doc:"Stable name of why it is refused, failed or blocked, for scripts"`
+	Code     string   `json:"code,omitempty" doc:"Stable name of why it is refused, failed or blocked, or of the outer check it waits for, for scripts"`
 	Lane     Lane     `json:"lane,omitempty" enum:"software,variable,pattern"`
 	Reasons  []Reason `json:"reasons"`
 	Effects  []Effect `json:"effects"`

@@ -162,7 +162,7 @@ func Save(tx *db.Tx, c Change) error {
 		if c.Code == "" {
 			c.Code = "change." + string(c.State)
 		}
-	case Waiting:
+	case Waiting: // it may have the code of what it waits for
 	default:
 		c.Code = "" // of what is mended
 	}

@@ -629,7 +629,7 @@ func (s *Service) Proceed(ctx context.Context, id, planDigest string) (d Deploym
 }
 
 // RollBack deploys what an earlier deployment of the instance brought, and pins the instance there:
-// later changes stop before it until a fix is declared. to is the deployment to go back to; empty
+// later changes stop before it until that is mended (see unpin). to is the deployment to go back to; empty
 // means the one before the current.
 func (s *Service) RollBack(ctx context.Context, name, environment, to string) (d Deployment, err error) {
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {

@@ -1691,7 +1691,7 @@ export interface components {
             authors: string[];
             body?: string;
             branch: string;
-            /** @description Stable name of why it is refused, failed or blocked, for scripts */
+            /** @description Stable name of why it is refused, failed or blocked, or of the outer check it waits for, for scripts */
             code?: string;
             effects: components["schemas"]["ChangeEffect"][];
             /** @description The rolled back change it declares to fix */
