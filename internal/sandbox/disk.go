@@ -39,7 +39,6 @@ func (c *Cmd) watchDisk(exceeded chan<- error) {
 func (c *Cmd) overDisk(before map[uint64]bool) (closed map[uint64]bool, err error) {
 	var bytes int64
 	closed = map[uint64]bool{}
-	stays := errors.New("a folder stays closed")
 	hides := func(dir string) error {
 		info, err := os.Lstat(dir)
 		if err != nil {
@@ -48,7 +47,8 @@ func (c *Cmd) overDisk(before map[uint64]bool) (closed map[uint64]bool, err erro
 		inode := info.Sys().(*syscall.Stat_t).Ino
 		closed[inode] = true
 		if before[inode] {
-			return stays
+			return fault.New(fault.Invalid, "sandbox.closed_folder", "The command keeps a folder closed, so that nobody can tell what it holds.").
+				Do("Have it leave its folders readable.")
 		}
 		return nil
 	}
@@ -59,7 +59,8 @@ func (c *Cmd) overDisk(before map[uint64]bool) (closed map[uint64]bool, err erro
 		err := filepath.WalkDir(b.Source, func(path string, entry fs.DirEntry, err error) error {
 			switch {
 			case errors.Is(err, syscall.ENAMETOOLONG):
-				return err
+				return fault.New(fault.Invalid, "sandbox.too_deep", "The command made folders in folders until no path could name them.").
+					Do("Have it make fewer levels of folders.").Because(err)
 			case errors.Is(err, fs.ErrPermission):
 				return hides(path)
 			case err != nil:
@@ -74,13 +75,8 @@ func (c *Cmd) overDisk(before map[uint64]bool) (closed map[uint64]bool, err erro
 			}
 			return nil
 		})
-		if errors.Is(err, stays) {
-			return closed, fault.New(fault.Invalid, "sandbox.closed_folder", "The command keeps a folder closed, so that nobody can tell what it holds.").
-				Do("Have it leave its folders readable.")
-		}
 		if err != nil {
-			return closed, fault.New(fault.Invalid, "sandbox.too_deep", "The command made folders in folders until no path could name them.").
-				Do("Have it make fewer levels of folders.").Because(err)
+			return closed, err
 		}
 	}
 	if bytes > c.spec.Disk {
