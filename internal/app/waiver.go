@@ -57,13 +57,16 @@ const longestWaiver = 366 * 24 * time.Hour
 
 // Accepts reports whether the waiver was in force when it was read and accepts the value there.
 func (w Waiver) Accepts(app, environment, variable string, value any) bool {
-	return w.InForce && w.App == app && w.Environment == environment && w.Variable == variable && SameValue(w.Value, value)
+	return w.InForce && w.about(app, environment, variable, value)
 }
 
 // Over reports whether the waiver accepted the value there, and does not any more.
 func (w Waiver) Over(app, environment, variable string, value any) bool {
-	was := w.State == Revoked || w.State == Granted && !w.InForce
-	return was && w.App == app && w.Environment == environment && w.Variable == variable && SameValue(w.Value, value)
+	return (w.State == Revoked || w.State == Granted && !w.InForce) && w.about(app, environment, variable, value)
+}
+
+func (w Waiver) about(app, environment, variable string, value any) bool {
+	return w.App == app && w.Environment == environment && w.Variable == variable && SameValue(w.Value, value)
 }
 
 // GrantedBy reports whether the actor may grant the waiver: its rights allow it, and it did not ask itself.
@@ -103,7 +106,7 @@ func outsideSince(p *manifest.Pattern, e Environment, i Instance, waivers []Waiv
 	for _, v := range manifest.CheckBounds(p, e.Class, own) {
 		last := Outside{Variable: v.Variable, Value: own[v.Variable]}
 		for _, w := range waivers {
-			about := w.Environment == i.Environment && w.Variable == v.Variable && SameValue(w.Value, last.Value)
+			about := w.about(i.App, i.Environment, v.Variable, last.Value)
 			if about && w.InForce {
 				last.Waiver = ""
 				break

@@ -178,9 +178,6 @@ func foresee(v pattern.Version, i app.Instance, e app.Environment, team string, 
 	f := Effect{App: i.App, Environment: i.Environment, Class: e.Class, Team: team, Version: i.Deployed.Version, Outcome: Unplanned, instance: i.ID, seen: i.UpdatedAt}
 	own := e.Own(i.Deployed.Variables)
 	for _, bad := range manifest.CheckBounds(v.Manifest, e.Class, own) {
-		if bad.Bound && slices.ContainsFunc(waivers, func(w app.Waiver) bool { return w.Accepts(i.App, i.Environment, bad.Variable, own[bad.Variable]) }) {
-			continue
-		}
 		if slices.ContainsFunc(waivers, func(w app.Waiver) bool { return w.Accepts(i.App, i.Environment, bad.Variable, own[bad.Variable]) }) {
 			continue
 		}

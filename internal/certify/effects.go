@@ -206,7 +206,7 @@ func (s *Service) planBatch(ctx context.Context, id string, revision int, tree s
 }
 
 // planOne finds the effect on an instance as it is now, saves it and returns it. It leaves what is known of
-// an instance on which a deployment began; see due.
+// an instance on which a deployment began; see outdated.
 func (s *Service) planOne(ctx context.Context, found Certification, v pattern.Version, old Effect, environments []app.Environment, dir string) (Effect, error) {
 	var i app.Instance
 	var waivers []app.Waiver

@@ -91,13 +91,13 @@ func (s *Service) Sweep(ctx context.Context) error {
 				if err != nil {
 					return err
 				}
-				outdated, moving, err := compare(tx, found, c.Subject)
+				stale, moving, err := compare(tx, found, c.Subject)
 				if err != nil {
 					return err
 				}
 				// Approved by all and still here: it waited for deployments, which have ended.
 				decided, _ := found.standing()
-				if outdated > 0 || decided == change.Merging && moving == 0 {
+				if stale > 0 || decided == change.Merging && moving == 0 {
 					passes = append(passes, pass{c, found.passes + 1})
 				}
 			}
@@ -327,14 +327,14 @@ func (s *Service) conclude(tx *db.Tx, c change.Change, found Certification, sett
 // notAsShown says what is awaited before an approved change is published, because live instances are not, or will not
 // be, what the approvals saw; "" if they are. It begins to plan what is different.
 func (s *Service) notAsShown(tx *db.Tx, c change.Change, found Certification, settled bool) (string, error) {
-	outdated, moving, err := compare(tx, found, c.Subject)
+	stale, moving, err := compare(tx, found, c.Subject)
 	if err != nil || settled && moving == 0 {
 		return "", err
 	}
-	if outdated == 0 && moving > 0 { // the sweeper goes on
+	if stale == 0 && moving > 0 { // the sweeper goes on
 		return fmt.Sprintf("the deployments that run on live instances end first (%d left), because they may change the effect", moving), nil
 	}
-	if outdated == 0 {
+	if stale == 0 {
 		effects, err := allEffects(tx, found.Change, found.Revision)
 		if err != nil || found.digest(effects) == found.Digest {
 			return "", err

@@ -168,34 +168,33 @@ func findEffect(tx *db.Tx, change string, revision int, name, environment string
 	return f, err
 }
 
-// changed tells which live instances of a pattern an effect is not up to date with: the instance, its
-// environment, or a waiver of it was changed after the effect was found.
-const changed = `(f.outcome = 'unplanned' or f.seen_at <> i.updated_at or n.updated_at > f.looked_at
-	or exists (select 1 from waiver w where w.app = f.app and w.environment = f.environment and w.updated_at > f.looked_at))`
+// outdated tells which live instances of a pattern an effect is to be found again for: the instance, its
+// environment, or a waiver of it was changed after the effect was found. What is known of an instance stays while
+// it is being deployed: a plan in the middle of that would show an effect that is gone a moment later, and with it
+// the approvals.
+const outdated = `(f.outcome = 'unplanned' or i.state <> 'deploying' and (f.seen_at <> i.updated_at or n.updated_at > f.looked_at
+	or exists (select 1 from waiver w where w.app = f.app and w.environment = f.environment and w.updated_at > f.looked_at)))`
 
-// due returns the effects that are to be planned and that were not looked at since then, in their order. What
-// is known of an instance stays while it is being deployed: a plan in the middle of that would show an effect
-// that is gone a moment later, and with it the approvals.
+// due returns the effects that are outdated and that were not looked at since then, in their order.
 func due(tx *db.Tx, c Certification, since time.Time, limit int) ([]Effect, error) {
 	return db.Collect(tx, scanEffect, `select f.`+strings.ReplaceAll(effectColumns, ", ", ", f.")+` from effect f
 		join instance i on i.id = f.instance join environment n on n.name = f.environment
-		where f.change = $1 and f.revision = $2 and f.looked_at < $3 and `+changed+`
-		and (i.state <> 'deploying' or f.outcome = 'unplanned')
+		where f.change = $1 and f.revision = $2 and f.looked_at < $3 and `+outdated+`
 		order by f.position, f.app, f.environment limit $4`, c.Change, c.Revision, since, limit)
 }
 
 // compare counts the effects of a revision that are outdated, to be found again or forgotten, and the live
 // instances whose effect is not known because a deployment that was there at the last decision still runs.
 // A later one does not count, so that publishing comes to an end however often instances are deployed.
-func compare(tx *db.Tx, c Certification, pattern string) (outdated, moving int, err error) {
+func compare(tx *db.Tx, c Certification, pattern string) (stale, moving int, err error) {
 	err = tx.QueryRow(`select (select count(*) from instance i join environment n on n.name = i.environment
 			left join effect f on f.change = $1 and f.revision = $2 and f.instance = i.id
-			where i.pattern = $3 and i.state <> 'removed' and (f.instance is null or `+changed+` and (i.state <> 'deploying' or f.outcome = 'unplanned')))
+			where i.pattern = $3 and i.state <> 'removed' and (f.instance is null or `+outdated+`))
 		+ (select count(*) from effect f where f.change = $1 and f.revision = $2
 			and not exists (select 1 from instance i where i.id = f.instance and i.pattern = $3 and i.state <> 'removed')),
 		(select count(*) from instance i where i.pattern = $3 and i.state = 'deploying' and i.updated_at <= $4)`,
-		c.Change, c.Revision, pattern, c.lastDecision()).Scan(&outdated, &moving)
-	return outdated, moving, err
+		c.Change, c.Revision, pattern, c.lastDecision()).Scan(&stale, &moving)
+	return stale, moving, err
 }
 
 // forget removes every effect of a revision, which is looked at once more.
