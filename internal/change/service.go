@@ -598,21 +598,14 @@ func (s *Service) Diff(ctx context.Context, id string) ([]git.FileDiff, error) {
 	return s.Git.Diff(ctx, c.Repo(), base, c.Head)
 }
 
-// Merge asks for the merge of a change that is green and not merged by itself (`merge: manual`), and
-// returns the change after it.
-func (s *Service) Merge(ctx context.Context, id string) (c Change, err error) {
+// goesOn looks again at a change that a person decided about, unless decide refuses that, and returns it as it is
+// after that.
+func (s *Service) goesOn(ctx context.Context, id string, decide func(tx *db.Tx, c *Change) error) (c Change, err error) {
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		if c, err = s.visible(ctx, tx, id, Take); err != nil {
 			return err
 		}
-		if err := account.From(ctx).Require(account.Merge, c.Team); err != nil {
-			return err
-		}
-		if c.State != Ready {
-			return fault.New(fault.Conflict, "change.not_ready", "Change %s is %s, so it cannot be merged now.", c.ID, c.State).Do("%s", c.Why)
-		}
-		c.MergeRequested = true
-		if err := account.Audit(tx, account.Entry{Action: "change.merge", Subject: c.ID, Decision: "allowed"}); err != nil {
+		if err := decide(tx, &c); err != nil {
 			return err
 		}
 		return s.Again(tx, c)
@@ -623,13 +616,25 @@ func (s *Service) Merge(ctx context.Context, id string) (c Change, err error) {
 	return s.decided(ctx, id)
 }
 
-// ReleaseHeld lets a held change go on. digest is the one that was shown: an operator releases what
-// they have seen, and nothing else (rule of change 10). It returns the change after that.
-func (s *Service) ReleaseHeld(ctx context.Context, id, digest string) (c Change, err error) {
-	err = s.DB.Write(ctx, func(tx *db.Tx) error {
-		if c, err = s.visible(ctx, tx, id, Take); err != nil {
+// Merge asks for the merge of a change that is green and not merged by itself (`merge: manual`), and
+// returns the change after it.
+func (s *Service) Merge(ctx context.Context, id string) (Change, error) {
+	return s.goesOn(ctx, id, func(tx *db.Tx, c *Change) error {
+		if err := account.From(ctx).Require(account.Merge, c.Team); err != nil {
 			return err
 		}
+		if c.State != Ready {
+			return fault.New(fault.Conflict, "change.not_ready", "Change %s is %s, so it cannot be merged now.", c.ID, c.State).Do("%s", c.Why)
+		}
+		c.MergeRequested = true
+		return account.Audit(tx, account.Entry{Action: "change.merge", Subject: c.ID, Decision: "allowed"})
+	})
+}
+
+// ReleaseHeld lets a held change go on. digest is the one that was shown: an operator releases what
+// they have seen, and nothing else (rule of change 10). It returns the change after that.
+func (s *Service) ReleaseHeld(ctx context.Context, id, digest string) (Change, error) {
+	return s.goesOn(ctx, id, func(tx *db.Tx, c *Change) error {
 		if err := account.From(ctx).Require(account.HoldRelease, c.Team); err != nil {
 			return err
 		}
@@ -640,24 +645,14 @@ func (s *Service) ReleaseHeld(ctx context.Context, id, digest string) (c Change,
 			return fault.New(fault.Stale, "change.plan_changed", "What change %s would do is not what you looked at.", c.ID).Do("Look again, then release it with the digest %s.", shown)
 		}
 		c.Released = digest
-		if err := account.Audit(tx, account.Entry{Action: "change.release", Subject: c.ID, Decision: "allowed", Reason: digest}); err != nil {
-			return err
-		}
-		return s.Again(tx, c)
+		return account.Audit(tx, account.Entry{Action: "change.release", Subject: c.ID, Decision: "allowed", Reason: digest})
 	})
-	if err != nil {
-		return c, err
-	}
-	return s.decided(ctx, id)
 }
 
 // Recheck looks again at a change that was refused, failed or blocked, without a push: its cause may have been
 // elsewhere, such as a secret that was not set. It returns the change after that.
-func (s *Service) Recheck(ctx context.Context, id string) (c Change, err error) {
-	err = s.DB.Write(ctx, func(tx *db.Tx) error {
-		if c, err = s.visible(ctx, tx, id, Take); err != nil {
-			return err
-		}
+func (s *Service) Recheck(ctx context.Context, id string) (Change, error) {
+	return s.goesOn(ctx, id, func(tx *db.Tx, c *Change) error {
 		if err := account.From(ctx).Require(c.develop()); err != nil {
 			return err
 		}
@@ -667,15 +662,8 @@ func (s *Service) Recheck(ctx context.Context, id string) (c Change, err error) 
 		case c.Code == codeOuterFailed:
 			return fault.New(fault.Conflict, codeOuterFailed, "%s. Flywheel does not run that check.", c.Why).Do("Run it again where it runs; the change goes on when its result is good.")
 		}
-		if err := account.Audit(tx, account.Entry{Action: "change.recheck", Subject: c.ID, Decision: "allowed"}); err != nil {
-			return err
-		}
-		return s.Again(tx, c)
+		return account.Audit(tx, account.Entry{Action: "change.recheck", Subject: c.ID, Decision: "allowed"})
 	})
-	if err != nil {
-		return c, err
-	}
-	return s.decided(ctx, id)
 }
 
 // develop returns the permission that pushing to the change's branch needs, and where.
