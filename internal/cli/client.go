@@ -408,6 +408,17 @@ func (s *shell) act(c *cobra.Command, do func(ctx context.Context, api *client) 
 	return do(c.Context(), api)
 }
 
+// delete is the shape of the verbs that end something and have nothing to show: it says so.
+func (s *shell) delete(c *cobra.Command, where, said string, what ...any) error {
+	return s.act(c, func(ctx context.Context, api *client) error {
+		if err := api.call(ctx, http.MethodDelete, where, nil, nil); err != nil {
+			return err
+		}
+		note(c, said, what...)
+		return nil
+	})
+}
+
 // path joins escaped segments behind /api/v1.
 func path(segments ...string) string {
 	out := "/api/v1"

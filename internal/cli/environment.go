@@ -177,13 +177,7 @@ func (s *shell) environmentDelete() *cobra.Command {
 	return &cobra.Command{
 		Use: "delete ENVIRONMENT", Short: "Delete an environment that no app is in, with its secrets", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return s.act(c, func(ctx context.Context, api *client) error {
-				if err := api.call(ctx, http.MethodDelete, path("environments", args[0]), nil, nil); err != nil {
-					return err
-				}
-				note(c, "Deleted the environment %s with its secrets.", args[0])
-				return nil
-			})
+			return s.delete(c, path("environments", args[0]), "Deleted the environment %s with its secrets.", args[0])
 		},
 	}
 }

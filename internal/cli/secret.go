@@ -88,13 +88,7 @@ func (s *shell) secretsOf(where secretPlace) *cobra.Command {
 	remove := &cobra.Command{
 		Use: "remove " + where.words + " NAME", Short: "Delete a secret", Args: cobra.ExactArgs(where.n + 1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return s.act(c, func(ctx context.Context, api *client) error {
-				if err := api.call(ctx, http.MethodDelete, path(append(where.path(args), args[where.n])...), nil, nil); err != nil {
-					return err
-				}
-				note(c, "Deleted %s of %s.", args[where.n], strings.Join(args[:where.n], "/"))
-				return nil
-			})
+			return s.delete(c, path(append(where.path(args), args[where.n])...), "Deleted %s of %s.", args[where.n], strings.Join(args[:where.n], "/"))
 		},
 	}
 	c := &cobra.Command{Use: "secret", Short: "Secrets of " + where.of + ": set, list, remove"}

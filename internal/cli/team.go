@@ -105,13 +105,7 @@ func (s *shell) teamDelete() *cobra.Command {
 	return &cobra.Command{
 		Use: "delete TEAM", Short: "Delete a team that owns nothing", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return s.act(c, func(ctx context.Context, api *client) error {
-				if err := api.call(ctx, http.MethodDelete, path("teams", args[0]), nil, nil); err != nil {
-					return err
-				}
-				note(c, "Deleted the team %s.", args[0])
-				return nil
-			})
+			return s.delete(c, path("teams", args[0]), "Deleted the team %s.", args[0])
 		},
 	}
 }

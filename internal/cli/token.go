@@ -89,13 +89,7 @@ func (s *shell) tokenRevoke() *cobra.Command {
 	return &cobra.Command{
 		Use: "revoke TOKEN", Short: "Delete a token", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return s.act(c, func(ctx context.Context, api *client) error {
-				if err := api.call(ctx, http.MethodDelete, path("tokens", args[0]), nil, nil); err != nil {
-					return err
-				}
-				note(c, "Deleted the token %s.", args[0])
-				return nil
-			})
+			return s.delete(c, path("tokens", args[0]), "Deleted the token %s.", args[0])
 		},
 	}
 }
@@ -133,14 +127,10 @@ func (s *shell) sessionCommand() *cobra.Command {
 			if others == (len(args) == 1) {
 				return usage("Name one session, or say --others.")
 			}
+			if !others {
+				return s.delete(c, path("sessions", args[0]), "Ended the session %s.", args[0])
+			}
 			return s.act(c, func(ctx context.Context, api *client) error {
-				if !others {
-					if err := api.call(ctx, http.MethodDelete, path("sessions", args[0]), nil, nil); err != nil {
-						return err
-					}
-					note(c, "Ended the session %s.", args[0])
-					return nil
-				}
 				var raw json.RawMessage
 				if err := api.call(ctx, http.MethodDelete, path("sessions"), nil, &raw); err != nil {
 					return err
