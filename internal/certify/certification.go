@@ -53,6 +53,7 @@ type Certification struct {
 	manifest *manifest.Pattern
 	asks     pattern.Interface
 	passes   int // how often the effect was planned since the revision was handed to people
+	lapses   int // how often publishing stopped because an approval did not count any more
 }
 
 // Approval is one person's decision for one discipline.
@@ -63,7 +64,7 @@ type Approval struct {
 	Decision   Decision  `json:"decision" enum:"approved,changes_requested,rejected"`
 	Reason     string    `json:"reason,omitempty"`
 	Digest     string    `json:"digest"`
-	Earlier    bool      `json:"earlier,omitempty" doc:"Given on an earlier digest: it does not count any more"`
+	Lapsed     string    `json:"lapsed,omitempty" doc:"Why an approval does not count any more; it counts where this is missing"`
 	At         time.Time `json:"at"`
 }
 
@@ -95,13 +96,39 @@ func (c Certification) digest(effects []Effect) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
+// lapsed says why an approval does not count any more, or "" if it counts: what was shown, and who the person
+// is, may have changed since. It is asked anew whenever approvals are counted.
+func (c Certification) lapsed(tx *db.Tx, a Approval, authors []string) (string, error) {
+	if a.Decision != Approved {
+		return "", nil
+	}
+	if a.Digest != c.Digest {
+		return earlierDigest, nil
+	}
+	if slices.Contains(authors, a.Person) {
+		return a.Name + " is an author of the change by now", nil
+	}
+	person, err := account.ActorOf(tx, a.Person)
+	switch {
+	case fault.Is(err, "user.not_found"):
+		return a.Name + " is not active any more", nil
+	case err != nil:
+		return "", err
+	case !person.Can(account.Approve(a.Discipline), ""):
+		return a.Name + " does not belong to " + a.Discipline + " any more", nil
+	}
+	return "", nil
+}
+
+const earlierDigest = "given on an earlier digest"
+
 // Missing returns the disciplines that have not approved yet, in the order pages show them.
 func (c Certification) Missing() []string {
 	missing := []string{}
 	for _, d := range account.Disciplines() {
 		have := 0
 		for _, a := range c.Approvals {
-			if a.Discipline == d && a.Decision == Approved && a.Digest == c.Digest {
+			if a.Discipline == d && a.Decision == Approved && a.Lapsed == "" {
 				have++
 			}
 		}
@@ -125,31 +152,33 @@ func (c Certification) lastDecision() (at time.Time) {
 // standing returns what the decisions so far make of the change: a reviewer asks for changes, approvals
 // are missing, or it can be merged. A request for changes stands whatever digest it was given on.
 func (c Certification) standing() (state change.State, why string) {
-	earlier := 0
+	lapsed, earlier := []string{}, 0
 	for _, a := range c.Approvals {
 		switch {
 		case a.Decision == ChangesRequested:
 			return change.ChangesRequested, fmt.Sprintf("%s (%s) asks for changes: %s", a.Discipline, a.Name, a.Reason)
-		case a.Digest != c.Digest:
+		case a.Lapsed == earlierDigest:
 			earlier++
+		case a.Lapsed != "":
+			lapsed = append(lapsed, fmt.Sprintf("the approval for %s does not count: %s", a.Discipline, a.Lapsed))
 		}
 	}
 	missing := c.Missing()
 	if len(missing) == 0 {
 		return change.Merging, ""
 	}
-	why = "waits for the approval of " + strings.Join(missing, ", ")
 	switch {
 	case earlier == 1:
-		why += "; one approval was given on an earlier digest and does not count"
+		lapsed = append(lapsed, "one approval was given on an earlier digest and does not count")
 	case earlier > 1:
-		why += fmt.Sprintf("; %d approvals were given on an earlier digest and do not count", earlier)
+		lapsed = append(lapsed, fmt.Sprintf("%d approvals were given on an earlier digest and do not count", earlier))
 	}
+	why = strings.Join(append([]string{"waits for the approval of " + strings.Join(missing, ", ")}, lapsed...), "; ")
 	return change.Review, why
 }
 
-// mayDecide refuses a decision that rule of change 10 forbids. A decision on an earlier digest is
-// replaced by the new one, and so is another decision for the same discipline.
+// mayDecide refuses a decision that rule of change 10 forbids. An approval that does not count any more is
+// replaced by the new decision, and so is another decision for the same discipline.
 func (c Certification) mayDecide(actor account.Actor, authors []string, discipline, digest string, decision Decision) error {
 	if slices.Contains(authors, actor.ID) {
 		return fault.New(fault.Forbidden, "approval.own_change", "You wrote part of this change, so somebody else must decide about it.").
@@ -160,7 +189,7 @@ func (c Certification) mayDecide(actor account.Actor, authors []string, discipli
 			Do("Look at the change again, then decide with the digest %s.", c.Digest)
 	}
 	for _, a := range c.Approvals {
-		if a.Person == actor.ID && a.Digest == c.Digest && (a.Discipline != discipline || a.Decision == decision) {
+		if a.Person == actor.ID && a.Digest == c.Digest && a.Lapsed == "" && (a.Discipline != discipline || a.Decision == decision) {
 			return fault.New(fault.Conflict, "approval.one_discipline", "You have already decided about this change, for %s. One person counts for one discipline.", a.Discipline).
 				Do("Ask another person of %s.", discipline)
 		}

@@ -389,7 +389,7 @@ func (s *Service) endPass(tx *db.Tx, id string, revision int, since time.Time) e
 		}
 		lapsed := []string{}
 		for _, a := range found.Approvals {
-			if a.Earlier {
+			if a.Lapsed == earlierDigest {
 				lapsed = append(lapsed, a.Person)
 			}
 		}

@@ -85,7 +85,7 @@ func TestApprovalsDoNotOutliveAnotherEffectOnAnInstance(t *testing.T) {
 		t.Fatal("another effect has the same digest")
 	}
 	for _, a := range after.Approvals {
-		if !a.Earlier {
+		if a.Lapsed == "" {
 			t.Errorf("it still counts: %+v", a)
 		}
 	}
@@ -207,7 +207,7 @@ func TestAPlanThatADeploymentOvertookIsNotKept(t *testing.T) {
 	}
 	p.Runs("storefront", "prod", map[string]any{"instances": 3, "db_version": "15"})
 	found := plannedAgain(p, c.ID, 1)
-	if found.Digest != before.Digest || len(found.Approvals) != 1 || found.Approvals[0].Earlier {
+	if found.Digest != before.Digest || len(found.Approvals) != 1 || found.Approvals[0].Lapsed != "" {
 		t.Errorf("%+v", found)
 	}
 	p.PlanInstance = ofVariables("")

@@ -27,11 +27,7 @@ func (s *Service) publish(flow durable.Flow, workflow string) (string, error) {
 
 func (s *Service) publishOnce(flow durable.Flow, ctx context.Context, id string, revision int) error {
 	commit, err := durable.Step(flow, "merge", func(context.Context) (string, error) {
-		var c change.Change
-		err := s.DB.Read(ctx, func(tx *db.Tx) (err error) {
-			c, err = current(tx, change.Find, id, revision, change.Merging)
-			return err
-		})
+		c, err := s.count(ctx, id, revision)
 		if err != nil {
 			return "", err
 		}
@@ -63,6 +59,47 @@ func (s *Service) publishOnce(flow durable.Flow, ctx context.Context, id string,
 		return "", s.certified(tx.In(ctx), id, revision, p.Version, commit)
 	})
 	return err
+}
+
+// count returns the change that is about to be merged, if its approvals still count. Whoever approved may have been
+// deactivated, or have left the discipline, since the last decision; then the change goes back to the people who
+// decide, and it fails with durable.ErrOutdated. What is on main already is not asked for again.
+func (s *Service) count(ctx context.Context, id string, revision int) (c change.Change, err error) {
+	err = s.DB.Read(ctx, func(tx *db.Tx) (err error) {
+		c, err = current(tx, change.Find, id, revision, change.Merging)
+		return err
+	})
+	if err != nil {
+		return c, err
+	}
+	if merged, err := s.Git.Contains(ctx, c.Repo(), "refs/heads/main", c.Head); err != nil || merged {
+		return c, err
+	}
+	lapsed := false
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		lapsed = false
+		if c, err = current(tx, change.Take, id, revision, change.Merging); err != nil {
+			return err
+		}
+		found, err := Find(tx, id, revision)
+		if err != nil {
+			return err
+		}
+		state, _ := found.standing()
+		if lapsed = state != change.Merging; !lapsed {
+			return nil
+		}
+		found.lapses++
+		if err := save(tx, found); err != nil {
+			return err
+		}
+		c, err = s.conclude(tx, c, found, true)
+		return err
+	})
+	if err == nil && lapsed {
+		err = durable.ErrOutdated
+	}
+	return c, err
 }
 
 // publication is a stored version, or why it can never be stored.

@@ -52,12 +52,30 @@ func (s *Service) Register() {
 // change calls it through a func field.
 func (s *Service) Begin(c change.Change) error {
 	if c.State == change.Merging {
-		return s.Durable.Start(s.publish, c.Workflow()+".publish")
+		return s.beginToPublish(c)
 	}
 	if c.State != change.Checking { // decided in the meantime
 		return nil
 	}
 	return s.Durable.Start(s.certify, c.Workflow())
+}
+
+// beginToPublish publishes a revision. Where publishing stopped because an approval did not count any more, it is
+// another workflow than before.
+func (s *Service) beginToPublish(c change.Change) error {
+	var found Certification
+	err := s.DB.Read(context.Background(), func(tx *db.Tx) (err error) {
+		found, err = Find(tx, c.ID, c.Revision)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	id := c.Workflow() + ".publish"
+	if found.lapses > 0 {
+		id = fmt.Sprintf("%s.%d", id, found.lapses)
+	}
+	return s.Durable.Start(s.publish, id)
 }
 
 // often is how long a changed instance may stay unnoticed by the changes that people decide about.
@@ -72,15 +90,16 @@ func (s *Service) Start() {
 func (s *Service) Stop() { s.sweeper.Stop() }
 
 // Sweep plans the effect of every change that people decide about again, as far as the live instances
-// have changed since (rule of change 10).
+// have changed since, and says of which approvals do not count any more (rule of change 10).
 func (s *Service) Sweep(ctx context.Context) error {
 	type pass struct {
 		c change.Change
 		n int
 	}
 	var passes []pass
+	var others []change.Change // whose decisions do not stand as the change says
 	err := s.DB.Read(ctx, func(tx *db.Tx) error {
-		passes = nil
+		passes, others = nil, nil
 		for _, state := range []change.State{change.Review, change.ChangesRequested} {
 			list, err := change.InState(tx, state)
 			if err != nil {
@@ -96,7 +115,10 @@ func (s *Service) Sweep(ctx context.Context) error {
 					return err
 				}
 				// Approved by all and still here: it waited for deployments, which have ended.
-				decided, _ := found.standing()
+				decided, why := found.standing()
+				if decided != change.Merging && (decided != c.State || why != c.Why) {
+					others = append(others, c)
+				}
 				if stale > 0 || decided == change.Merging && moving == 0 {
 					passes = append(passes, pass{c, found.passes + 1})
 				}
@@ -109,7 +131,28 @@ func (s *Service) Sweep(ctx context.Context) error {
 			err = s.Durable.Start(s.again, passID(p.c, p.n))
 		}
 	}
+	for _, c := range others {
+		if err == nil {
+			err = durable.UnlessOutdated(s.recount(ctx, c))
+		}
+	}
 	return err
+}
+
+// recount says on a change that people decide about what its decisions make of it now.
+func (s *Service) recount(ctx context.Context, c change.Change) error {
+	return s.DB.Write(ctx, func(tx *db.Tx) error {
+		now, err := underReview(tx, c.ID, c.Revision)
+		if err != nil {
+			return err
+		}
+		found, err := Find(tx, c.ID, c.Revision)
+		if err != nil {
+			return err
+		}
+		_, err = s.conclude(tx, now, found, false)
+		return err
+	})
 }
 
 // passID is the workflow that plans the effect of a revision for the n-th time since people decide.

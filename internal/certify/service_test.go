@@ -67,7 +67,7 @@ func certification(p *certifytest.Platform, id string) certify.Certification {
 func approve(p *certifytest.Platform, id string, who ...string) {
 	p.T.Helper()
 	for _, name := range who {
-		discipline := map[string]string{"sam": "security", "otto": "operations", "dev": "development"}[name]
+		discipline := map[string]string{"sam": "security", "sue": "security", "otto": "operations", "dev": "development"}[name]
 		if _, err := p.Certify.Approve(p.As(name), id, discipline, certification(p, id).Digest, ""); err != nil {
 			p.T.Fatalf("%s: %v", name, err)
 		}
@@ -492,7 +492,7 @@ func TestTwoLastApprovalsAtTheSameTimePublish(t *testing.T) {
 	c := addSearch(p, "search")
 	digest := certification(p, c.ID).Digest
 	errs := make(chan error, 3)
-	for who, discipline := range map[string]string{"sam": "security", "otto": "operations", "dev": "development"} {
+	for who, discipline := range map[string]string{"sam": "security", "sue": "security", "otto": "operations", "dev": "development"} {
 		go func() {
 			_, err := p.Certify.Approve(p.As(who), c.ID, discipline, digest, "")
 			errs <- err

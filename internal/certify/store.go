@@ -16,32 +16,40 @@ import (
 )
 
 func save(tx *db.Tx, c Certification) error {
-	_, err := tx.Exec(`insert into certification (change, revision, version, bump, reasons, pattern, manifest, interface, digest, needed, passes, created_at)
-		values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12) on conflict (change, revision) do update set version = excluded.version, bump = excluded.bump,
+	_, err := tx.Exec(`insert into certification (change, revision, version, bump, reasons, pattern, manifest, interface, digest, needed, passes, created_at, lapses)
+		values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13) on conflict (change, revision) do update set version = excluded.version, bump = excluded.bump,
 		reasons = excluded.reasons, pattern = excluded.pattern, manifest = excluded.manifest, interface = excluded.interface, digest = excluded.digest,
-		needed = excluded.needed, passes = excluded.passes`,
-		c.Change, c.Revision, c.Version, c.Bump, db.JSON(c.Reasons), c.Pattern, db.JSON(c.manifest), db.JSON(c.asks), c.Digest, db.JSON(c.Needed), c.passes, tx.Now())
+		needed = excluded.needed, passes = excluded.passes, lapses = excluded.lapses`,
+		c.Change, c.Revision, c.Version, c.Bump, db.JSON(c.Reasons), c.Pattern, db.JSON(c.manifest), db.JSON(c.asks), c.Digest, db.JSON(c.Needed), c.passes, tx.Now(), c.lapses)
 	return err
 }
 
 // Find returns the certification of a change's revision with its approvals and without its effects, or a
 // fault that there is none yet.
-func Find(tx *db.Tx, change string, revision int) (Certification, error) {
+func Find(tx *db.Tx, id string, revision int) (Certification, error) {
 	var c Certification
-	err := tx.QueryRow(`select change, revision, version, bump, reasons, pattern, manifest, interface, digest, needed, passes, created_at
-		from certification where change = $1 and revision = $2`, change, revision).
-		Scan(&c.Change, &c.Revision, &c.Version, &c.Bump, db.Into(&c.Reasons), &c.Pattern, db.Into(&c.manifest), db.Into(&c.asks), &c.Digest, db.Into(&c.Needed), &c.passes, &c.CreatedAt)
+	err := tx.QueryRow(`select change, revision, version, bump, reasons, pattern, manifest, interface, digest, needed, passes, created_at, lapses
+		from certification where change = $1 and revision = $2`, id, revision).
+		Scan(&c.Change, &c.Revision, &c.Version, &c.Bump, db.Into(&c.Reasons), &c.Pattern, db.Into(&c.manifest), db.Into(&c.asks), &c.Digest, db.Into(&c.Needed), &c.passes, &c.CreatedAt, &c.lapses)
 	if errors.Is(err, db.ErrNoRows) {
-		return c, fault.Missing("certification", change)
+		return c, fault.Missing("certification", id)
 	}
 	if err != nil {
 		return c, err
 	}
 	c.Approvals, err = db.Collect(tx, func(r db.Row) (a Approval, err error) {
-		err = r.Scan(&a.Discipline, &a.Person, &a.Name, &a.Decision, &a.Reason, &a.Digest, &a.At)
-		a.Earlier = a.Digest != c.Digest && a.Decision == Approved
-		return a, err
-	}, `select discipline, person, name, decision, reason, digest, at from approval where change = $1 and revision = $2 order by at, person`, change, revision)
+		return a, r.Scan(&a.Discipline, &a.Person, &a.Name, &a.Decision, &a.Reason, &a.Digest, &a.At)
+	}, `select discipline, person, name, decision, reason, digest, at from approval where change = $1 and revision = $2 order by at, person`, id, revision)
+	if err != nil || len(c.Approvals) == 0 {
+		return c, err
+	}
+	of, err := change.Find(tx, id)
+	for i, a := range c.Approvals {
+		if err != nil {
+			return c, err
+		}
+		c.Approvals[i].Lapsed, err = c.lapsed(tx, a, of.Authors)
+	}
 	return c, err
 }
 

@@ -64,9 +64,8 @@ type certification struct {
 	}
 	Instances []instanceEffect
 	Approvals []struct {
-		Discipline, Person, Name, Decision, Reason string
-		Earlier                                    bool
-		At                                         time.Time
+		Discipline, Person, Name, Decision, Reason, Lapsed string
+		At                                                 time.Time
 	}
 }
 
@@ -377,14 +376,14 @@ func certificationDetail(p *page, id string, v *certification) {
 		said, have := []string{}, 0
 		for _, a := range v.Approvals {
 			if a.Discipline == discipline {
-				earlier := ""
+				lapsed := ""
 				switch {
-				case a.Decision == "approved" && !a.Earlier:
+				case a.Lapsed != "":
+					lapsed = ", which does not count: " + a.Lapsed
+				case a.Decision == "approved":
 					have++
-				case a.Earlier:
-					earlier = " on an earlier digest, which does not count"
 				}
-				said = append(said, strings.TrimSpace(p.state(a.Decision)+" by "+a.Name+earlier+" "+p.paint(dim, p.ago(a.At))+" "+a.Reason))
+				said = append(said, strings.TrimSpace(p.state(a.Decision)+" by "+a.Name+lapsed+" "+p.paint(dim, p.ago(a.At))+" "+a.Reason))
 			}
 		}
 		if have < v.Needed[discipline] {

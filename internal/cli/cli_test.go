@@ -210,7 +210,7 @@ func everything() map[string]any {
 				"teams":   []any{map[string]any{"name": "shop", "instances": 1, "outcomes": map[string]any{"updates": 1}}}},
 			"instances": []any{map[string]any{"app": "storefront", "environment": "prod", "team": "shop", "version": "1.0.0", "outcome": "updates", "summary": "1 to create"}},
 			"approvals": []any{map[string]any{"discipline": "operations", "name": "grace", "decision": "approved", "at": at(time.Minute)},
-				map[string]any{"discipline": "security", "name": "ada", "decision": "approved", "earlier": true, "at": at(time.Hour)}},
+				map[string]any{"discipline": "security", "name": "ada", "decision": "approved", "lapsed": "given on an earlier digest", "at": at(time.Hour)}},
 		},
 	}
 	items := func(v ...any) map[string]any { return map[string]any{"items": v} }

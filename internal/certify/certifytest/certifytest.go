@@ -191,6 +191,17 @@ func New(t testing.TB) *Platform {
 	p.Certify.Register()
 	must(p.Durable.Launch())
 	t.Cleanup(func() { p.Durable.Stop(10 * time.Second) })
+	must(p.DB.Write(p.As("root"), func(tx *db.Tx) error {
+		for _, name := range []string{"root", "dora", "dan", "olga", "owen", "eve", "sam", "sue", "otto", "dev", "both"} {
+			a := account.From(p.As(name))
+			_, err := tx.Exec(`insert into person (id, name, title, password, admin, disciplines, active, created_at, updated_at, updated_by) values ($1,$2,$2,'',$3,$4,$5,$6,$6,'')`,
+				a.ID, a.Name, a.Admin, db.JSON(a.Disciplines), true, tx.Now())
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
 	for _, team := range []string{"shop", "other"} {
 		_, err := account.New(p.DB).CreateTeam(p.As("root"), team, "")
 		must(err)
@@ -260,7 +271,7 @@ func (p *Platform) told(change string) bool {
 }
 
 // As returns the context of a person: root is an admin; dora and dan develop for the team shop, olga
-// operates it and owen owns it; sam, otto and dev decide for security, operations and development; eve belongs to
+// operates it and owen owns it; sam and sue decide for security, otto for operations and dev for development; eve belongs to
 // another team. A name with the suffix "-token" acts through a service token.
 func (p *Platform) As(name string) context.Context {
 	name, service := strings.CutSuffix(name, "-token")
@@ -276,7 +287,7 @@ func (p *Platform) As(name string) context.Context {
 		a.Teams["shop"], a.Teams["other"] = account.Owner, account.Developer
 	case "eve":
 		a.Teams["other"] = account.Developer
-	case "sam":
+	case "sam", "sue":
 		a.Disciplines = []string{account.Security}
 	case "otto":
 		a.Disciplines = []string{account.Operations}
@@ -485,6 +496,14 @@ func Texts(c change.Change) string {
 		texts = append(texts, r.Text)
 	}
 	return strings.Join(texts, "\n")
+}
+
+// Becomes changes what a person is, as an admin would: nil leaves it as it is.
+func (p *Platform) Becomes(name string, active *bool, disciplines *[]string) {
+	p.T.Helper()
+	if _, err := account.New(p.DB).EditUser(p.As("root"), name, "", account.UserEdit{Active: active, Disciplines: disciplines}); err != nil {
+		p.T.Fatal(err)
+	}
 }
 
 // Audited returns how often the audit log has an action with a decision.

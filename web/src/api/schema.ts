@@ -1594,8 +1594,8 @@ export interface components {
             decision: "approved" | "changes_requested" | "rejected";
             digest: string;
             discipline: string;
-            /** @description Given on an earlier digest: it does not count any more */
-            earlier?: boolean;
+            /** @description Why an approval does not count any more; it counts where this is missing */
+            lapsed?: string;
             name: string;
             person: string;
             reason?: string;

@@ -63,7 +63,7 @@ export function Approvals({ change, certification, mayDecide }: { change: Change
   const approvals = certification.approvals;
   const needed = disciplines.filter((discipline) => (certification.needed[discipline] ?? 0) > 0 || approvals.some((one) => one.discipline === discipline));
   const own = change.authors.includes(me?.id ?? "");
-  const done = approvals.find((one) => one.person === me?.id && one.digest === certification.digest);
+  const done = approvals.find((one) => one.person === me?.id && one.digest === certification.digest && !one.lapsed);
   const mine = disciplines.filter((discipline) => mayDecide.includes(discipline));
   const open = change.state === "review" || change.state === "changes_requested";
   return (
@@ -72,7 +72,7 @@ export function Approvals({ change, certification, mayDecide }: { change: Change
         <ul className="stack">
           {needed.map((discipline) => {
             const those = approvals.filter((one) => one.discipline === discipline);
-            const have = those.filter((one) => one.decision === "approved" && one.digest === certification.digest).length;
+            const have = those.filter((one) => one.decision === "approved" && !one.lapsed).length;
             const want = certification.needed[discipline] ?? 0;
             const state = those.some((one) => one.decision === "rejected") ? "rejected" : those.some((one) => one.decision === "changes_requested" && one.digest === certification.digest) ? "changes_requested" : have >= want ? "approved" : "pending";
             return (
@@ -80,7 +80,7 @@ export function Approvals({ change, certification, mayDecide }: { change: Change
                 <span className="line"><StateIcon state={state} /><span className="strong">{discipline.charAt(0).toUpperCase() + discipline.slice(1)}</span><span className="dim small push tabular">{have} of {want}</span></span>
                 {those.map((one) => (
                   <div key={one.person} className="small approval">
-                    <span>{one.name} {decided[one.decision]}{one.digest !== certification.digest && <span className="ink-hold"> an earlier content</span>} <span className="dim"><Time at={one.at} /></span></span>
+                    <span>{one.name} {decided[one.decision]}{one.lapsed ? <span className="ink-hold"> (does not count: {one.lapsed})</span> : one.digest !== certification.digest && <span className="ink-hold"> an earlier content</span>} <span className="dim"><Time at={one.at} /></span></span>
                     {one.reason && <p className="dim wrap">“{one.reason}”</p>}
                   </div>
                 ))}
