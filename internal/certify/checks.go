@@ -54,9 +54,8 @@ func refuse(code, sentence string, problems []tofu.Problem, log io.Writer) error
 	}
 	f := fault.New(fault.Invalid, code, "%s.", sentence).Do("Correct it and push again.")
 	for _, p := range problems {
-		at := fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
-		f.At(at, "%s", p.Message)
-		fmt.Fprintf(log, "%s: %s\n", at, p.Message)
+		f.At(p.Where(), "%s", p.Message)
+		fmt.Fprintf(log, "%s\n", p)
 	}
 	return f
 }
@@ -81,7 +80,7 @@ func (s *Service) test(ctx context.Context, _ change.Change, dir string, log io.
 	for _, r := range runs {
 		fmt.Fprintf(log, "%s %s: %s\n", r.File, r.Name, r.Status)
 		for _, p := range r.Problems {
-			fmt.Fprintf(log, "  %s:%d:%d %s\n", p.File, p.Line, p.Column, p.Message)
+			fmt.Fprintf(log, "  %s\n", p)
 		}
 		if r.Status == "fail" || r.Status == "error" {
 			failed++

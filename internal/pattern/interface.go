@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,6 +16,7 @@ import (
 
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/manifest"
+	"flywheel.dev/flywheel/internal/tofu"
 )
 
 // Interface is what a version asks for and gives: its variables and outputs.
@@ -110,36 +110,27 @@ func ReadInterface(dir string, m *manifest.Pattern) (Interface, error) {
 	return out, checkVariables(out, m)
 }
 
-// moduleFiles returns the files of the module. It refuses what would make the module another one than
-// its *.tf files show: overrides, and files that only one of the two engines reads.
+// moduleFiles returns the files of the module that the engines read. It refuses what would make the module
+// another one than its *.tf files show.
 func moduleFiles(dir string) ([]string, error) {
-	entries, err := os.ReadDir(dir)
+	names, problems, err := tofu.ModuleFiles(dir)
 	if err != nil {
 		return nil, err
 	}
-	files := []string{}
-	f := fault.New(fault.Invalid, "pattern.files", "The module has files that a pattern must not have.").Do("Write it in *.tf files.")
-	for _, e := range entries {
-		name := e.Name()
-		base := strings.TrimSuffix(strings.TrimSuffix(name, ".json"), ".tf")
-		switch {
-		case e.IsDir():
-		case strings.HasSuffix(name, ".tofu") || strings.HasSuffix(name, ".tofu.json"):
-			f.At(name, "only OpenTofu reads this file, so the pattern would be another one with Terraform")
-		case !strings.HasSuffix(name, ".tf") && !strings.HasSuffix(name, ".tf.json"):
-		case base == "override" || strings.HasSuffix(base, "_override"):
-			f.At(name, "it overrides what the other files show")
-		default:
-			files = append(files, filepath.Join(dir, name))
-		}
+	f := fault.New(fault.Invalid, "pattern.files", "The module has files that a pattern must not have.").Do("Remove them.")
+	for _, p := range problems {
+		f.At(p.Where(), "%s", p.Message)
 	}
 	switch {
 	case len(f.Fields) > 0:
 		return nil, f
-	case len(files) == 0:
+	case len(names) == 0:
 		return nil, fault.New(fault.Invalid, "pattern.no_module", "There is no *.tf file beside pattern.yaml.").Do("Put the module at the root of the pattern's repository.")
 	}
-	return files, nil
+	for i, name := range names {
+		names[i] = filepath.Join(dir, name)
+	}
+	return names, nil
 }
 
 func broken(dir string, diags hcl.Diagnostics) error {

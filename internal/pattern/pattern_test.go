@@ -212,7 +212,8 @@ func TestAPatternThatDoesNotAgreeWithItsModuleIsRefused(t *testing.T) {
 			}
 		})
 	}
-	for name, file := range map[string]string{"a file of one engine only": "main.tofu", "an override": "main_override.tf", "another override": "override.tf.json"} {
+	for name, file := range map[string]string{"a file of one engine only": "main.tofu", "an override": "main_override.tf", "another override": "override.tf.json",
+		"values": "terraform.tfvars", "values in JSON": "terraform.tfvars.json", "values that are read by themselves": ".x.auto.tfvars", "values of tests": "tests/x.auto.tfvars.json"} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := ReadInterface(folder(t, map[string]string{"main.tf": "", file: "{}"}), asked(t, "")); !fault.Is(err, "pattern.files") {
 				t.Errorf("got %v", err)
@@ -221,6 +222,15 @@ func TestAPatternThatDoesNotAgreeWithItsModuleIsRefused(t *testing.T) {
 	}
 	if _, err := ReadInterface(folder(t, map[string]string{"README.md": ""}), asked(t, "")); !fault.Is(err, "pattern.no_module") {
 		t.Errorf("without a module: %v", err)
+	}
+}
+
+func TestWhatEditorsLeaveBehindIsNoPartOfTheModule(t *testing.T) {
+	i, err := ReadInterface(folder(t, map[string]string{
+		"main.tf": `output "url" { value = "" }`, "._main.tf": "\x00\x05\x16\x07", ".old.tf": `variable "gone" {}`, "main.tf~": "{", "#main.tf#": "{", ".#main.tf": "{",
+	}), asked(t, ""))
+	if err != nil || len(i.Variables) > 0 || len(i.Outputs) != 1 {
+		t.Errorf("the interface is %+v, %v", i, err)
 	}
 }
 

@@ -231,6 +231,7 @@ func (s *Server) connect(ctx context.Context) (err error) {
 	runner := &tofu.Service{
 		Engine: engine, Self: o.Self, Dir: at("workspaces"), States: states, StateSocket: stateSocket, Agent: agent.Socket,
 		ServeProvider: ServeProvider, Sandbox: s.Sandbox, Mirror: o.Mirror, Registry: o.Registry,
+		Allow: tofu.Allow{Providers: o.Providers},
 	}
 
 	s.Git = &git.Host{
@@ -252,7 +253,7 @@ func (s *Server) connect(ctx context.Context) (err error) {
 	}
 	s.Certify = &certify.Service{
 		DB: s.DB, Durable: s.durable, Git: s.Git, Changes: s.Changes, Patterns: s.Patterns, Engine: runner, Builder: builder, Logs: logs, Log: s.log, Dir: at("work"),
-		Allowed: tofu.Allow{Providers: o.Providers}, Plan: runs.PlanInstance,
+		Allowed: runner.Allow, Plan: runs.PlanInstance,
 	}
 	s.Stories = &backlog.Service{DB: s.DB}
 

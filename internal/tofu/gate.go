@@ -1,12 +1,13 @@
 package tofu
 
 import (
-	"encoding/json"
+	"cmp"
 	"fmt"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -31,23 +32,34 @@ type Problem struct {
 	Column  int    `json:"column,omitempty"`
 }
 
+// Where says the place of a problem, as far as it is known.
+func (p Problem) Where() string {
+	switch {
+	case p.File == "" || p.Line == 0:
+		return p.File
+	case p.Column == 0:
+		return fmt.Sprintf("%s:%d", p.File, p.Line)
+	}
+	return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
+}
+
+func (p Problem) String() string {
+	if at := p.Where(); at != "" {
+		return at + ": " + p.Message
+	}
+	return p.Message
+}
+
 // Gate reads a module, without running any of it, and returns what it must not do: bring commands that
 // run on the platform, read files outside of itself, keep its state elsewhere, or use providers and
-// modules that nobody allowed. An empty list lets it pass. What a file function reads must be plain to
-// see, because a value given later could be any path.
+// modules that nobody allowed. An empty list lets it pass. It follows what the engines load and refuses
+// what it cannot follow to the end: a name or a path that a value decides could become anything later.
 func Gate(dir string, allow Allow) []Problem {
-	g := &gate{root: dir, allow: allow, seen: map[string]bool{}, problems: []Problem{}}
+	g := newGate(dir, allow)
 	g.files()
 	g.module(".")
-	g.module("tests")
 	g.locked()
-	slices.SortFunc(g.problems, func(a, b Problem) int {
-		if c := strings.Compare(a.File, b.File); c != 0 {
-			return c
-		}
-		return (a.Line-b.Line)*1000 + a.Column - b.Column
-	})
-	return slices.Compact(g.problems)
+	return g.found()
 }
 
 // largestSource is what a file of configuration may measure.
@@ -64,20 +76,26 @@ var forbiddenTypes = map[string]string{
 	"terraform_remote_state": "reads the state of others",
 }
 
-// fileFunctions read the file that their first argument names.
-var fileFunctions = []string{
-	"file", "filebase64", "fileexists", "fileset", "filemd5", "filesha1", "filesha256", "filesha512",
-	"filebase64sha256", "filebase64sha512", "filebase64gzip", "templatefile",
+type gate struct {
+	root       string
+	allow      Allow
+	folders    map[string]bool // of configuration that were read
+	templates  map[string]bool // that were read
+	downloaded bool            // the engine names the modules inside, so they are not looked for
+	foreign    hcl.Range       // where a provider that is allowed, but not built in, is first named
+	problems   []Problem
 }
 
-var configEnds = []string{".tf", ".tofu", ".tf.json", ".tofu.json", ".tftest.hcl", ".tftest.json", ".tofutest.hcl", ".tofutest.json", ".tfmock.hcl", ".tfmock.json"}
+func newGate(dir string, allow Allow) *gate {
+	return &gate{root: dir, allow: allow, folders: map[string]bool{}, templates: map[string]bool{}, problems: []Problem{}}
+}
 
-type gate struct {
-	root     string
-	allow    Allow
-	seen     map[string]bool // folders and templates that were read
-	foreign  hcl.Range       // where a provider that is allowed, but not built in, is first named
-	problems []Problem
+// found returns the problems in the order of their places.
+func (g *gate) found() []Problem {
+	slices.SortFunc(g.problems, func(a, b Problem) int {
+		return cmp.Or(strings.Compare(a.File, b.File), a.Line-b.Line, a.Column-b.Column, strings.Compare(a.Code, b.Code), strings.Compare(a.Message, b.Message))
+	})
+	return slices.Compact(g.problems)
 }
 
 func (g *gate) refuse(code string, r hcl.Range, format string, args ...any) {
@@ -111,21 +129,20 @@ func (g *gate) files() {
 	}
 }
 
-// module reads one folder and, through it, the folders of the modules that it uses.
+// module reads one folder and, through it, the folders of the modules that it uses. The tests are part of
+// the pattern's own folder: names of providers mean the same in them.
 func (g *gate) module(dir string) {
-	if g.seen[dir] {
+	if g.folders[dir] {
 		return
 	}
-	g.seen[dir] = true
-	entries, err := os.ReadDir(filepath.Join(g.root, dir))
-	if err != nil {
-		return // tests need not be there, and a missing module is for init to say
-	}
-	m := &gatedModule{gate: g, dir: dir, providers: map[string]string{}}
-	for _, e := range entries {
-		if e.Type().IsRegular() && slices.ContainsFunc(configEnds, func(end string) bool { return strings.HasSuffix(e.Name(), end) }) {
-			m.read(path.Join(dir, e.Name()))
-		}
+	g.folders[dir] = true
+	m := &gatedModule{gate: g, dir: dir, sources: map[string][]string{}, declared: map[string]bool{}}
+	m.readAll(dir, configuration)
+	if dir == "." && !g.downloaded {
+		m.readAll(".", tests)
+		m.readAll("tests", tests)
+		g.values(".")
+		g.values("tests")
 	}
 	m.check()
 }
@@ -133,10 +150,28 @@ func (g *gate) module(dir string) {
 // gatedModule is one folder of configuration; names of providers mean something only inside of it.
 type gatedModule struct {
 	*gate
-	dir       string
-	bodies    []hcl.Body
-	providers map[string]string // local name → source
-	declared  map[string]hcl.Range
+	dir      string
+	bodies   []hcl.Body
+	sources  map[string][]string // local name of a provider → every source that a file gives it
+	declared map[string]bool     // names of providers that were looked at
+}
+
+// readAll reads the files of a kind in a folder. A missing folder is for init to say.
+func (m *gatedModule) readAll(dir string, want kind) {
+	entries, err := os.ReadDir(filepath.Join(m.root, dir))
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		name := path.Join(dir, e.Name())
+		switch k, why := kindOf(e.Name()); {
+		case !e.Type().IsRegular():
+		case k == want:
+			m.read(name)
+		case k == refused && want == configuration, k == refused && dir == "tests":
+			m.refuse("file", hcl.Range{Filename: name}, "%s", why)
+		}
+	}
 }
 
 func (m *gatedModule) read(name string) {
@@ -163,7 +198,7 @@ func (m *gatedModule) read(name string) {
 		return
 	}
 	if body, ok := file.Body.(*hclsyntax.Body); ok {
-		m.functions(body)
+		m.blocks(body)
 	}
 	m.bodies = append(m.bodies, file.Body)
 }
@@ -175,6 +210,7 @@ var (
 		{Type: "resource", LabelNames: []string{"type", "name"}}, {Type: "data", LabelNames: []string{"type", "name"}},
 		{Type: "ephemeral", LabelNames: []string{"type", "name"}}, {Type: "check", LabelNames: []string{"name"}}, {Type: "removed"},
 		{Type: "action", LabelNames: []string{"type", "name"}}, {Type: "run", LabelNames: []string{"name"}}, {Type: "mock_provider", LabelNames: []string{"name"}},
+		{Type: "import"},
 	}}
 	terraformSchema = &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{
 		{Type: "required_providers"}, {Type: "backend", LabelNames: []string{"type"}}, {Type: "cloud"}, {Type: "encryption"},
@@ -185,14 +221,14 @@ var (
 		Blocks:     []hcl.BlockHeaderSchema{{Type: "provisioner", LabelNames: []string{"type"}}, {Type: "connection"}},
 	}
 	checkSchema  = &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{{Type: "data", LabelNames: []string{"type", "name"}}}}
-	moduleSchema = &hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "source"}}}
-	runSchema    = &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{{Type: "module"}, {Type: "backend", LabelNames: []string{"type"}}}}
+	moduleSchema = &hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "source"}, {Name: "providers"}}}
+	importSchema = &hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "provider"}}}
+	runSchema    = &hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "providers"}}, Blocks: []hcl.BlockHeaderSchema{{Type: "module"}, {Type: "backend", LabelNames: []string{"type"}}}}
 	mockSchema   = &hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "source"}}}
 )
 
 // check looks at the blocks, first at those that give names to providers.
 func (m *gatedModule) check() {
-	m.declared = map[string]hcl.Range{}
 	var blocks hcl.Blocks
 	for _, body := range m.bodies {
 		content, _, _ := body.PartialContent(rootSchema)
@@ -216,8 +252,7 @@ func (m *gatedModule) settings(b *hcl.Block) {
 		case "required_providers":
 			attributes, _ := inner.Body.JustAttributes()
 			for name, a := range attributes {
-				m.providers[name] = sourceOf(a.Expr, name)
-				m.provider(name, a.NameRange)
+				m.required(name, a)
 			}
 		case "encryption":
 			m.refuse("encryption", inner.DefRange, "The state is encrypted by Flywheel; an encryption block can run programs.")
@@ -227,35 +262,81 @@ func (m *gatedModule) settings(b *hcl.Block) {
 	}
 }
 
+// required notes the source that an entry of required_providers gives to a name. It reads the entry key by
+// key, as the engines do: configuration_aliases is no value.
+func (m *gatedModule) required(name string, a *hcl.Attribute) {
+	if version, plain := plainText(a.Expr); plain && version != "" {
+		m.sources[name] = append(m.sources[name], implied(name)) // the old form has the version alone
+		m.provider(name, a.NameRange)
+		return
+	}
+	pairs, diagnostics := hcl.ExprMap(a.Expr)
+	if diagnostics.HasErrors() {
+		m.refuse("provider_source", a.Expr.Range(), "The provider %s must be written as an object with source and version.", name)
+		return
+	}
+	source := implied(name)
+	for _, pair := range pairs {
+		key, plain := plainText(pair.Key)
+		if plain && key == "source" {
+			source, plain = plainText(pair.Value)
+		}
+		if !plain {
+			m.refuse("provider_source", pair.Value.Range(), "The source of the provider %s must be a plain text.", name)
+			return
+		}
+	}
+	m.sources[name] = append(m.sources[name], source)
+	m.provider(name, a.NameRange)
+}
+
+// plainText returns the text that an expression is, if it is the same as a text and as a template: the
+// engines differ in what they take a JSON text for.
+func plainText(e hcl.Expression) (string, bool) {
+	texts := [2]string{}
+	for i, context := range []*hcl.EvalContext{nil, {}} {
+		v, diagnostics := e.Value(context)
+		if diagnostics.HasErrors() || v.Type() != cty.String || v.IsNull() || !v.IsKnown() {
+			return "", false
+		}
+		texts[i] = v.AsString()
+	}
+	return texts[0], texts[0] == texts[1]
+}
+
 func (m *gatedModule) block(b *hcl.Block) {
 	switch b.Type {
-	case "provider", "mock_provider":
+	case "provider":
 		m.provider(b.Labels[0], b.DefRange)
-		if b.Type == "mock_provider" {
-			content, _, _ := b.Body.PartialContent(mockSchema)
-			if a := content.Attributes["source"]; a != nil {
-				m.inside(a)
-			}
-		}
+		m.arguments(b, b.Labels[0])
+	case "mock_provider":
+		m.provider(b.Labels[0], b.DefRange)
+		m.mocks(b)
 	case "resource", "data", "ephemeral", "action":
 		m.resource(b)
 	case "removed":
 		m.commands(b)
+	case "import":
+		content, _, _ := b.Body.PartialContent(importSchema)
+		if a := content.Attributes["provider"]; a != nil {
+			m.reference(a.Expr)
+		}
 	case "check":
 		content, _, _ := b.Body.PartialContent(checkSchema)
 		for _, inner := range content.Blocks {
 			m.resource(inner)
 		}
 	case "module":
-		m.source(b)
+		m.source(b, m.dir)
 	case "run":
 		content, _, _ := b.Body.PartialContent(runSchema)
+		m.passed(content.Attributes["providers"])
 		for _, inner := range content.Blocks {
 			if inner.Type == "backend" {
 				m.refuse("backend", inner.DefRange, "A test of a pattern keeps no state: a backend block has no place in it.")
 				continue
 			}
-			m.source(inner)
+			m.source(inner, ".") // modules of tests are found from the pattern's own folder
 		}
 	}
 }
@@ -265,15 +346,50 @@ func (m *gatedModule) resource(b *hcl.Block) {
 		m.refuse("data_source", b.DefRange, "The data source %s %s, so no pattern may use it.", b.Labels[0], why)
 	}
 	name, _, _ := strings.Cut(b.Labels[0], "_")
-	at := b.DefRange
 	content, _, _ := b.Body.PartialContent(resourceSchema)
 	if a := content.Attributes["provider"]; a != nil {
-		if traversal, d := hcl.AbsTraversalForExpr(a.Expr); !d.HasErrors() {
-			name, at = traversal.RootName(), a.Range
+		name = m.reference(a.Expr)
+	} else {
+		m.provider(name, b.DefRange)
+	}
+	m.arguments(b, name)
+	m.commands(b)
+}
+
+// reference looks at the provider that an expression names, such as aws, aws.west or aws.by_region[each.key],
+// and returns its local name.
+func (m *gatedModule) reference(e hcl.Expression) string {
+	native, at := e, e.Range()
+	if text, ok := plainText(e); ok && hcljson.IsJSONExpression(e) {
+		if parsed, d := hclsyntax.ParseExpression([]byte(text), at.Filename, at.Start); !d.HasErrors() {
+			native = parsed
 		}
 	}
-	m.provider(name, at)
-	m.commands(b)
+	if index, ok := native.(*hclsyntax.IndexExpr); ok {
+		native = index.Collection
+	}
+	traversal, d := hcl.AbsTraversalForExpr(native)
+	if _, quoted := native.(*hclsyntax.TemplateExpr); quoted || d.HasErrors() {
+		m.refuse("provider_source", at, "A provider must be named as it is declared, without quotes or a value that decides.")
+		return ""
+	}
+	m.provider(traversal.RootName(), at)
+	return traversal.RootName()
+}
+
+// passed looks at the providers that a module or a test is given.
+func (m *gatedModule) passed(a *hcl.Attribute) {
+	if a == nil {
+		return
+	}
+	pairs, d := hcl.ExprMap(a.Expr)
+	if d.HasErrors() {
+		m.refuse("provider_source", a.Expr.Range(), "The providers that a module gets must be written out.")
+		return
+	}
+	for _, pair := range pairs {
+		m.reference(pair.Value)
+	}
 }
 
 func (m *gatedModule) commands(b *hcl.Block) {
@@ -283,28 +399,61 @@ func (m *gatedModule) commands(b *hcl.Block) {
 	}
 }
 
-// provider refuses a provider that is not allowed, once for each name.
-func (m *gatedModule) provider(name string, at hcl.Range) {
-	if _, done := m.declared[name]; done {
+// mocks reads the files of made-up values that tests take from a folder.
+func (m *gatedModule) mocks(b *hcl.Block) {
+	content, _, _ := b.Body.PartialContent(mockSchema)
+	a := content.Attributes["source"]
+	if a == nil {
 		return
 	}
-	m.declared[name] = at
-	source := m.providers[name]
-	if source == "" {
-		source = sourceOf(nil, name)
+	source, plain := plainText(a.Expr)
+	if !plain || !within(source) {
+		m.refuse("path", a.Expr.Range(), "This must be a path inside the pattern.")
+		return
 	}
-	allowed := func(list []string) bool {
-		return slices.ContainsFunc(list, func(a string) bool { return fullSource(a) == fullSource(source) })
-	}
-	switch {
-	case allowed(builtin):
-	case allowed(m.allow.Providers):
-		if m.foreign.Filename == "" {
-			m.foreign = at
+	for _, dir := range []string{path.Clean(source), path.Join("tests", source)} {
+		if !m.folders["mocks of "+dir] {
+			m.folders["mocks of "+dir] = true
+			m.readAll(dir, mocks)
 		}
-	default:
-		m.refuse("provider", at, "The provider %s is not on the list of allowed providers; ask the CoE to add it.", source)
 	}
+}
+
+// provider refuses a provider that is not allowed, once for each name. If several files give a name a
+// source, each must be allowed: which one holds depends on the engine and its rules of precedence.
+func (m *gatedModule) provider(name string, at hcl.Range) {
+	sources := m.sources[name]
+	if len(sources) == 0 {
+		sources = []string{implied(name)}
+	}
+	for _, source := range sources {
+		allowed := func(list []string) bool {
+			return slices.ContainsFunc(list, func(a string) bool { return fullSource(a) == fullSource(source) })
+		}
+		key := name + " " + source
+		switch {
+		case m.declared[key]:
+		case allowed(builtin):
+		case allowed(m.allow.Providers):
+			if m.foreign.Filename == "" {
+				m.foreign = at
+			}
+		default:
+			m.refuse("provider", at, "The provider %s is not on the list of allowed providers; ask the CoE to add it.", source)
+		}
+		m.declared[key] = true
+	}
+}
+
+// isForeign reports whether a name stands for a provider that is not Flywheel's and not built in.
+func (m *gatedModule) isForeign(name string) bool {
+	sources := m.sources[name]
+	if len(sources) == 0 {
+		sources = []string{implied(name)}
+	}
+	return slices.ContainsFunc(sources, func(s string) bool {
+		return !slices.ContainsFunc(builtin, func(b string) bool { return fullSource(b) == fullSource(s) })
+	})
 }
 
 // locked refuses a pattern whose providers nobody has pinned: each of its runs could get others.
@@ -317,15 +466,8 @@ func (g *gate) locked() {
 	}
 }
 
-// sourceOf returns the source of a provider from its entry in required_providers, which may be left out.
-func sourceOf(e hcl.Expression, name string) string {
-	if e != nil {
-		if v, d := e.Value(nil); !d.HasErrors() && v.Type().IsObjectType() && v.Type().HasAttribute("source") {
-			if s := v.GetAttr("source"); s.Type() == cty.String && s.IsKnown() && !s.IsNull() {
-				return s.AsString()
-			}
-		}
-	}
+// implied is the source of a provider that no file gives one.
+func implied(name string) string {
 	if name == "terraform" {
 		return "terraform.io/builtin/terraform"
 	}
@@ -342,199 +484,61 @@ func fullSource(source string) string {
 	return source
 }
 
-// source judges where a module comes from and follows it if it is part of this one.
-func (m *gatedModule) source(b *hcl.Block) {
+// localSource is a module of the pattern itself, written in the one way that both engines and every
+// system read alike.
+var localSource = regexp.MustCompile(`^\.\.?(/[A-Za-z0-9_.-]+)*/?$`)
+
+// remoteSource has no character that a URL, git or a shell could take for something else.
+var remoteSource = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.:/@~+-]*(\?ref=[A-Za-z0-9_][A-Za-z0-9_./-]*)?$`)
+
+// source judges where a module comes from and follows it if it is part of this one, found from the folder base.
+func (m *gatedModule) source(b *hcl.Block, base string) {
 	content, _, _ := b.Body.PartialContent(moduleSchema)
+	m.passed(content.Attributes["providers"])
 	a := content.Attributes["source"]
 	if a == nil {
 		return
 	}
-	v, d := a.Expr.Value(nil)
-	if d.HasErrors() || v.Type() != cty.String || v.IsNull() || !v.IsKnown() {
+	source, plain := plainText(a.Expr)
+	switch {
+	case !plain:
 		m.refuse("module_source", a.Expr.Range(), "The source of a module must be a plain text.")
-		return
-	}
-	source := v.AsString()
-	if strings.HasPrefix(source, "./") || strings.HasPrefix(source, "../") {
-		// Modules of tests are found from the root, those of modules from their own folder.
-		base := m.dir
-		if b.Type == "module" && len(b.Labels) == 0 {
-			base = "."
-		}
+	case strings.HasPrefix(source, ".") && !localSource.MatchString(source):
+		m.refuse("module_source", a.Expr.Range(), "The module %q must be a path such as ./modules/network, of letters, digits, dots, dashes and underscores between single slashes.", source)
+	case strings.HasPrefix(source, "."):
 		target := path.Join(base, source)
-		if target == ".." || strings.HasPrefix(target, "../") {
+		switch {
+		case m.downloaded:
+		case !within(target):
 			m.refuse("module_source", a.Expr.Range(), "The module %q lies outside of the pattern.", source)
-			return
+		default:
+			m.module(target)
 		}
-		m.module(target)
-		return
-	}
-	if strings.Contains(source, "..") || !slices.ContainsFunc(m.allow.Modules, func(p string) bool { return beginsWith(source, p) }) {
+	case strings.Contains(source, "..") || !remoteSource.MatchString(source) ||
+		!slices.ContainsFunc(m.allow.Modules, func(p string) bool { return beginsWith(source, p) }):
 		m.refuse("module_source", a.Expr.Range(), "The module source %q is not on the list of allowed sources; ask the CoE to add it.", source)
 	}
 }
 
+// beginsWith reports whether a source lies under an allowed one. After a host alone only a slash ends it, or
+// the colon of user@host: what else follows could be another host.
 func beginsWith(source, prefix string) bool {
 	rest, ok := strings.CutPrefix(source, prefix)
-	return ok && prefix != "" && (rest == "" || strings.ContainsAny(rest[:1], "/?.:@") || strings.HasSuffix(prefix, "/"))
-}
-
-// inside refuses a path attribute that leaves the module.
-func (m *gatedModule) inside(a *hcl.Attribute) {
-	v, d := a.Expr.Value(nil)
-	if d.HasErrors() || v.Type() != cty.String || v.IsNull() || !within(v.AsString()) {
-		m.refuse("path", a.Expr.Range(), "This must be a path inside the pattern.")
-	}
-}
-
-// functions looks at every call of a function that reads files. In a block whose for_each lists files of
-// the module, each.key and each.value are such files.
-func (m *gatedModule) functions(file *hclsyntax.Body) {
-	for _, b := range file.Blocks {
-		a := b.Body.Attributes["for_each"]
-		m.calls(b.Body, a != nil && listsFiles(a.Expr))
-	}
-}
-
-// calls does not look at the for_each of inner blocks: each means the one of the outer block.
-func (m *gatedModule) calls(body *hclsyntax.Body, listed bool) {
-	for _, a := range body.Attributes {
-		m.expression(a.Expr, listed)
-	}
-	for _, b := range body.Blocks {
-		m.calls(b.Body, listed)
-	}
-}
-
-func (m *gatedModule) expression(e hclsyntax.Expression, listed bool) {
-	hclsyntax.VisitAll(e, func(n hclsyntax.Node) hcl.Diagnostics {
-		call, ok := n.(*hclsyntax.FunctionCallExpr)
-		if !ok {
-			return nil
-		}
-		name := strings.TrimPrefix(call.Name, "core::")
-		if name == "templatestring" {
-			m.refuse("path", call.Range(), "templatestring makes a template of a value, and with OpenTofu a template reads any file; use templatefile with a file of the pattern.")
-			return nil
-		}
-		if !slices.Contains(fileFunctions, name) {
-			return nil
-		}
-		where, known := "", len(call.Args) > 0 && !call.ExpandFinal
-		if known {
-			where, known = plainPath(call.Args[0], listed && name != "templatefile")
-		}
-		if known && name == "fileset" {
-			pattern, plain := "", len(call.Args) == 2
-			if plain {
-				pattern, plain = plainPath(call.Args[1], false)
-			}
-			where, known = where+"/"+pattern, plain && within(pattern)
-		}
-		if !known || !within(where) {
-			m.refuse("path", call.Range(), "%s may read only files of the pattern, by a path that is written out, for example \"${path.module}/file\".", name)
-		} else if name == "templatefile" {
-			m.template(where, call.Range())
-		}
-		return nil
-	})
-}
-
-// template reads a template file, because templates may call functions too.
-func (m *gatedModule) template(name string, at hcl.Range) {
-	// path.module is this folder, path.root and a bare path are the root's: look at every one that exists.
-	for _, full := range []string{path.Join(m.dir, name), path.Clean(name)} {
-		if m.seen[full] {
-			continue
-		}
-		text, err := os.ReadFile(filepath.Join(m.root, full))
-		if err != nil {
-			continue
-		}
-		m.seen[full] = true
-		e, d := hclsyntax.ParseTemplate(text, full, hcl.InitialPos)
-		if d.HasErrors() {
-			m.refuse("syntax", at, "The template %s cannot be read: %s.", name, d[0].Summary)
-			continue
-		}
-		m.expression(e, false)
-	}
-}
-
-// jsonStrings looks at the strings of a JSON file, each of which may be a template with calls.
-func (m *gatedModule) jsonStrings(text []byte, name string) {
-	decoder := json.NewDecoder(strings.NewReader(string(text)))
-	for {
-		token, err := decoder.Token()
-		if err != nil {
-			return // the end, or what the parser has already refused
-		}
-		s, ok := token.(string)
-		if !ok || !strings.Contains(s, "{") {
-			continue
-		}
-		before := string(text[:decoder.InputOffset()])
-		start := hcl.Pos{Line: strings.Count(before, "\n") + 1, Column: max(1, len(before)-strings.LastIndexByte(before, '\n')-len(s)-1), Byte: 0}
-		if e, d := hclsyntax.ParseTemplate([]byte(s), name, start); !d.HasErrors() {
-			m.expression(e, false)
-		}
-	}
-}
-
-// plainPath returns the path that an expression stands for, relative to the module, if that can be told
-// from the text alone. A part that lists the module's own files is taken for one plain name.
-func plainPath(e hclsyntax.Expression, listed bool) (string, bool) {
-	switch e := e.(type) {
-	case *hclsyntax.ParenthesesExpr:
-		return plainPath(e.Expression, listed)
-	case *hclsyntax.TemplateWrapExpr:
-		return plainPath(e.Wrapped, listed)
-	case *hclsyntax.LiteralValueExpr:
-		if e.Val.Type() == cty.String && !e.Val.IsNull() {
-			return e.Val.AsString(), true
-		}
-	case *hclsyntax.ScopeTraversalExpr:
-		switch name := dotted(e.Traversal); {
-		case name == "path.module", name == "path.root":
-			return ".", true
-		case listed && (name == "each.key" || name == "each.value"):
-			return "x", true
-		}
-	case *hclsyntax.TemplateExpr:
-		var b strings.Builder
-		for _, part := range e.Parts {
-			text, ok := plainPath(part, listed)
-			if !ok {
-				return "", false
-			}
-			b.WriteString(text)
-		}
-		return b.String(), true
-	}
-	return "", false
-}
-
-func listsFiles(e hclsyntax.Expression) bool {
-	call, ok := e.(*hclsyntax.FunctionCallExpr)
-	if !ok {
+	if !ok || prefix == "" {
 		return false
 	}
-	return call.Name == "fileset" || call.Name == "toset" && len(call.Args) == 1 && listsFiles(call.Args[0])
-}
-
-func dotted(t hcl.Traversal) string {
-	names := []string{}
-	for _, step := range t {
-		switch s := step.(type) {
-		case hcl.TraverseRoot:
-			names = append(names, s.Name)
-		case hcl.TraverseAttr:
-			names = append(names, s.Name)
-		default:
-			return ""
-		}
+	if rest == "" || strings.HasSuffix(prefix, "/") || rest[0] == '/' || rest[0] == '?' {
+		return true
 	}
-	return strings.Join(names, ".")
+	address := prefix
+	if i := strings.Index(prefix, "://"); i >= 0 {
+		address = prefix[i+len("://"):]
+	}
+	host, _, hasPath := strings.Cut(address, "/")
+	if rest[0] == ':' {
+		return !hasPath && strings.Contains(host, "@") && !strings.Contains(host, ":") && !strings.Contains(prefix, "://")
+	}
+	return hasPath && (rest == ".git" || strings.HasPrefix(rest, ".git/") || strings.HasPrefix(rest, ".git?"))
 }
 
 func within(p string) bool {

@@ -37,7 +37,7 @@ func TestTheGateNamesWhatAModuleMustNotDo(t *testing.T) {
 		"the state of others":                {f("main.tf", `data "terraform_remote_state" "x" { backend = "local" }`), "gate.data_source main.tf:1:1"},
 		"a backend":                          {f("a.tf", "terraform {\n  backend \"local\" {}\n}"), "gate.backend a.tf:2:3"},
 		"a cloud block":                      {f("a.tf", "terraform {\n  cloud {}\n}"), "gate.backend a.tf:2:3"},
-		"an encryption block":                {f("a.tofu", "terraform {\n  encryption {}\n}"), "gate.encryption a.tofu:2:3"},
+		"an encryption block":                {f("a.tf", "terraform {\n  encryption {}\n}"), "gate.encryption a.tf:2:3"},
 		"a module of its own":                {map[string]string{"main.tf": `module "m" { source = "./m" }`, "m/main.tf": `resource "terraform_data" "x" {}`}, ""},
 		"a provisioner in its module":        {map[string]string{"main.tf": `module "m" { source = "./m" }`, "m/main.tf": "resource \"terraform_data\" \"x\" {\n provisioner \"file\" {}\n}"}, "gate.provisioner m/main.tf:2:2"},
 		"a module above":                     {f("main.tf", `module "m" { source = "./a/../../m" }`), "gate.module_source main.tf:1:23"},

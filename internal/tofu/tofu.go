@@ -66,6 +66,8 @@ type Service struct {
 	// modules and providers that are on the allow-list.
 	Mirror   string
 	Registry bool
+	// Allow is what a module that init downloaded may use, as the gate judges the pattern itself.
+	Allow    Allow
 	Timeouts Timeouts
 	// Grace is how long an interrupted engine has before it is interrupted again; zero means 5m.
 	Grace time.Duration

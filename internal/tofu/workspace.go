@@ -185,7 +185,20 @@ func (s *Service) runInit(ctx context.Context, w Workspace, env []string, forwar
 			Do("Correct what the engine names; a module may use only providers and modules that are allowed and reachable.").
 			At("init", "%s", clip(strings.TrimSpace(said.String()))).Because(err)
 	}
-	return nil
+	return s.checkLoaded(w)
+}
+
+// checkLoaded refuses a workspace whose engine loads what the gate has not read.
+func (s *Service) checkLoaded(w Workspace) error {
+	problems, err := loaded(w.module(), w.data(), s.Allow)
+	if err != nil || len(problems) == 0 {
+		return err
+	}
+	f := fault.New(fault.Invalid, "init.refused", "The module uses what no pattern may use.").Do("Correct what is named, and push again.")
+	for _, p := range problems {
+		f.At(p.Where(), "%s", p.Message)
+	}
+	return f
 }
 
 // clip bounds what an engine says to what a person reads.
