@@ -13,7 +13,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"time"
-	"unicode"
+
+	"flywheel.dev/flywheel/internal/plain"
 )
 
 // The environment that the server gives to git, and git to the hooks.
@@ -141,7 +142,7 @@ func (h *Host) answerHook(conn net.Conn) {
 		a = h.answer(s, q)
 	}
 	for i, line := range a.Lines {
-		a.Lines[i] = printable(line)
+		a.Lines[i] = plain.Line(line) // nothing that a stranger wrote steers the pusher's terminal
 	}
 	if err := json.NewEncoder(conn).Encode(a); err != nil {
 		h.log().WarnContext(context.Background(), "git: hook went away", "error", err)
@@ -163,16 +164,6 @@ func (h *Host) answer(s *session, q question) (a answer) {
 		a.Allowed, a.Lines = true, h.received(s, q.Updates)
 	}
 	return a
-}
-
-// printable keeps what a stranger wrote into a commit from steering the pusher's terminal.
-func printable(line string) string {
-	return strings.Map(func(c rune) rune {
-		if unicode.IsControl(c) {
-			return ' '
-		}
-		return c
-	}, display(line))
 }
 
 func secretKey() string { return rand.Text() }

@@ -28,7 +28,7 @@ func TestAPushedBranchIsToldAndAnsweredOnTheTerminal(t *testing.T) {
 	c.git("switch", "--quiet", "-c", "fix/#1-größe")
 	one := c.commit("a", "1", "One")
 	two := c.commit("a", "2", "Two")
-	contains(t, c.git("push", "origin", "HEAD"), "remote: Change chg_1: https://flywheel.example/changes/chg_1", "remote: lane software", "remote:  [2Jtitle forged")
+	contains(t, c.git("push", "origin", "HEAD"), "remote: Change chg_1: https://flywheel.example/changes/chg_1", "remote: lane software", "remote: ⟨U+001B⟩[2Jtitle forged")
 
 	ref := "refs/heads/fix/#1-größe"
 	f.wants(Push{storefront, []RefUpdate{{ref, "", two, 2}}})
@@ -94,6 +94,77 @@ func TestMainIsProtected(t *testing.T) {
 	}
 	if tags := must[[]byte](t)(f.git(t.Context(), f.dir(storefront), nil, "for-each-ref", "refs/tags", "refs/notes", "refs/flywheel")); len(tags) > 0 {
 		t.Errorf("refs %s", tags)
+	}
+}
+
+func TestABranchThatLooksLikeSomethingElseIsRefused(t *testing.T) {
+	f := newForge(t)
+	main := f.create(storefront)
+	if err := f.Tag(t.Context(), storefront, "stable", main); err != nil {
+		t.Fatal(err)
+	}
+	c := f.clone(storefront, "ann")
+	sha := c.commit("a", "1", "One")
+	refused := map[string]string{
+		"refs/heads/main":        "did you mean main?",
+		"refs":                   "may not begin with refs",
+		"REFS/x":                 "may not begin with REFS",
+		"heads/fix":              "did you mean fix?",
+		"tags/v1":                "did you mean v1?",
+		"remotes/origin/main":    "did you mean main?",
+		"origin/fix":             "did you mean fix?",
+		"HEAD":                   "git has a meaning of its own for the name HEAD",
+		"Head":                   "git has a meaning of its own",
+		"FETCH_HEAD":             "git has a meaning of its own",
+		"@":                      "git has a meaning of its own",
+		"-x":                     "begins with -",
+		"--force":                "begins with -",
+		"+main":                  "begins with +",
+		"#1":                     "begins with #",
+		"Main":                   "main in other letters",
+		"MAIN":                   "main in other letters",
+		"ｍａｉｎ":                   "main in other letters",
+		"m\u0430in":              "mixes letters of several scripts that look alike, in mаin",
+		"ma\u200bin":             "not shown: ma⟨U+200B⟩in",
+		"main\u202e":             "not shown: main⟨U+202E⟩",
+		"fix\u0085":              "not shown: fix⟨U+0085⟩",
+		"fix\u00a0it":            "not shown",
+		"gro\u0308\u00dfe":       "not in the usual form of Unicode",
+		"main/x":                 "cannot be below main",
+		"v1.2.3":                 "looks like the tag of a version",
+		"v1.2.3-rc.1":            "looks like the tag of a version",
+		"flywheel/x":             "are for Flywheel itself",
+		"a$(reboot)":             "a character that a shell reads as something else",
+		"a;b":                    "a character that a shell reads as something else",
+		strings.Repeat("ab", 20): "looks like the id of a commit",
+		strings.Repeat("x", 201): "too long",
+	}
+	push := []string{"push", "origin"}
+	for name := range refused {
+		push = append(push, sha+":refs/heads/"+name)
+	}
+	out := c.fails(push...)
+	for name, why := range refused {
+		_, line, _ := strings.Cut(out, " -> "+name+" (")
+		line, _, _ = strings.Cut(line, "\n")
+		if !strings.Contains(line, why) || !strings.Contains(line, "(git.branch_name)") {
+			t.Errorf("%q is answered with %q, want %q", name, line, why)
+		}
+	}
+	contains(t, c.fails("push", "origin", sha+":refs/heads/stable"), "remote: There is a tag of this name", "remote: (git.branch_name)")
+	contains(t, c.fails("push", "origin", sha+":refs/heads/fine", sha+":refs/heads/HEAD"), "[new branch]", "remote: git has a meaning of its own for the name HEAD (git.branch_name)")
+	push = []string{"push", "--quiet", "origin"}
+	for _, name := range []string{"fix/#2-größe", "feature/検索-page", "поиск", "user@host", "release-1.2", "mainline", "refs-cleanup", "ahead"} {
+		push = append(push, sha+":refs/heads/"+name)
+	}
+	c.git(push...)
+
+	t.Run("one that is there already can be deleted", func(t *testing.T) {
+		must[[]byte](t)(f.Host.git(t.Context(), f.dir(storefront), nil, "update-ref", "refs/heads/refs/heads/main", main))
+		c.git("push", "origin", "--delete", "refs/heads/refs/heads/main")
+	})
+	if got := must[string](t)(f.Resolve(t.Context(), storefront, "refs/heads/main")); got != main {
+		t.Errorf("main is at %s", got)
 	}
 }
 

@@ -38,6 +38,9 @@ func refusal(c command) string {
 	case !utf8.ValidString(branch):
 		return coded("the branch's name is not UTF-8: rename the branch", "git.branch_not_utf8")
 	}
+	if why := branchRefusal(branch); why != "" {
+		return coded(why, "git.branch_name")
+	}
 	return ""
 }
 
@@ -144,6 +147,10 @@ func (h *Host) explain(ctx context.Context, r Repo, err error) []string {
 func (h *Host) inspect(ctx context.Context, r Repo, c command) error {
 	if c.deletes() {
 		return nil
+	}
+	tag := "refs/tags/" + strings.TrimPrefix(c.ref, "refs/heads/")
+	if _, err := h.resolve(ctx, r, tag); err == nil {
+		return fault.New(fault.Invalid, "git.branch_name", "There is a tag of this name, so git could not tell the branch from it.").Do("Rename the branch.")
 	}
 	if _, err := h.MergeBase(ctx, r, "refs/heads/"+Main, c.new); err != nil {
 		return err

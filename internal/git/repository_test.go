@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -85,6 +86,9 @@ func TestANameThatIsNoNameIsRefused(t *testing.T) {
 		isFault(t, checkBranch(bad), "git.name_invalid")
 	}
 	isFault(t, checkBranch("main"), "git.main_protected")
+	for _, bad := range []string{"HEAD", "head", "FETCH_HEAD", "refs/heads/main", "heads/main", "tags/v1", "remotes/origin/main", "origin/main", "Main", "MAIN", "main/x", "v1.2.3", "flywheel/x", strings.Repeat("a", 40)} {
+		isFault(t, checkBranch(bad), "git.branch_name")
+	}
 }
 
 func TestANameIsNeverTakenForAnOption(t *testing.T) {
@@ -338,20 +342,17 @@ func TestABackupHoldsEveryRef(t *testing.T) {
 		t.Fatal(err)
 	}
 	heads := must[map[string]string](t)(f.Heads(ctx, storefront))
-	var bundle bytes.Buffer
-	if err := f.Bundle(ctx, storefront, &bundle); err != nil {
-		t.Fatal(err)
-	}
-	isFault(t, f.Restore(ctx, storefront, bytes.NewReader(bundle.Bytes())), "repository.name_taken")
+	bundle := f.bundle(storefront)
+	isFault(t, f.Restore(ctx, storefront, bytes.NewReader(bundle)), "repository.name_taken")
 	if err := f.Delete(ctx, storefront); err != nil {
 		t.Fatal(err)
 	}
-	damaged := bytes.NewReader(bundle.Bytes()[:bundle.Len()-30])
+	damaged := bytes.NewReader(bundle[:len(bundle)-30])
 	isFault(t, f.Restore(ctx, storefront, damaged), "backup.repository_damaged")
 	if f.Exists(storefront) {
 		t.Error("a damaged backup left a repository")
 	}
-	if err := f.Restore(ctx, storefront, &bundle); err != nil {
+	if err := f.Restore(ctx, storefront, bytes.NewReader(bundle)); err != nil {
 		t.Fatal(err)
 	}
 	if got := must[map[string]string](t)(f.Heads(ctx, storefront)); !maps.Equal(got, heads) || len(got) != 2 {
@@ -365,6 +366,103 @@ func TestABackupHoldsEveryRef(t *testing.T) {
 	}
 	if err := f.Maintain(ctx); err != nil {
 		t.Error(err)
+	}
+}
+
+func (f *forge) bundle(r Repo) []byte {
+	f.t.Helper()
+	file := filepath.Join(f.t.TempDir(), "bundle")
+	if err := f.Bundle(f.t.Context(), r, file); err != nil {
+		f.t.Fatal(err)
+	}
+	return must[[]byte](f.t)(os.ReadFile(file))
+}
+
+func TestABackupKeepsBranchesThatLookLikeOtherRefs(t *testing.T) {
+	f := newForge(t)
+	ctx := t.Context()
+	first := f.create(storefront)
+	second := must[string](t)(f.CommitFiles(ctx, storefront, "work", first, map[string][]byte{"x": []byte("y")}, "A", ann))
+	main := must[string](t)(f.CommitMerge(ctx, storefront, first, second, "Merge", Platform))
+	// An older Flywheel took these names at a push.
+	for _, ref := range []string{
+		"refs/heads/refs/heads/main", "refs/heads/HEAD", "refs/heads/-x", "refs/heads/--all", "refs/heads/heads/main", "refs/heads/origin/main",
+		"refs/heads/@", "refs/heads/" + first, "refs/tags/main", "refs/tags/work", "refs/tags/refs/heads/main", "refs/main", "refs/heads/\u202emain", "refs/flywheel/x",
+	} {
+		must[[]byte](t)(f.Host.git(ctx, f.dir(storefront), strings.NewReader("create "+ref+" "+first+"\n"), "update-ref", "--stdin"))
+	}
+	had := must[map[string]string](t)(f.refs(ctx, f.dir(storefront)))
+	if had["refs/heads/main"] != main || len(had) != 16 {
+		t.Fatalf("the repository has %v", had)
+	}
+	bundle := f.bundle(storefront)
+	if err := f.Delete(ctx, storefront); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Restore(ctx, storefront, bytes.NewReader(bundle)); err != nil {
+		t.Fatal(err)
+	}
+	if got := must[map[string]string](t)(f.refs(ctx, f.dir(storefront))); !maps.Equal(got, had) {
+		t.Errorf("restored %v, want %v", got, had)
+	}
+	if got := must[string](t)(f.Resolve(ctx, storefront, "refs/heads/main")); got != main {
+		t.Errorf("main is %s, want %s", got, main)
+	}
+}
+
+func TestABackupOfADamagedRepositoryFails(t *testing.T) {
+	for name, damage := range map[string]func(dir, first, main string) error{
+		"a ref that holds no id": func(dir, _, _ string) error {
+			return os.WriteFile(filepath.Join(dir, "refs/heads/broken"), []byte("x\n"), 0o600)
+		},
+		"a main that holds no id": func(dir, _, _ string) error { return os.WriteFile(filepath.Join(dir, "refs/heads/main"), nil, 0o600) },
+		"a main that is gone":     func(dir, _, _ string) error { return os.Remove(filepath.Join(dir, "refs/heads/main")) },
+		"a ref with a broken name": func(dir, first, _ string) error {
+			return os.WriteFile(filepath.Join(dir, "refs/heads/a..b"), []byte(first+"\n"), 0o600)
+		},
+		"a commit that is gone": func(dir, first, _ string) error {
+			return os.Remove(filepath.Join(dir, "objects", first[:2], first[2:]))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newForge(t)
+			first := f.create(storefront)
+			second := must[string](t)(f.CommitFiles(t.Context(), storefront, "work", first, map[string][]byte{"x": []byte("y")}, "A", ann))
+			main := must[string](t)(f.CommitMerge(t.Context(), storefront, first, second, "Merge", Platform))
+			unpack(t, f, storefront)
+			if err := damage(f.dir(storefront), first, main); err != nil {
+				t.Fatal(err)
+			}
+			isFault(t, f.Bundle(t.Context(), storefront, filepath.Join(t.TempDir(), "bundle")), "backup.repository_incomplete")
+		})
+	}
+}
+
+// unpack makes every object of a repository a file of its own.
+func unpack(t *testing.T, f *forge, r Repo) {
+	t.Helper()
+	packs := must[[]string](t)(filepath.Glob(filepath.Join(f.dir(r), "objects/pack/*.pack")))
+	for i, pack := range packs {
+		away := filepath.Join(t.TempDir(), strconv.Itoa(i))
+		if err := os.Rename(pack, away); err != nil {
+			t.Fatal(err)
+		}
+		in := must[*os.File](t)(os.Open(away))
+		must[[]byte](t)(f.Host.git(t.Context(), f.dir(r), in, "unpack-objects", "-q"))
+		in.Close()
+	}
+}
+
+func TestABackupThatLacksMainIsNotRestored(t *testing.T) {
+	f := newForge(t)
+	first := f.create(storefront)
+	var bundle bytes.Buffer
+	if err := f.writeBundle(t.Context(), storefront, map[string]string{"refs/heads/refs/heads/main": first}, &bundle); err != nil {
+		t.Fatal(err)
+	}
+	isFault(t, f.Restore(t.Context(), App("other"), &bundle), "backup.repository_damaged")
+	if f.Exists(App("other")) {
+		t.Error("it was restored all the same")
 	}
 }
 

@@ -21,6 +21,8 @@ const (
 	outputLimit    = 64 << 20        // bytes of output a command may give to memory
 )
 
+const emptyTree = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+
 // exitError is a git command that failed. Its text is for the log, never for a user.
 type exitError struct {
 	args   []string
@@ -63,7 +65,11 @@ func (h *Host) config() [][2]string {
 		{"receive.fsckObjects", "true"}, // refuses trees with .git, .. and the like
 		{"uploadpack.allowFilter", "true"},
 		{"uploadpack.allowAnySHA1InWant", "true"}, // as protocol 2 does; partial clones over older ones need it
-		{"core.hooksPath", "/dev/null"},
+		// What a branch says in .gitattributes has no say in how it is shown, merged or packed. Some versions of
+		// git read it from HEAD of a bare repository; the empty tree has none.
+		{"attr.tree", emptyTree},
+		{"core.attributesFile", "/dev/null"},
+		{"core.hooksPath", "/dev/null"}, // stays the last one
 	}
 	if h.hooks != "" {
 		settings[len(settings)-1][1] = h.hooks
@@ -116,6 +122,12 @@ func (h *Host) run(ctx context.Context, env []string, stdin io.Reader, args ...s
 
 // stream runs a command and writes what it prints to stdout.
 func (h *Host) stream(ctx context.Context, env []string, stdin io.Reader, stdout io.Writer, args ...string) error {
+	_, err := h.execute(ctx, env, stdin, stdout, args...)
+	return err
+}
+
+// execute is stream that also returns what git said beside its output, such as warnings.
+func (h *Host) execute(ctx context.Context, env []string, stdin io.Reader, stdout io.Writer, args ...string) (said string, err error) {
 	if _, bounded := ctx.Deadline(); !bounded {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, commandTimeout)
@@ -124,15 +136,15 @@ func (h *Host) stream(ctx context.Context, env []string, stdin io.Reader, stdout
 	cmd := h.command(ctx, env, args...)
 	stderr := &limited{max: 8 << 10}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, stderr
-	err := cmd.Run()
+	err = cmd.Run()
 	if ctx.Err() != nil {
-		return fmt.Errorf("git %s: %w", args[0], context.Cause(ctx))
+		return "", fmt.Errorf("git %s: %w", args[0], context.Cause(ctx))
 	}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
-		return &exitError{args, exit.ExitCode(), stderr.String()}
+		err = &exitError{args, exit.ExitCode(), stderr.String()}
 	}
-	return err
+	return stderr.String(), err
 }
 
 // limited keeps the first bytes written to it and remembers whether there were more.

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -339,34 +338,16 @@ func readAll(files fs.FS) (map[string][]byte, error) {
 	return contents, err
 }
 
-var refPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+@/-]*$`)
-
-// checkRefName allows the safe part of what git allows.
-func checkRefName(what, name string) error {
-	bad := len(name) > 200 || !refPattern.MatchString(name) || strings.Contains(name, "..") ||
-		strings.Contains(name, "//") || strings.Contains(name, "/.") || strings.Contains(name, "@{") ||
-		strings.HasSuffix(name, "/") || strings.HasSuffix(name, ".")
-	for part := range strings.SplitSeq(name, "/") {
-		bad = bad || strings.HasSuffix(part, ".lock")
-	}
-	if bad {
-		return fault.New(fault.Invalid, "git.name_invalid", "%q cannot be the name of a %s.", display(name), what).
-			Do("Use letters, digits, dots, hyphens and slashes.")
-	}
-	return nil
-}
-
-func checkBranch(name string) error {
-	if name == Main {
-		return fault.New(fault.Forbidden, "git.main_protected", "%s.", mainProtected)
-	}
-	return checkRefName("branch", name)
-}
-
 // Tag names a commit for ever. The same tag at the same commit is no error; at another it is.
 func (h *Host) Tag(ctx context.Context, r Repo, name, commit string) error {
 	if err := checkRefName("tag", name); err != nil {
 		return err
+	}
+	if heads, err := h.Heads(ctx, r); err != nil {
+		return err
+	} else if heads[name] != "" {
+		return fault.New(fault.Conflict, "git.tag_is_branch", "There is a branch called %s, so git could not tell the tag from it.", name).
+			Do("Delete the branch: git push origin --delete refs/heads/%s", name)
 	}
 	if err := h.commits(ctx, r, &commit); err != nil {
 		return err

@@ -128,12 +128,7 @@ func backup(ctx context.Context, o Options, file string) (err error) {
 	}
 	for _, r := range repos {
 		bundle := filepath.Join(work, "bundle")
-		f, err := os.Create(bundle)
-		if err != nil {
-			return err
-		}
-		err = errors.Join(host.Bundle(ctx, r, f), f.Close())
-		if err != nil {
+		if err := host.Bundle(ctx, r, bundle); err != nil {
 			return err
 		}
 		if err := addFile(archive, bundle, "repos/"+r.String()+".bundle"); err != nil {
