@@ -317,8 +317,8 @@ func TestAPersonSeesAndEndsTheirSessions(t *testing.T) {
 		}
 	})
 	t.Run("a token ends them only with the scope for it, and none of a machine does", func(t *testing.T) {
-		for scopes, code := range map[string]string{"read": "token.scope", "service": "session.service"} {
-			body := map[string]any{"name": scopes, "scopes": []string{"read"}}
+		for scopes, code := range map[string]string{"read": "token.scope", "write": "token.scope", "service": "session.service"} {
+			body := map[string]any{"name": scopes, "scopes": []string{scopes}}
 			if scopes == "service" {
 				body = map[string]any{"name": scopes, "service": true}
 			}
@@ -432,6 +432,89 @@ func TestTokens(t *testing.T) {
 		p.refused(bearer(secret), "GET", "/me", nil, 401, "token.unknown")
 		p.must(admin, "PATCH", "/users/ada", map[string]any{"active": true})
 		p.refused(bearer(secret), "GET", "/me", nil, 401, "token.unknown")
+	})
+}
+
+// TestATokenIsNoWayPastItself tries every verb about tokens, sessions and passwords with tokens of all kinds.
+func TestATokenIsNoWayPastItself(t *testing.T) {
+	p := start(t)
+	admin := p.signIn("admin", p.password)
+	p.person(admin, "ada")
+	made := p.must(admin, "POST", "/users/ada/password", nil)
+	ada := p.signIn("ada", made["password"].(string))
+	type token struct {
+		id  string
+		who credentials
+	}
+	mint := func(who credentials, body map[string]any) token {
+		t.Helper()
+		made := p.must(who, "POST", "/tokens", body)
+		return token{made["id"].(string), bearer(made["secret"].(string))}
+	}
+	scopes := func(name string, list ...string) map[string]any { return map[string]any{"name": name, "scopes": list} }
+	victim := mint(ada, scopes("victim", "read", "write", "admin"))
+	session := p.must(ada, "GET", "/sessions", nil)["items"].([]any)[0].(map[string]any)["id"].(string)
+	for name, body := range map[string]map[string]any{
+		"read": scopes("reader", "read"), "write": scopes("writer", "write"),
+		"service": {"name": "ci", "service": true, "scopes": []string{"read", "write", "admin"}},
+	} {
+		t.Run("a token of the kind "+name+" leaves the others alone", func(t *testing.T) {
+			mine := mint(ada, body)
+			code, ended := "token.other", "token.scope"
+			if name == "service" {
+				code, ended = "token.service", "session.service"
+			}
+			p.refused(mine.who, "DELETE", "/tokens/"+victim.id, nil, 403, code)
+			p.refused(mine.who, "DELETE", "/sessions/"+session, nil, 403, ended)
+			p.refused(mine.who, "DELETE", "/sessions", nil, 403, ended)
+			p.refused(mine.who, "PUT", "/me/password", map[string]any{"present": made["password"], "next": "correct horse battery"}, 403, "password.session")
+			p.must(victim.who, "GET", "/me", nil)
+			p.must(ada, "GET", "/me", nil)
+		})
+	}
+	t.Run("one that may only read makes none, and no service token does", func(t *testing.T) {
+		p.refused(mint(ada, scopes("reader", "read")).who, "POST", "/tokens", scopes("another", "read"), 403, "token.scope")
+		p.refused(mint(ada, map[string]any{"name": "ci", "service": true}).who, "POST", "/tokens", scopes("another", "read"), 403, "token.service")
+	})
+	t.Run("what is made with one is not wider", func(t *testing.T) {
+		writer := mint(ada, scopes("writer", "write"))
+		p.refused(writer.who, "POST", "/tokens", scopes("wider", "admin"), 403, "token.scope")
+		p.refused(writer.who, "POST", "/tokens", scopes("wider", "read", "admin"), 403, "token.scope")
+		p.must(writer.who, "POST", "/tokens", scopes("as wide", "read", "write"))
+	})
+	t.Run("what is made with one ends with it, over all generations", func(t *testing.T) {
+		first := mint(ada, scopes("first", "write"))
+		second := mint(first.who, scopes("second", "write"))
+		third := mint(second.who, scopes("third", "write"))
+		beside := mint(ada, scopes("beside", "write"))
+		p.refused(second.who, "DELETE", "/tokens/"+first.id, nil, 403, "token.other")
+		p.must(ada, "DELETE", "/tokens/"+first.id, nil)
+		for _, gone := range []token{first, second, third} {
+			p.refused(gone.who, "GET", "/me", nil, 401, "token.unknown")
+		}
+		p.must(beside.who, "GET", "/me", nil)
+		if text := fmt.Sprint(p.must(admin, "GET", "/audit?action=token.delete&limit=20", nil)); strings.Count(text, third.id) != 1 {
+			t.Error("the audit log does not tell of the third one", text)
+		}
+	})
+	t.Run("one deletes itself, and what was made with it", func(t *testing.T) {
+		first := mint(ada, scopes("first", "write"))
+		second := mint(first.who, scopes("second", "write"))
+		third := mint(second.who, scopes("third", "write"))
+		p.must(first.who, "DELETE", "/tokens/"+third.id, nil)
+		p.must(second.who, "GET", "/me", nil)
+		p.must(first.who, "DELETE", "/tokens/"+first.id, nil)
+		p.refused(second.who, "GET", "/me", nil, 401, "token.unknown")
+	})
+	t.Run("the command line's, which is bounded in nothing, stands for the person", func(t *testing.T) {
+		whole, other := mint(ada, scopes("command line", "read", "write", "admin")), mint(ada, scopes("lost", "write"))
+		p.must(whole.who, "DELETE", "/tokens/"+other.id, nil)
+		p.refused(whole.who, "DELETE", "/tokens/"+mint(admin, scopes("of another", "read")).id, nil, 404, "token.not_found")
+	})
+	t.Run("an admin's does not reset the password of its own person", func(t *testing.T) {
+		whole := mint(admin, scopes("command line", "read", "write", "admin"))
+		p.refused(whole.who, "POST", "/users/admin/password", nil, 403, "password.session")
+		p.must(whole.who, "POST", "/users/ada/password", nil)
 	})
 }
 

@@ -140,7 +140,7 @@ func (a Actor) Require(p Permission, team string) error {
 	case !r.allows(a, team):
 		return fault.New(fault.Forbidden, "permission.denied", "You may not %s.", p.words()).
 			Do("Ask %s.", r.who(team))
-	case len(a.Scopes) > 0 && !slices.ContainsFunc(a.Scopes, func(s Scope) bool { return s.includes(r.scope) }):
+	case !a.has(r.scope):
 		return fault.New(fault.Forbidden, "token.scope", "This token may not %s: it lacks the scope %s.", p.words(), r.scope).
 			Do("Make a token with that scope: flywheel token create --scope %s.", r.scope)
 	}
@@ -242,6 +242,16 @@ func (s Scope) includes(least Scope) bool {
 	order := []Scope{ScopeRead, ScopeWrite, ScopeAdmin}
 	return slices.Index(order, s) >= slices.Index(order, least)
 }
+
+// has reports whether the scopes of the actor's token include one. A session has no bound.
+func (a Actor) has(scope Scope) bool {
+	return len(a.Scopes) == 0 || slices.ContainsFunc(a.Scopes, func(s Scope) bool { return s.includes(scope) })
+}
+
+// wholePerson reports whether the actor stands for all that its person is: at a browser, or with a personal token
+// that is bounded in nothing, such as the command line's. Only then it decides about the person's other tokens and
+// sessions.
+func (a Actor) wholePerson() bool { return !a.system && !a.Service && a.has(ScopeAdmin) }
 
 // permitted returns what the actor may do to what belongs to team, for pages that hide what cannot be
 // done. Without a team it returns what needs none.

@@ -99,8 +99,7 @@ func (s *Service) byToken(ctx context.Context, token string) (actor Actor, err e
 	})
 	switch {
 	case errors.Is(err, db.ErrNoRows):
-		return Actor{}, fault.New(fault.Unauthenticated, "token.unknown", "This token is not valid.").
-			Do("It was mistyped, deleted or its person deactivated: sign in again or make a new one.")
+		return Actor{}, tokenUnknown()
 	case err != nil:
 		return Actor{}, err
 	case !now.Before(expires):
@@ -108,6 +107,11 @@ func (s *Service) byToken(ctx context.Context, token string) (actor Actor, err e
 			Do("Sign in again, `flywheel login`, or make a new token.")
 	}
 	return actor, nil
+}
+
+func tokenUnknown() error {
+	return fault.New(fault.Unauthenticated, "token.unknown", "This token is not valid.").
+		Do("It was mistyped, deleted or its person deactivated: sign in again or make a new one.")
 }
 
 func (s *Service) bySession(ctx context.Context, secret string) (actor Actor, err error) {
@@ -387,6 +391,10 @@ func (s *Service) ResetPassword(ctx context.Context, name string) (string, error
 		if err != nil {
 			return err
 		}
+		if actor := From(ctx); u.ID == actor.ID && actor.session == "" {
+			// It would let whoever has the token sign in as its person, without its scopes and after its end.
+			return fault.New(fault.Forbidden, "password.session", "A token cannot reset the password of its own person.").Do("Change it in the browser, or ask another admin.")
+		}
 		if err := errors.Join(setPassword(tx, u.ID, hash), deleteSessions(tx, u.ID, "")); err != nil {
 			return err
 		}
@@ -502,7 +510,7 @@ func (s *Service) PutMember(ctx context.Context, team, user, ifMatch string, rol
 }
 
 // CreateToken makes a token for the actor and returns its secret, to be shown once. A token made with
-// a token has no more scopes and no later end than that one.
+// a token has no more scopes and no later end than that one, and is deleted with it.
 func (s *Service) CreateToken(ctx context.Context, t Token) (Token, string, error) {
 	actor := From(ctx)
 	if actor.Nobody() || actor.system {
@@ -511,13 +519,16 @@ func (s *Service) CreateToken(ctx context.Context, t Token) (Token, string, erro
 	if actor.Service {
 		return t, "", fault.New(fault.Forbidden, "token.service", "A service token cannot make tokens.").Do("Sign in as a person.")
 	}
+	if !actor.has(ScopeWrite) {
+		return t, "", fault.New(fault.Forbidden, "token.scope", "This token may not make tokens: it lacks the scope write.").Do("Sign in as a person.")
+	}
 	if len(t.Scopes) == 0 {
 		t.Scopes = []Scope{ScopeRead, ScopeWrite}
 	}
 	slices.Sort(t.Scopes)
 	t.Scopes = slices.Compact(t.Scopes)
 	for _, scope := range t.Scopes {
-		if len(actor.Scopes) > 0 && !slices.ContainsFunc(actor.Scopes, func(s Scope) bool { return s.includes(scope) }) {
+		if !actor.has(scope) {
 			return t, "", fault.New(fault.Forbidden, "token.scope", "This token lacks the scope %s and cannot pass it on.", scope).Do("Sign in as a person.")
 		}
 	}
@@ -526,7 +537,15 @@ func (s *Service) CreateToken(ctx context.Context, t Token) (Token, string, erro
 		now := tx.Now()
 		latest, standard := now.Add(tokenAtMost), now.Add(tokenLasts)
 		if actor.TokenID != "" {
-			if err := tx.QueryRow("select expires_at from token where id = $1", actor.TokenID).Scan(&latest); err != nil {
+			// Locked, so that it is not deleted before what is made with it is there to be deleted too.
+			if err := lockToken(tx, actor.TokenID); err != nil {
+				return err
+			}
+			err := tx.QueryRow("select expires_at from token where id = $1", actor.TokenID).Scan(&latest)
+			if errors.Is(err, db.ErrNoRows) {
+				return tokenUnknown()
+			}
+			if err != nil {
 				return err
 			}
 			if latest.Before(standard) {
@@ -541,7 +560,7 @@ func (s *Service) CreateToken(ctx context.Context, t Token) (Token, string, erro
 				Do("Choose a time until %s.", latest.Format(time.DateOnly)).At("body.expiresAt", "between now and %s", latest.Format(time.RFC3339))
 		}
 		t.ID, t.User, t.CreatedAt, t.ExpiresAt = db.NewID("tok"), actor.Name, now, t.ExpiresAt.UTC().Truncate(time.Microsecond)
-		if err := insertToken(tx, t, hash, actor.ID); err != nil {
+		if err := insertToken(tx, t, hash, actor); err != nil {
 			return err
 		}
 		return record(tx, "token.create", "token", "created", t.ID, fmt.Sprintf("%s, scopes %v, service %v, until %s", t.Name, t.Scopes, t.Service, t.ExpiresAt.Format(time.DateOnly)))
@@ -549,7 +568,8 @@ func (s *Service) CreateToken(ctx context.Context, t Token) (Token, string, erro
 	return t, secret, err
 }
 
-// DeleteToken ends a token: one's own, or anybody's for an admin.
+// DeleteToken deletes a token and the ones that were made with it: any of the actor's own for a person who is
+// signed in, only itself and what was made with it for a token, and anybody's for who may manage people.
 func (s *Service) DeleteToken(ctx context.Context, id string) error {
 	actor := From(ctx)
 	if actor.Nobody() {
@@ -563,11 +583,63 @@ func (s *Service) DeleteToken(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		if _, err := tx.Exec("delete from token where id = $1", id); err != nil {
+		if err := mayDeleteToken(tx, actor, id); err != nil {
 			return err
 		}
-		return record(tx, "token.delete", "token", "deleted", id, t.Name+" of "+t.User)
+		family, err := withMadeFrom(tx, t)
+		if err != nil {
+			return err
+		}
+		for _, t := range family {
+			if _, err := tx.Exec("delete from token where id = $1", t.ID); err != nil {
+				return err
+			}
+			if err := record(tx, "token.delete", "token", "deleted", t.ID, t.Name+" of "+t.User); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
+}
+
+// mayDeleteToken returns nil if the actor may delete the token, which is their person's or which they see as one
+// who manages people.
+func mayDeleteToken(tx *db.Tx, actor Actor, id string) error {
+	switch {
+	case actor.Service:
+		return fault.New(fault.Forbidden, "token.service", "A service token cannot delete tokens.").Do("Sign in as a person.")
+	case actor.wholePerson() || actor.TokenID == id:
+		return nil
+	}
+	for parent := id; parent != ""; {
+		err := tx.QueryRow("select parent from token where id = $1", parent).Scan(&parent)
+		switch {
+		case errors.Is(err, db.ErrNoRows):
+			parent = ""
+		case err != nil:
+			return err
+		case parent == actor.TokenID:
+			return nil
+		}
+	}
+	return fault.New(fault.Forbidden, "token.other", "This token may delete only itself and the tokens that were made with it.").
+		Do("Sign in at the page, or use a personal token with the scope admin.")
+}
+
+// withMadeFrom returns a token and all that were made with it, and with those.
+func withMadeFrom(tx *db.Tx, t Token) ([]Token, error) {
+	family := []Token{t}
+	for i := 0; i < len(family); i++ {
+		if err := lockToken(tx, family[i].ID); err != nil {
+			return nil, err
+		}
+		made, err := db.Collect(tx, scanToken, selectToken+" where t.parent = $1 order by t.id", family[i].ID)
+		if err != nil {
+			return nil, err
+		}
+		family = append(family, made...)
+	}
+	return family, nil
 }
 
 // Users returns people by name, after a name.

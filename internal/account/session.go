@@ -3,7 +3,6 @@ package account
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"flywheel.dev/flywheel/internal/db"
@@ -99,14 +98,15 @@ func (s *Service) EndOtherSessions(ctx context.Context) (n int64, err error) {
 	return n, err
 }
 
+// mayEndSessions returns nil for a person who is signed in, and for a token that bounds its person in nothing.
 func mayEndSessions(actor Actor) error {
 	switch {
 	case actor.Nobody() || actor.system:
 		return actor.Require(ViewTeam, "")
 	case actor.Service:
 		return fault.New(fault.Forbidden, "session.service", "A service token cannot end sessions.").Do("Sign in as a person.")
-	case len(actor.Scopes) > 0 && !slices.ContainsFunc(actor.Scopes, func(s Scope) bool { return s.includes(ScopeWrite) }):
-		return fault.New(fault.Forbidden, "token.scope", "This token may not end sessions: it lacks the scope write.").Do("Sign in as a person.")
+	case !actor.wholePerson():
+		return fault.New(fault.Forbidden, "token.scope", "This token may not end sessions: it lacks the scope admin.").Do("Sign in as a person.")
 	}
 	return nil
 }

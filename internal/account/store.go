@@ -162,9 +162,15 @@ func NameOf(tx *db.Tx, id string) (name string, err error) {
 	return name, err
 }
 
-func insertToken(tx *db.Tx, t Token, hash, person string) error {
-	_, err := tx.Exec("insert into token (id, hash, person, name, scopes, service, created_at, expires_at) values ($1, $2, $3, $4, $5, $6, $7, $8)",
-		t.ID, hash, person, t.Name, db.JSON(t.Scopes), t.Service, t.CreatedAt, t.ExpiresAt)
+func insertToken(tx *db.Tx, t Token, hash string, by Actor) error {
+	_, err := tx.Exec("insert into token (id, hash, person, name, scopes, service, created_at, expires_at, parent) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+		t.ID, hash, by.ID, t.Name, db.JSON(t.Scopes), t.Service, t.CreatedAt, t.ExpiresAt, by.TokenID)
+	return err
+}
+
+// lockToken lets no other transaction make a token with this one, or delete it, before the end of this transaction.
+func lockToken(tx *db.Tx, id string) error {
+	_, err := tx.Exec("update token set parent = parent where id = $1", id)
 	return err
 }
 
