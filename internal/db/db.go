@@ -95,6 +95,9 @@ func (d *DB) openSQLite(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
+	if err := closeToOthers(path); err != nil {
+		return err
+	}
 	q := url.Values{
 		"_txlock":      {"immediate"},
 		"_time_format": {"sqlite"},
@@ -111,6 +114,21 @@ func (d *DB) openSQLite(path string) error {
 	d.SQL.SetMaxOpenConns(8)
 	d.SQL.SetMaxIdleConns(8)
 	return d.SQL.Ping()
+}
+
+// closeToOthers lets nobody else read the file, which it makes where there is none; SQLite gives the files beside
+// it the same permissions.
+func closeToOthers(path string) error {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{path, path + "-wal", path + "-shm"} {
+		if chmod := os.Chmod(name, 0o600); chmod != nil && !errors.Is(chmod, fs.ErrNotExist) {
+			err = chmod
+		}
+	}
+	return errors.Join(err, file.Close())
 }
 
 func (d *DB) migrate(ctx context.Context) error {

@@ -3,6 +3,8 @@ package db
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -18,6 +20,32 @@ func openFile(t *testing.T) *DB {
 	t.Cleanup(d.Close)
 	write(t, d, `create table thing (id text primary key, n bigint not null)`)
 	return d
+}
+
+func TestOnlyItsOwnerReadsTheDatabase(t *testing.T) {
+	for name, before := range map[string]fs.FileMode{"new": 0, "open before": 0o644} {
+		path := filepath.Join(t.TempDir(), "flywheel.db")
+		if before != 0 {
+			if err := errors.Join(os.WriteFile(path, nil, before), os.Chmod(path, before)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d, err := Open(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, d, `create table thing (id text primary key)`)
+		files, err := filepath.Glob(path + "*")
+		if err != nil || len(files) != 3 {
+			t.Errorf("%s: %v %v, want the database with its log and index", name, files, err)
+		}
+		for _, file := range files {
+			if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+				t.Errorf("%s: %s has %v %v", name, file, info.Mode(), err)
+			}
+		}
+		d.Close()
+	}
 }
 
 func write(t *testing.T, d *DB, query string, args ...any) {

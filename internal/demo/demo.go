@@ -84,6 +84,7 @@ type demo struct {
 }
 
 func run(ctx context.Context, o server.Options, once, asJSON bool, out, errs io.Writer) (err error) {
+	server.KeepPrivate()
 	color := false
 	if f, ok := errs.(*os.File); ok {
 		color = term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == ""

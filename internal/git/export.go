@@ -12,7 +12,7 @@ import (
 	"flywheel.dev/flywheel/internal/fault"
 )
 
-const entryLimit = 200_000 // entries an exported tree may have
+const entryLimit = 200_000 // entries and folders an exported tree may have
 
 // Export writes a tree below dir, which is made if it is not there and must be empty. It writes the
 // very content that TreeDigest covers: no attribute of the tree changes, adds or leaves out anything.
@@ -53,15 +53,19 @@ func (h *Host) checkExport(entries []Entry) error {
 		limit = 2 << 30
 	}
 	total := int64(0)
+	folders := map[string]bool{".": true} // that no entry names, and that are made all the same
 	for _, e := range entries {
 		if err := errors.Join(checkLength(e.Path), checkPath(e.Path)); err != nil {
 			return err
 		}
 		total += e.Size
+		for above := path.Dir(e.Path); !folders[above] && len(folders) <= entryLimit; above = path.Dir(above) {
+			folders[above] = true
+		}
 	}
-	if total > limit || len(entries) > entryLimit {
-		return fault.New(fault.TooLarge, "git.tree_too_large", "The files take %d MB in %d files, more than the %d MB in %d files that are allowed.",
-			total/1e6, len(entries), limit/1e6, entryLimit).Do("Keep large files out of the repository.")
+	if n := len(entries) + len(folders) - 1; total > limit || n > entryLimit {
+		return fault.New(fault.TooLarge, "git.tree_too_large", "The files take %d MB in %d files and folders, more than the %d MB in %d that are allowed.",
+			total/1e6, n, limit/1e6, entryLimit).Do("Keep large files out of the repository.")
 	}
 	return nil
 }

@@ -158,3 +158,15 @@ func TestALargeDiffIsCutAndSaysSo(t *testing.T) {
 		t.Errorf("%d bytes of patches", total)
 	}
 }
+
+func TestFoldersOfATreeCountLikeItsFiles(t *testing.T) {
+	h := &Host{}
+	var entries []Entry
+	for i := range 1000 {
+		entries = append(entries, Entry{Mode: "100644", Path: fmt.Sprintf("%d/%sx", i, strings.Repeat("d/", 300))})
+	}
+	isFault(t, h.checkExport(entries), "git.tree_too_large")
+	if err := h.checkExport(entries[:100]); err != nil {
+		t.Error(err)
+	}
+}

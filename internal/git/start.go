@@ -167,11 +167,11 @@ func writeHooks(folder string) error {
 		if err := os.WriteFile(file, []byte(script), 0o700); err != nil {
 			return err
 		}
-		if err := os.Chmod(file, 0o555); err != nil {
+		if err := os.Chmod(file, 0o500); err != nil {
 			return err
 		}
 	}
-	return os.Chmod(folder, 0o555)
+	return os.Chmod(folder, 0o500)
 }
 
 // verifyHooks returns a fault unless the folder holds exactly the hooks, and git will run them. git
@@ -191,7 +191,7 @@ func verifyHooks(folder string) error {
 	for name, script := range hookScripts {
 		file := filepath.Join(folder, name)
 		info, err := os.Lstat(file)
-		if err != nil || info.Mode() != 0o555 || unix.Access(file, unix.X_OK) != nil {
+		if err != nil || info.Mode() != 0o500 || unix.Access(file, unix.X_OK) != nil {
 			return damaged("%s may not be executed", name)
 		}
 		content, err := os.ReadFile(file)

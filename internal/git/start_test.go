@@ -48,7 +48,7 @@ func rewrite(file, content string) error {
 	if err := os.WriteFile(file, []byte(content), 0o700); err != nil {
 		return err
 	}
-	return os.Chmod(file, 0o555)
+	return os.Chmod(file, 0o500)
 }
 
 func relink(file string) error {

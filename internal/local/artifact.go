@@ -30,7 +30,14 @@ import (
 // disk and the time.
 const (
 	maxArtifactBytes = 2 << 30
-	maxArtifactFiles = 100_000
+	maxArtifactFiles = 100_000 // folders included, whether an entry names them or only stands in them
+	maxArtifactPath  = 1024    // bytes
+	maxArtifactDepth = 64      // folders
+
+	// Beyond unsuspiciousBytes an artifact has no more than so many bytes for each packed one. What is packed here
+	// stays below half of that, so that it can be unpacked everywhere.
+	maxArtifactRatio  = 200
+	unsuspiciousBytes = 64 << 20
 )
 
 // artifactGrace is how long an artifact that no service uses is kept, so that one that was just brought
@@ -43,7 +50,8 @@ const artifactGrace = time.Hour
 // not a file, a folder or a link is refused, and so is what cannot be read or is larger than an artifact may be.
 func PackDir(w io.Writer, dir string) (digest string, err error) {
 	sum := sha256.New()
-	zip := gzip.NewWriter(io.MultiWriter(w, sum))
+	packed := &counter{}
+	zip := gzip.NewWriter(io.MultiWriter(w, sum, packed))
 	archive := tar.NewWriter(zip)
 	var size int64
 	files := 0
@@ -59,7 +67,10 @@ func PackDir(w io.Writer, dir string) (digest string, err error) {
 			return nil
 		}
 		if files++; files > maxArtifactFiles {
-			return tooLarge("it has more than %d files", maxArtifactFiles)
+			return tooManyFiles()
+		}
+		if err := checkPath(filepath.ToSlash(rel)); err != nil {
+			return err
 		}
 		info, err := entry.Info()
 		if err != nil {
@@ -95,8 +106,10 @@ func PackDir(w io.Writer, dir string) (digest string, err error) {
 				return unreadable(head.Name, err)
 			}
 			defer file.Close()
-			_, err = io.Copy(archive, file)
-			return err
+			if _, err = io.Copy(archive, file); err != nil {
+				return err
+			}
+			return checkRatio(size, packed.n*2)
 		default:
 			return unsafeArtifact("%q is neither a file, a folder nor a link", head.Name)
 		}
@@ -117,6 +130,32 @@ func unreadable(name string, err error) error {
 		return unsafeArtifact("%q cannot be read", name[:min(len(name), 200)]).Because(err)
 	}
 	return err
+}
+
+// checkPath bounds how deep an entry stands and how long its path is: each folder on the way is one more on disk.
+func checkPath(name string) error {
+	if len(name) > maxArtifactPath || strings.Count(name, "/") > maxArtifactDepth {
+		return unsafeArtifact("the path %q… is longer than %d bytes or %d folders", name[:min(len(name), 100)], maxArtifactPath, maxArtifactDepth)
+	}
+	return nil
+}
+
+// checkRatio refuses what was packed so small only to fill a disk.
+func checkRatio(size, packed int64) error {
+	if size > unsuspiciousBytes && size/maxArtifactRatio > packed {
+		return tooLarge("%d MB are packed into %d kB, which is next to no content", size>>20, packed>>10)
+	}
+	return nil
+}
+
+func tooManyFiles() error { return tooLarge("it has more than %d files and folders", maxArtifactFiles) }
+
+// counter counts the bytes that pass.
+type counter struct{ n int64 }
+
+func (c *counter) Write(p []byte) (int, error) {
+	c.n += int64(len(p))
+	return len(p), nil
 }
 
 // staysInside reports whether a link at name leads to a place inside the archive, whatever other links it
@@ -267,7 +306,8 @@ func (a *artifacts) prune(used map[string]bool) error {
 
 // unpack writes the archive r into dir. An os.Root refuses every path and link that leads outside.
 func unpack(r io.Reader, dir string) error {
-	in := bufio.NewReader(r)
+	packed := &counter{}
+	in := bufio.NewReader(io.TeeReader(r, packed))
 	var plain io.Reader = in
 	if magic, _ := in.Peek(2); len(magic) == 2 && magic[0] == 0x1f && magic[1] == 0x8b {
 		zip, err := gzip.NewReader(in)
@@ -281,10 +321,9 @@ func unpack(r io.Reader, dir string) error {
 		return err
 	}
 	defer root.Close()
+	u := &unpacking{root: root, packed: packed, most: maxArtifactFiles, folders: map[string]bool{".": true}}
 	archive := tar.NewReader(plain)
-	var written int64
-	var folders []string
-	for files := 0; ; files++ {
+	for {
 		head, err := archive.Next()
 		if errors.Is(err, io.EOF) {
 			break
@@ -292,56 +331,11 @@ func unpack(r io.Reader, dir string) error {
 		if err != nil {
 			return unsafeArtifact("it is not a complete tar archive").Because(err)
 		}
-		if files >= maxArtifactFiles {
-			return tooLarge("it has more than %d files", maxArtifactFiles)
-		}
-		name := path.Clean(head.Name)
-		if name == "." {
-			continue
-		}
-		if !filepath.IsLocal(name) {
-			return unsafeArtifact("%q leads out of the artifact", head.Name)
-		}
-		if parent := path.Dir(name); parent != "." {
-			if err := root.MkdirAll(parent, 0o755); err != nil {
-				return entryFault(head.Name, err)
-			}
-		}
-		switch head.Typeflag {
-		case tar.TypeDir:
-			if err := root.MkdirAll(name, 0o755); err != nil {
-				return entryFault(head.Name, err)
-			}
-			folders = append(folders, name)
-		case tar.TypeReg:
-			if written += head.Size; written > maxArtifactBytes {
-				return tooLarge("it is larger than %d MB unpacked", maxArtifactBytes>>20)
-			}
-			mode := fs.FileMode(0o444)
-			if head.Mode&0o111 != 0 {
-				mode = 0o555
-			}
-			file, err := root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
-			if err != nil {
-				return entryFault(head.Name, err)
-			}
-			_, err = io.Copy(file, archive)
-			if err := cmp.Or(err, file.Close()); err != nil {
-				return entryFault(head.Name, err)
-			}
-		case tar.TypeSymlink:
-			if !staysInside(name, head.Linkname) {
-				return unsafeArtifact("the link %q leads out of it", head.Name)
-			}
-			if err := root.Symlink(head.Linkname, name); err != nil {
-				return entryFault(head.Name, err)
-			}
-		case tar.TypeXGlobalHeader:
-		default:
-			return unsafeArtifact("%q is neither a file, a folder nor a link", head.Name)
+		if err := u.entry(head, archive); err != nil {
+			return err
 		}
 	}
-	for _, name := range folders {
+	for _, name := range u.named {
 		if err := root.Chmod(name, 0o555); err != nil {
 			return entryFault(name, err)
 		}
@@ -349,12 +343,97 @@ func unpack(r io.Reader, dir string) error {
 	return nil
 }
 
-// entryFault turns the failure of one entry into words; a full disk and a cut stream stay what they are.
-func entryFault(name string, err error) error {
-	if isFull(err) {
+// unpacking is what has been unpacked of an archive so far.
+type unpacking struct {
+	root    *os.Root
+	packed  *counter
+	most    int             // entries and folders
+	entries int             // in the archive
+	folders map[string]bool // on disk
+	named   []string        // folders that an entry names
+	size    int64
+}
+
+func (u *unpacking) entry(head *tar.Header, content io.Reader) error {
+	if u.entries++; u.entries > u.most {
+		return tooManyFiles()
+	}
+	name := path.Clean(head.Name)
+	if name == "." {
+		return nil
+	}
+	if err := checkPath(name); err != nil {
 		return err
 	}
-	return unsafeArtifact("%q cannot be unpacked", name).Because(err)
+	if !filepath.IsLocal(name) {
+		return unsafeArtifact("%q leads out of the artifact", name)
+	}
+	if err := u.folder(path.Dir(name)); err != nil {
+		return err
+	}
+	switch head.Typeflag {
+	case tar.TypeDir:
+		u.named = append(u.named, name)
+		return u.folder(name)
+	case tar.TypeReg:
+		if u.size+head.Size > maxArtifactBytes {
+			return tooLarge("it is larger than %d MB unpacked", maxArtifactBytes>>20)
+		}
+		mode := fs.FileMode(0o444)
+		if head.Mode&0o111 != 0 {
+			mode = 0o555
+		}
+		file, err := u.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
+		if err != nil {
+			return entryFault(head.Name, err)
+		}
+		_, err = io.Copy(io.MultiWriter(file, u), content)
+		if err := cmp.Or(err, file.Close()); err != nil {
+			return entryFault(head.Name, err)
+		}
+	case tar.TypeSymlink:
+		if !staysInside(name, head.Linkname) {
+			return unsafeArtifact("the link %q leads out of it", head.Name)
+		}
+		if err := u.root.Symlink(head.Linkname, name); err != nil {
+			return entryFault(head.Name, err)
+		}
+	case tar.TypeXGlobalHeader:
+	default:
+		return unsafeArtifact("%q is neither a file, a folder nor a link", head.Name)
+	}
+	return nil
+}
+
+// folder makes a folder and those above it, each of which counts like an entry.
+func (u *unpacking) folder(name string) error {
+	if u.folders[name] {
+		return nil
+	}
+	for above := name; !u.folders[above]; above = path.Dir(above) {
+		if u.folders[above] = true; u.entries+len(u.folders) > u.most+1 {
+			return tooManyFiles()
+		}
+	}
+	if err := u.root.MkdirAll(name, 0o755); err != nil {
+		return entryFault(name, err)
+	}
+	return nil
+}
+
+// Write counts what files hold, while they are written.
+func (u *unpacking) Write(p []byte) (int, error) {
+	u.size += int64(len(p))
+	return len(p), checkRatio(u.size, u.packed.n)
+}
+
+// entryFault turns the failure of one entry into words; a full disk and a cut stream stay what they are.
+func entryFault(name string, err error) error {
+	var known *fault.Fault
+	if isFull(err) || errors.As(err, &known) {
+		return err
+	}
+	return unsafeArtifact("%q cannot be unpacked", name[:min(len(name), 200)]).Because(err)
 }
 
 func tooLarge(format string, args ...any) *fault.Fault {

@@ -3,9 +3,11 @@ package local
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -49,17 +51,28 @@ func TestTheSameFolderPacksToTheSameBytes(t *testing.T) {
 
 func TestAnArtifactCannotLeaveItsFolder(t *testing.T) {
 	for name, entries := range map[string][]tar.Header{
-		"a path above":        {{Name: "../x", Typeflag: tar.TypeReg}},
-		"an absolute path":    {{Name: "/x", Typeflag: tar.TypeReg}},
-		"a link above":        {{Name: "x", Typeflag: tar.TypeSymlink, Linkname: "../y"}},
-		"an absolute link":    {{Name: "x", Typeflag: tar.TypeSymlink, Linkname: "/etc"}},
-		"through links":       {{Name: "a/b/", Typeflag: tar.TypeDir}, {Name: "l", Typeflag: tar.TypeSymlink, Linkname: "a/b"}, {Name: "m", Typeflag: tar.TypeSymlink, Linkname: "l/../.."}, {Name: "m/x", Typeflag: tar.TypeReg}},
-		"a link by a link":    {{Name: "a/b/c/up", Typeflag: tar.TypeSymlink, Linkname: "../../.."}, {Name: "x", Typeflag: tar.TypeSymlink, Linkname: "a/b/c/up/../.."}},
-		"a device":            {{Name: "x", Typeflag: tar.TypeChar}},
-		"a pipe":              {{Name: "x", Typeflag: tar.TypeFifo}},
-		"a hard link":         {{Name: "x", Typeflag: tar.TypeLink, Linkname: "/etc/passwd"}},
-		"the same file twice": {{Name: "x", Typeflag: tar.TypeReg}, {Name: "x", Typeflag: tar.TypeReg}},
-		"a file as a folder":  {{Name: "x", Typeflag: tar.TypeReg}, {Name: "x/y", Typeflag: tar.TypeReg}},
+		"a path above":                     {{Name: "../x", Typeflag: tar.TypeReg}},
+		"an absolute path":                 {{Name: "/x", Typeflag: tar.TypeReg}},
+		"a link above":                     {{Name: "x", Typeflag: tar.TypeSymlink, Linkname: "../y"}},
+		"an absolute link":                 {{Name: "x", Typeflag: tar.TypeSymlink, Linkname: "/etc"}},
+		"through links":                    {{Name: "a/b/", Typeflag: tar.TypeDir}, {Name: "l", Typeflag: tar.TypeSymlink, Linkname: "a/b"}, {Name: "m", Typeflag: tar.TypeSymlink, Linkname: "l/../.."}, {Name: "m/x", Typeflag: tar.TypeReg}},
+		"a link by a link":                 {{Name: "a/b/c/up", Typeflag: tar.TypeSymlink, Linkname: "../../.."}, {Name: "x", Typeflag: tar.TypeSymlink, Linkname: "a/b/c/up/../.."}},
+		"a device":                         {{Name: "x", Typeflag: tar.TypeChar}},
+		"a pipe":                           {{Name: "x", Typeflag: tar.TypeFifo}},
+		"a hard link":                      {{Name: "x", Typeflag: tar.TypeLink, Linkname: "/etc/passwd"}},
+		"the same file twice":              {{Name: "x", Typeflag: tar.TypeReg}, {Name: "x", Typeflag: tar.TypeReg}},
+		"a file as a folder":               {{Name: "x", Typeflag: tar.TypeReg}, {Name: "x/y", Typeflag: tar.TypeReg}},
+		"a file twice by another spelling": {{Name: "a/x", Typeflag: tar.TypeReg}, {Name: "a/./b/../x", Typeflag: tar.TypeReg}},
+		"a file in place of a link":        {{Name: "x", Typeflag: tar.TypeSymlink, Linkname: "y"}, {Name: "x", Typeflag: tar.TypeReg}},
+		"a link in place of a folder":      {{Name: "x/", Typeflag: tar.TypeDir}, {Name: "x", Typeflag: tar.TypeSymlink, Linkname: "y"}},
+		"a hard link inside":               {{Name: "x", Typeflag: tar.TypeReg}, {Name: "y", Typeflag: tar.TypeLink, Linkname: "x"}},
+		"a block device":                   {{Name: "x", Typeflag: tar.TypeBlock}},
+		"a contiguous file":                {{Name: "x", Typeflag: tar.TypeCont}},
+		"a path of 120 kB":                 {{Name: strings.Repeat("d/", 60_000) + "x", Typeflag: tar.TypeReg}},
+		"a folder of 120 kB":               {{Name: strings.Repeat("d/", 60_000), Typeflag: tar.TypeDir}},
+		"a long path":                      {{Name: strings.Repeat(strings.Repeat("d", 200)+"/", 6) + "x", Typeflag: tar.TypeReg}},
+		"a deep path":                      {{Name: strings.Repeat("d/", 65) + "x", Typeflag: tar.TypeReg}},
+		"a long name":                      {{Name: strings.Repeat("d", 300), Typeflag: tar.TypeReg}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var archive bytes.Buffer
@@ -91,6 +104,15 @@ func TestAFolderThatCannotBecomeAnArtifactIsRefused(t *testing.T) {
 			}
 			return errors.Join(root.MkdirAll(strings.Repeat(strings.Repeat("d", 200)+"/", 30), 0o700), root.Close())
 		}, "artifact.unsafe"},
+		"a deep path": {func(dir string) error {
+			return os.MkdirAll(filepath.Join(dir, strings.Repeat("d/", maxArtifactDepth+2)), 0o700)
+		}, "artifact.unsafe"},
+		"a long path": {func(dir string) error {
+			return os.MkdirAll(filepath.Join(dir, strings.Repeat(strings.Repeat("d", 200)+"/", 6)), 0o700)
+		}, "artifact.unsafe"},
+		"next to no content": {func(dir string) error {
+			return errors.Join(os.WriteFile(filepath.Join(dir, "x"), nil, 0o600), os.Truncate(filepath.Join(dir, "x"), unsuspiciousBytes+1))
+		}, "artifact.too_large"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "dist")
@@ -116,6 +138,57 @@ func TestAnArtifactThatIsTooLargeOrBrokenLeavesNothing(t *testing.T) {
 		t.Errorf("left behind: %v", entries)
 	}
 }
+
+// TestFoldersThatNoEntryNamesCountToo has fewer entries than are allowed, which would leave more folders.
+func TestFoldersThatNoEntryNamesCountToo(t *testing.T) {
+	const most = 1000
+	deep := strings.Repeat("d/", 60)
+	for name, c := range map[string]struct {
+		entries int
+		name    func(i int) string
+	}{
+		"deep folders of few files":          {most / 50, func(i int) string { return fmt.Sprintf("%d/%sx", i, deep) }},
+		"one folder for each of many files":  {most/2 + 1, func(i int) string { return fmt.Sprintf("%d/x", i) }},
+		"folders that lie beside each other": {most / 2, func(i int) string { return fmt.Sprintf("a/%d/b/x", i) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := &unpacking{most: most, packed: &counter{}, folders: map[string]bool{".": true}}
+			var err error
+			if u.root, err = os.OpenRoot(t.TempDir()); err != nil {
+				t.Fatal(err)
+			}
+			defer u.root.Close()
+			made := 0
+			for i := 0; i < c.entries && err == nil; i++ {
+				err = u.entry(&tar.Header{Name: c.name(i), Typeflag: tar.TypeXGlobalHeader}, nil)
+				made++
+			}
+			wantFault(t, err, "artifact.too_large")
+			if n := made + len(u.folders); n > most+3 {
+				t.Errorf("it went on to %d files and folders", n)
+			}
+		})
+	}
+}
+
+// TestAnArchiveOfNextToNoContentIsRefusedEarly packs many zeros into few bytes.
+func TestAnArchiveOfNextToNoContentIsRefusedEarly(t *testing.T) {
+	var archive bytes.Buffer
+	zip := gzip.NewWriter(&archive)
+	w := tar.NewWriter(zip)
+	must(t, w.WriteHeader(&tar.Header{Name: "x", Typeflag: tar.TypeReg, Size: 4 * unsuspiciousBytes}))
+	_, err := io.CopyN(w, zeros{}, 4*unsuspiciousBytes)
+	must(t, errors.Join(err, w.Close(), zip.Close()))
+	dir := t.TempDir()
+	wantFault(t, UnpackDir(dir, &archive), "artifact.too_large")
+	if info, err := os.Stat(filepath.Join(dir, "x")); err != nil || info.Size() > unsuspiciousBytes+1<<20 {
+		t.Errorf("%v bytes were written, %v", info.Size(), err)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 // put unpacks the archive into an empty store, which must stay empty if it is refused.
 func put(t *testing.T, archive []byte) error {

@@ -38,6 +38,7 @@ every secret. It works while Flywheel runs.`,
 			if err := configure(c, c.LocalNonPersistentFlags()); err != nil {
 				return err
 			}
+			KeepPrivate()
 			if err := backup(c.Context(), o, args[0]); err != nil {
 				return err
 			}
@@ -65,6 +66,7 @@ func restoreCommand() *cobra.Command {
 			if keys == "" {
 				keys = args[0] + ".keys"
 			}
+			KeepPrivate()
 			taken, err := restore(c.Context(), o, args[0], keys)
 			if err != nil {
 				return err
@@ -105,7 +107,7 @@ func backup(ctx context.Context, o Options, file string) (err error) {
 	}
 	defer os.RemoveAll(work)
 	part := file + ".part"
-	out, err := os.OpenFile(part, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	out, err := newPrivate(part)
 	if err != nil {
 		return err
 	}
@@ -156,7 +158,7 @@ const (
 // backupKeys writes the key of secrets and states, if it is a file, and the agent's. A key behind a URL is
 // where its keeper has it.
 func backupKeys(o Options, file string) error {
-	out, err := os.OpenFile(file, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	out, err := newPrivate(file)
 	if err != nil {
 		return err
 	}
@@ -202,6 +204,18 @@ func restoreKeys(o Options, r io.Reader) error {
 		}
 	}
 	return nil
+}
+
+// newPrivate opens an empty file that only its owner may read, also where there was one that others could.
+func newPrivate(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(f.Chmod(0o600), f.Truncate(0)); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // writeNew writes a file that only its owner may read and that must not be there yet.

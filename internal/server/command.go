@@ -17,6 +17,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/git"
@@ -52,6 +53,10 @@ func Inner(args []string) (code int, inner bool) {
 func Commands(version string) []*cobra.Command {
 	return []*cobra.Command{serveCommand(version), agentCommand(version), backupCommand(), restoreCommand(), openapiCommand(version)}
 }
+
+// KeepPrivate makes everything that this process and those it starts will write readable for its own user only,
+// whatever the umask of the shell was. Inside sandboxes the usual one holds.
+func KeepPrivate() { unix.Umask(0o077) }
 
 func serveCommand(version string) *cobra.Command {
 	o := Options{Version: version}
@@ -256,6 +261,7 @@ func logger(w io.Writer, format string) *slog.Logger {
 
 // serve runs until a signal ends it.
 func serve(ctx context.Context, o Options, out io.Writer) error {
+	KeepPrivate()
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	s, err := New(ctx, o)
@@ -289,6 +295,7 @@ runs: its folder is what that server calls --agent.`,
 			if err := agentOf(c, &o); err != nil {
 				return err
 			}
+			KeepPrivate()
 			ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
 			o.Log = logger(c.ErrOrStderr(), "text")

@@ -117,6 +117,8 @@ func guard() {
 	prctl(setSubreaper, 1)
 	name := append([]byte(Name), 0)
 	prctl(setName, uintptr(unsafe.Pointer(&name[0])))
+	// The platform lets nobody read what it writes; the command decides that itself, as anywhere else.
+	syscall.Umask(0o022)
 	// The keys of the session that started the platform are not the command's.
 	syscall.RawSyscall(syscall.SYS_KEYCTL, joinSession, 0, 0)
 }
