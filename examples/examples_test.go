@@ -21,6 +21,7 @@ import (
 	"flywheel.dev/flywheel/examples"
 	"flywheel.dev/flywheel/internal/local"
 	"flywheel.dev/flywheel/internal/manifest"
+	"flywheel.dev/flywheel/internal/patience"
 	"flywheel.dev/flywheel/internal/pattern"
 	"flywheel.dev/flywheel/internal/tofu"
 )
@@ -241,7 +242,7 @@ func start(t *testing.T, path string, env ...string) *program {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = p.cmd.Process.Kill(); _ = p.cmd.Wait() })
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience.Of(patience.Limit)); ; time.Sleep(20 * time.Millisecond) {
 		if r, err := http.Get(p.url + "/healthz"); err == nil {
 			r.Body.Close()
 			return p

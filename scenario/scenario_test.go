@@ -58,10 +58,11 @@ import (
 	"flywheel.dev/flywheel/internal/db/dbtest"
 	"flywheel.dev/flywheel/internal/demo"
 	"flywheel.dev/flywheel/internal/local"
+	"flywheel.dev/flywheel/internal/patience"
 )
 
-// patience is how long a script waits for anything; it is far more than what is waited for takes.
-const patience = time.Minute
+// limit is how long a script waits for anything; it is far more than what is waited for takes.
+var limit = patience.Of(patience.Limit)
 
 func TestScenarios(t *testing.T) {
 	if testing.Short() {
@@ -219,7 +220,7 @@ func program(name string) func(*testscript.TestScript, bool, []string) {
 
 // run runs a command that must not hang: what is watched may never come.
 func run(ts *testscript.TestScript, name string, args ...string) error {
-	return ts.Exec("timeout", append([]string{fmt.Sprint(patience.Seconds()), name}, args...)...)
+	return ts.Exec("timeout", append([]string{fmt.Sprint(limit.Seconds()), name}, args...)...)
 }
 
 func exits(ts *testscript.TestScript, neg bool, args []string) {
@@ -309,7 +310,7 @@ func (w *world) serve(args []string) (password string, err error) {
 	}()
 	select {
 	case err = <-ready:
-	case <-time.After(patience):
+	case <-time.After(limit):
 		err = errors.New("it is not ready")
 	}
 	return password, err
@@ -333,7 +334,7 @@ func (w *world) end(how syscall.Signal) error {
 	select {
 	case <-w.gone:
 		return nil
-	case <-time.After(patience):
+	case <-time.After(limit):
 		_ = w.server.Process.Kill()
 		return fmt.Errorf("the server does not end after %v", how)
 	}
@@ -343,7 +344,7 @@ func (w *world) stop() {
 	_ = w.end(syscall.SIGKILL) // the script is over
 	for _, dir := range []string{filepath.Join(w.data, "agent"), w.agent} {
 		agent := &local.Client{Socket: filepath.Join(dir, "agent.sock")}
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
 		if h, err := agent.Health(ctx); err == nil && agent.Stop(ctx) == nil {
 			for ctx.Err() == nil && syscall.Kill(h.Pid, 0) == nil {
 				time.Sleep(10 * time.Millisecond)
@@ -489,9 +490,9 @@ func get(ts *testscript.TestScript, neg bool, args []string) {
 		args = args[1:]
 	}
 	usage(ts, !neg && len(args) == 1, "get [STATUS] URL")
-	client := http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := http.Client{Timeout: limit, Transport: &http.Transport{DisableKeepAlives: true}}
 	said := ""
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(limit); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		response, err := client.Get(args[0])
 		if err != nil {
 			said = err.Error()
@@ -572,14 +573,14 @@ func waitFor(ts *testscript.TestScript, neg bool, args []string) {
 
 func wait(ts *testscript.TestScript, path, op, want string, ask func() string) {
 	last := errors.New("it never answered")
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(limit); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		if text := ask(); text != "" {
 			if last = compare(text, path, op, want); last == nil {
 				return
 			}
 		}
 	}
-	ts.Fatalf("not within %s: %v", patience, last)
+	ts.Fatalf("not within %s: %v", limit, last)
 }
 
 func checkJSON(ts *testscript.TestScript, neg bool, args []string) {

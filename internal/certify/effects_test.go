@@ -17,6 +17,7 @@ import (
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/event"
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/patience"
 	"flywheel.dev/flywheel/internal/tofu"
 )
 
@@ -27,7 +28,7 @@ func plannedAgain(p *certifytest.Platform, id string, times int) certify.Certifi
 	if err := p.Certify.Sweep(system); err != nil {
 		p.T.Fatal(err)
 	}
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience.Of(patience.Limit)); ; time.Sleep(10 * time.Millisecond) {
 		var passes int
 		err := p.DB.Read(system, func(tx *db.Tx) error {
 			return tx.QueryRow(`select max(passes) from certification where change = $1`, id).Scan(&passes)

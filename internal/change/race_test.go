@@ -15,6 +15,7 @@ import (
 	"flywheel.dev/flywheel/internal/change"
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/patience"
 )
 
 // interrupted is a change whose merge is on main and not recorded yet, as after a crash in between.
@@ -32,7 +33,7 @@ func interrupted(t *testing.T, p *certifytest.Platform) (c change.Change, goOn f
 	}
 	c, _ = p.Shop("first", "First", map[string]string{"src/first": "1"})
 	p.Reaches(c.ID, change.Merging)
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience.Of(patience.Limit)); ; time.Sleep(10 * time.Millisecond) {
 		main, err := p.Git.Resolve(t.Context(), shop, "refs/heads/main")
 		if err != nil || time.Now().After(deadline) {
 			t.Fatal("it was never merged", err)
@@ -88,7 +89,7 @@ func TestAPlatformThatFailsIsNoFailureOfTheChange(t *testing.T) {
 		}
 	}
 	c, _ := p.Shop("more", "More", more("3"))
-	for deadline := time.Now().Add(time.Minute); p.Get(c.ID).Why == ""; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience.Of(patience.Limit)); p.Get(c.ID).Why == ""; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("nobody says that something is wrong")
 		}

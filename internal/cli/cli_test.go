@@ -15,6 +15,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"flywheel.dev/flywheel/internal/patience"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -39,7 +41,7 @@ func tell(t *testing.T, server, stdin string, args ...string) run {
 
 func raw(t *testing.T, stdin string, args ...string) run {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience.Of(patience.Limit))
 	defer cancel()
 	var out, err bytes.Buffer
 	root := build(&shell{version: "1.2.3", now: func() time.Time { return noon }})

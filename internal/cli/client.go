@@ -98,9 +98,9 @@ func (c *client) change(ctx context.Context, method, path string, header http.He
 	return nil
 }
 
-// patience is the longest that a command waits on its own because a server asked it to. What takes longer
+// longestWait is the longest that a command waits on its own because a server asked it to. What takes longer
 // is said, and the person decides.
-const patience = 15 * time.Second
+const longestWait = 15 * time.Second
 
 // send sends a request and returns its successful answer. A request that got no answer is sent again:
 // reading has no effect, and a creation carries a key by which the server knows it. So is one that came
@@ -122,7 +122,7 @@ func (c *client) send(ctx context.Context, method, path string, header http.Head
 		} else {
 			failure = c.problem(response)
 			asked, known := retryAfter(response)
-			again = asked <= patience && (response.StatusCode == http.StatusServiceUnavailable || response.StatusCode == http.StatusBadGateway ||
+			again = asked <= longestWait && (response.StatusCode == http.StatusServiceUnavailable || response.StatusCode == http.StatusBadGateway ||
 				response.StatusCode == http.StatusTooManyRequests && known)
 			wait = max(wait, asked)
 			response.Body.Close()

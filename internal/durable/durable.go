@@ -73,11 +73,11 @@ type try struct {
 }
 
 const (
-	heartbeat = 2 * time.Second
-	lease     = 10 * time.Second // five missed heartbeats
-	keep      = 24 * time.Hour   // of a finished workflow's checkpoints
-	quietness = 10 * time.Second // after this without a step, a pending workflow is not running any more
-	patience  = 5 * time.Minute  // at most between two tries
+	heartbeat    = 2 * time.Second
+	lease        = 10 * time.Second // five missed heartbeats
+	keep         = 24 * time.Hour   // of a finished workflow's checkpoints
+	quietness    = 10 * time.Second // after this without a step, a pending workflow is not running any more
+	longestPause = 5 * time.Minute  // at most between two tries
 )
 
 // New prepares the engine of the replica with this name. Register workflows, then Launch.
@@ -275,7 +275,7 @@ func (e *Engine) again(now time.Time) error {
 		if now.Before(t.next) {
 			continue
 		}
-		t.next = now.Add(min(heartbeat<<min(t.count, 10), patience))
+		t.next = now.Add(min(heartbeat<<min(t.count, 10), longestPause))
 		t.count++
 		e.tries[w.ID] = t
 		if err := e.rewind(w.ID, t.count); err != nil {
@@ -283,7 +283,7 @@ func (e *Engine) again(now time.Time) error {
 		}
 	}
 	for id, t := range e.tries {
-		if now.Sub(t.next) > 2*patience {
+		if now.Sub(t.next) > 2*longestPause {
 			delete(e.tries, id) // it went well, or another replica has it
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/db/dbtest"
+	"flywheel.dev/flywheel/internal/patience"
 )
 
 type counter struct {
@@ -165,12 +166,12 @@ func open(t *testing.T, url string) *db.DB {
 
 func eventually(t *testing.T, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience.Of(patience.Limit)); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if done() {
 			return
 		}
 	}
-	t.Fatal("it did not happen in 30 seconds")
+	t.Fatal("it never happened")
 }
 
 func TestOutdatedWorkIsKnownByTheTextThatIsLeftOfIt(t *testing.T) {

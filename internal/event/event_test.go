@@ -12,6 +12,7 @@ import (
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/db/dbtest"
 	"flywheel.dev/flywheel/internal/event"
+	"flywheel.dev/flywheel/internal/patience"
 )
 
 func add(t testing.TB, d *db.DB, events ...event.Event) {
@@ -37,7 +38,7 @@ func receive(t *testing.T, events <-chan event.Event) event.Event {
 			t.Fatal("the channel was closed")
 		}
 		return e
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience.Of(patience.Limit)):
 		t.Fatal("no event arrived")
 	}
 	panic("unreachable")

@@ -10,10 +10,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"flywheel.dev/flywheel/internal/db/dbtest"
 	"flywheel.dev/flywheel/internal/event"
+	"flywheel.dev/flywheel/internal/patience"
 	"flywheel.dev/flywheel/internal/web"
 )
 
@@ -41,7 +41,7 @@ func serve(t *testing.T) (*httptest.Server, func(...event.Event)) {
 
 func get(t *testing.T, url string, headers ...string) *http.Response {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience.Of(patience.Limit))
 	t.Cleanup(cancel)
 	r, err := http.NewRequestWithContext(ctx, "GET", url, nil)
 	if err != nil {

@@ -14,10 +14,10 @@ import (
 	"sync"
 	"testing"
 	"testing/fstest"
-	"time"
 
 	"flywheel.dev/flywheel/internal/db/dbtest"
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/patience"
 )
 
 // TestMain lets the hooks run this test program as they run flywheel.
@@ -141,7 +141,7 @@ func (f *forge) clone(r Repo, person string) *clone {
 }
 
 func (c *clone) try(args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience.Of(patience.Limit))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "git", args...)
 	if _, err := os.Stat(c.dir); err == nil {

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"flywheel.dev/flywheel/internal/patience"
 )
 
 func TestAPushedBranchIsToldAndAnsweredOnTheTerminal(t *testing.T) {
@@ -513,7 +515,7 @@ func TestAClientThatGoesAwayLeavesNothingRunning(t *testing.T) {
 
 func await(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience.Of(patience.Limit)); !done(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("it never came that %s", what)
 		}

@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/patience"
 )
 
 func TestAReleaseUnderLoadFailsNoRequest(t *testing.T) {
@@ -63,7 +64,7 @@ func TestAReleaseUnderLoadFailsNoRequest(t *testing.T) {
 // the returned func is called, but at least 400 requests.
 func load(t *testing.T, url string) (stop func() (sent int, failures []error)) {
 	transport := &http.Transport{MaxIdleConnsPerHost: 64}
-	client := &http.Client{Transport: transport, Timeout: 10 * time.Second}
+	client := &http.Client{Transport: transport, Timeout: patience.Of(patience.Limit)}
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	var failures []error
@@ -681,7 +682,7 @@ func TestStreamsAndUpgradedConnectionsPass(t *testing.T) {
 	conn, err := net.Dial("tcp", strings.TrimPrefix(status.URL, "http://"))
 	must(t, err)
 	defer conn.Close()
-	must(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+	must(t, conn.SetDeadline(time.Now().Add(patience.Of(patience.Limit))))
 	fmt.Fprint(conn, "GET /upgrade HTTP/1.1\r\nHost: shop\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
 	in := bufio.NewReader(conn)
 	response, err := http.ReadResponse(in, nil)
@@ -808,12 +809,34 @@ func TestAServiceThatCannotBeIsRefusedByFields(t *testing.T) {
 	}
 }
 
+// awaitStop waits until every thread of a process stands still: the signal reaches them one after another.
+func awaitStop(t *testing.T, pid int) {
+	t.Helper()
+	eventually(t, func() error {
+		files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		if err != nil || len(files) == 0 {
+			return fmt.Errorf("process %d has no threads: %v", pid, err)
+		}
+		for _, file := range files {
+			stat, err := os.ReadFile(file)
+			if err != nil {
+				return err
+			}
+			if _, rest, _ := strings.Cut(string(stat), ") "); !strings.HasPrefix(rest, "T") {
+				return fmt.Errorf("a thread still runs: %s", stat)
+			}
+		}
+		return nil
+	})
+}
+
 func TestAnAgentThatStandsStillIsNotWaitedForForEver(t *testing.T) {
 	agent, _ := startAgent(t)
 	health, err := agent.Health(t.Context())
 	must(t, err)
 	must(t, syscall.Kill(health.Pid, syscall.SIGSTOP))
 	defer syscall.Kill(health.Pid, syscall.SIGCONT)
+	awaitStop(t, health.Pid)
 	impatient := *agent
 	impatient.Limit = 100 * time.Millisecond
 	_, err = impatient.Release(t.Context(), ServiceID("ins_shop", "shop"), "sha256:"+strings.Repeat("0", 64), nil)

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/patience"
 )
 
 // appBinary is testdata/app, built once for all tests.
@@ -72,7 +73,7 @@ func startAgentIn(t *testing.T, dir string, flags ...string) *Client {
 		t.Fatalf("%v\n%s", err, log)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience.Of(patience.Limit))
 		defer cancel()
 		if health, err := agent.Health(ctx); err == nil {
 			agent.Stop(ctx)
@@ -93,7 +94,7 @@ func startAgentIn(t *testing.T, dir string, flags ...string) *Client {
 // eventually waits for a condition, which says what is missing.
 func eventually(t *testing.T, condition func() error) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(patience.Of(patience.Limit))
 	for {
 		err := condition()
 		if err == nil {

@@ -12,7 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
+
+	"flywheel.dev/flywheel/internal/patience"
 )
 
 const module = `
@@ -95,7 +96,7 @@ func newEngine(t *testing.T, path string, agent *Client, instance, module string
 }
 
 func (e *engine) try(args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(e.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(e.t.Context(), patience.Of(patience.Limit))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, e.path, append(args, "-no-color")...)
 	cmd.Dir, cmd.Env = e.dir, e.env

@@ -19,7 +19,7 @@ const Variable = "FLYWHEEL_TEST_PATIENCE"
 // Limit is how long a test waits for one thing where it has no reason for another limit.
 const Limit = 2 * time.Minute
 
-// Of returns a limit of time scaled by the factor of this machine. It panics when the factor is no such
+// Of returns a limit of time scaled by the factor of this machine. It panics when the factor is no number
 // above 0: a limit nobody meant would only be noticed when a test hangs.
 func Of(limit time.Duration) time.Duration {
 	text := os.Getenv(Variable)

@@ -17,6 +17,7 @@ import (
 	"flywheel.dev/flywheel/internal/account"
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/patience"
 	"flywheel.dev/flywheel/internal/pattern"
 	"flywheel.dev/flywheel/internal/web"
 )
@@ -121,7 +122,7 @@ func TestPlainTerraformUsesAPatternAsAModule(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(work, "main.tf"), []byte(main), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), patience.Of(patience.Limit))
 			defer cancel()
 			cmd := exec.CommandContext(ctx, program, "init", "-no-color", "-input=false")
 			cmd.Dir = work

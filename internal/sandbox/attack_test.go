@@ -21,6 +21,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"flywheel.dev/flywheel/internal/patience"
 )
 
 // attacks are what a stranger's command may try. Each returns nil if it got what it wanted.
@@ -124,7 +126,7 @@ var attacks = map[string]func(args []string) error{
 
 	// The host's network.
 	"connect": func(args []string) error {
-		conn, err := net.DialTimeout(args[0], args[1], 5*time.Second)
+		conn, err := net.DialTimeout(args[0], args[1], patience.Of(time.Minute))
 		if err == nil {
 			conn.Close()
 		}
@@ -262,7 +264,7 @@ var helpers = map[string]func(args []string) error{
 		if err != nil {
 			return err
 		}
-		client := http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(proxy), TLSClientConfig: insecure}, Timeout: 20 * time.Second}
+		client := http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(proxy), TLSClientConfig: insecure}, Timeout: patience.Of(patience.Limit)}
 		answer, err := client.Get(args[0])
 		if err != nil {
 			return err
@@ -356,7 +358,7 @@ func serveEcho(l net.Listener) error {
 
 func askEcho(conn net.Conn, size int) error {
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn.SetDeadline(time.Now().Add(patience.Of(patience.Limit)))
 	question := bytes.Repeat([]byte("?"), size)
 	if _, err := conn.Write(question); err != nil {
 		return err
@@ -373,7 +375,7 @@ func askEcho(conn net.Conn, size int) error {
 
 // poll tries until it works or ten seconds are over.
 func poll(try func() error) error {
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(patience.Of(patience.Limit))
 	for {
 		err := try()
 		if err == nil || time.Now().After(deadline) {

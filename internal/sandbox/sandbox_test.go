@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/patience"
 )
 
 var (
@@ -67,7 +68,7 @@ func program(t testing.TB, args ...string) Spec {
 // run returns everything the command wrote and how it ended. It is killed after a minute.
 func run(t testing.TB, s *Sandbox, spec Spec) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(backgroundContext, time.Minute)
+	ctx, cancel := context.WithTimeout(backgroundContext, patience.Of(patience.Limit))
 	defer cancel()
 	var out bytes.Buffer
 	spec.Stdout, spec.Stderr = &out, &out

@@ -28,6 +28,7 @@ import (
 	"flywheel.dev/flywheel/internal/deploy"
 	"flywheel.dev/flywheel/internal/event"
 	"flywheel.dev/flywheel/internal/local"
+	"flywheel.dev/flywheel/internal/patience"
 	"flywheel.dev/flywheel/internal/server"
 )
 
@@ -211,7 +212,7 @@ func (p *platform) start(name string, flags ...string) (signIn [2]string) {
 	}()
 	select {
 	case err = <-ready:
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience.Of(patience.Limit)):
 		err = errors.New("it is not ready after 30 seconds")
 	}
 	if err != nil {
@@ -234,7 +235,7 @@ func (p *platform) end(name string, how syscall.Signal) {
 	r.cmd.Process.Signal(how)
 	select {
 	case <-r.gone:
-	case <-time.After(40 * time.Second):
+	case <-time.After(patience.Of(patience.Limit)):
 		r.cmd.Process.Kill()
 		p.t.Errorf("replica %s did not end after %s", name, how)
 	}
@@ -259,10 +260,10 @@ func (p *platform) stop() {
 	}
 	agent := p.agent()
 	if h, err := agent.Health(context.Background()); err == nil {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience.Of(patience.Limit))
 		defer cancel()
 		if agent.Stop(ctx) == nil {
-			for wait := time.Now().Add(20 * time.Second); time.Now().Before(wait) && syscall.Kill(h.Pid, 0) == nil; {
+			for wait := time.Now().Add(patience.Of(patience.Limit)); time.Now().Before(wait) && syscall.Kill(h.Pid, 0) == nil; {
 				time.Sleep(10 * time.Millisecond)
 			}
 		}
@@ -341,7 +342,7 @@ func (p *platform) signIn(name, password string) *person {
 	must(p.t, err)
 	var token struct{ Secret string }
 	one := &person{p: p, name: name}
-	client := &http.Client{Jar: jar, Timeout: 30 * time.Second}
+	client := &http.Client{Jar: jar, Timeout: patience.Of(patience.Limit)}
 	must(p.t, one.send(client, "POST", "/session", map[string]any{"name": name, "password": password}, nil))
 	must(p.t, one.send(client, "POST", "/tokens", map[string]any{"name": "test", "scopes": []string{"read", "write", "admin"}}, &token))
 	one.token = token.Secret
@@ -358,7 +359,7 @@ func (p *problem) Error() string {
 	return fmt.Sprintf("%d %s: %s %s", p.Status, p.Code, p.Detail, p.Remedy)
 }
 
-var plain = &http.Client{Timeout: 60 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+var plain = &http.Client{Timeout: patience.Of(patience.Limit), Transport: &http.Transport{DisableKeepAlives: true}}
 
 func (a *person) call(method, path string, in, out any) error {
 	return a.send(plain, method, path, in, out)
@@ -619,7 +620,7 @@ func (p *platform) change(id string) (d server.ChangeDetail) {
 func (p *platform) settle(a *person, id string, wanted change.State) (d server.ChangeDetail) {
 	p.t.Helper()
 	var last error
-	for deadline := time.Now().Add(90 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience.Of(patience.Limit)); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if last = a.call("GET", "/changes/"+id, nil, &d); last != nil {
 			var no *problem
 			if errors.As(last, &no) && no.Status < 500 {
@@ -685,12 +686,12 @@ func (p *platform) during(environment, app, step string) (id string) {
 
 func (p *platform) eventually(what string, done func() bool) {
 	p.t.Helper()
-	for deadline := time.Now().Add(90 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience.Of(patience.Limit)); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if done() {
 			return
 		}
 	}
-	p.t.Fatalf("not within 90 seconds: %s", what)
+	p.t.Fatalf("it never came: %s", what)
 }
 
 // sound fails the test unless everything that must always be true is true, now that nothing moves.
@@ -730,7 +731,7 @@ func (p *platform) sound() {
 		var d app.Desired
 		must(p.t, json.Unmarshal([]byte(text), &d))
 		var found []string
-		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		for deadline := time.Now().Add(patience.Of(patience.Limit)); ; time.Sleep(20 * time.Millisecond) {
 			found = nil
 			services, err := p.agent().ListServices(context.Background(), id)
 			for _, s := range services {

@@ -8,7 +8,8 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
+
+	"flywheel.dev/flywheel/internal/patience"
 )
 
 // TestNoInputMakesTheServerFail sends every operation of the API what nobody should send. The answer is
@@ -28,7 +29,7 @@ func TestNoInputMakesTheServerFail(t *testing.T) {
 		strings.Repeat(`{"a":`, 3000), `{"title":"` + strings.Repeat("x", 3<<20) + `","name":"y","team":"shop"}`,
 	}
 	types := []string{"application/json", "text/plain", "application/x-nothing; charset=\xff", ""}
-	client := &http.Client{Timeout: time.Minute}
+	client := &http.Client{Timeout: patience.Of(patience.Limit)}
 	sent := 0
 	send := func(method, path, body, kind, cursor string) {
 		t.Helper()

@@ -15,6 +15,7 @@ import (
 	"flywheel.dev/flywheel/internal/change"
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/deploy"
+	"flywheel.dev/flywheel/internal/patience"
 )
 
 // slowMode makes each part of a rollout last long enough to be hit.
@@ -256,7 +257,7 @@ func TestKilledAtRandomMoments(t *testing.T) {
 // returns its change once that is on main.
 func (s *shop) insist(version string, n int) string {
 	branch := fmt.Sprintf("v%d", n)
-	deadline := time.Now().Add(90 * time.Second)
+	deadline := time.Now().Add(patience.Of(patience.Limit))
 	for ; time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		if _, err := s.by.tryGit(s.clone, "fetch", "-q", "origin", "main"); err == nil {
 			break

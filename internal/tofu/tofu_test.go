@@ -19,6 +19,7 @@ import (
 
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/db/dbtest"
+	"flywheel.dev/flywheel/internal/patience"
 	"flywheel.dev/flywheel/internal/sandbox"
 	"flywheel.dev/flywheel/internal/tofu"
 	"flywheel.dev/flywheel/internal/tofu/supervisor"
@@ -190,7 +191,7 @@ func logs(r tofu.Run) string {
 // eventually polls until ok, for things that another process does.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience.Of(patience.Limit))
 	defer cancel()
 	for !ok() {
 		select {

@@ -25,6 +25,7 @@ import (
 
 	"flywheel.dev/flywheel/internal/db/dbtest"
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/patience"
 	"flywheel.dev/flywheel/internal/web"
 )
 
@@ -451,7 +452,7 @@ func TestAStreamSendsEventsAndEndsWhenTheServerStops(t *testing.T) {
 	if !strings.Contains(got.String(), "id: 7\nevent: made\n") {
 		t.Error(got.String())
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience.Of(patience.Limit))
 	defer cancel()
 	if err := f.server.Stop(ctx); err != nil {
 		t.Fatal("an open stream kept the server from stopping:", err)

@@ -31,6 +31,7 @@ import (
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/git"
 	"flywheel.dev/flywheel/internal/local"
+	"flywheel.dev/flywheel/internal/patience"
 	"flywheel.dev/flywheel/internal/pattern"
 	"flywheel.dev/flywheel/internal/runlog"
 	"flywheel.dev/flywheel/internal/sandbox"
@@ -478,7 +479,7 @@ func (p *Platform) Checks(id string) map[string]change.Check {
 // Reaches waits until the change is in one of the states and returns it.
 func (p *Platform) Reaches(id string, states ...change.State) change.Change {
 	p.T.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience.Of(patience.Limit)); ; time.Sleep(10 * time.Millisecond) {
 		c := p.Get(id)
 		if slices.Contains(states, c.State) && (c.State != change.Merged || c.Kind != change.OfApp || p.told(id)) {
 			return c
