@@ -92,18 +92,18 @@ test: web/node_modules/.stamp e2e/node_modules/.stamp ## Run all tests: Go on SQ
 .PHONY: kill
 kill: ## Kill server, engine and agent at every step, cut disk and database (some minutes)
 	@scripts/deps.sh test
-	FLYWHEEL_KILL=1 go test -count=1 -timeout 30m ./internal/server
+	FLYWHEEL_KILL=1 go test -count=1 -timeout 0 ./internal/server
 
 .PHONY: cloud
 cloud: ## Deploy a pattern of the AWS provider (FLYWHEEL_TEST_MIRROR=FOLDER, with moto_server on PATH)
-	go test -count=1 -v -timeout 10m -run 'TestScenarios/^cloud$$' ./scenario
+	go test -count=1 -v -timeout 0 -run 'TestScenarios/^cloud$$' ./scenario
 
 .PHONY: matrix
 matrix: ## Play the scenarios on the pairs of engine and database that make test leaves out
 	@scripts/deps.sh test
-	FLYWHEEL_ENGINE=$$(scripts/tofu.sh) go test -count=1 -timeout 30m ./scenario
+	FLYWHEEL_ENGINE=$$(scripts/tofu.sh) go test -count=1 -timeout 0 ./scenario
 	@command -v terraform >/dev/null || { echo "terraform is not on PATH: the pair with PostgreSQL is left out." >&2; exit 1; }
-	trap 'scripts/postgres.sh stop' EXIT; eval "$$(scripts/postgres.sh start)"; FLYWHEEL_ENGINE=$$(command -v terraform) go test -count=1 -timeout 30m ./scenario
+	trap 'scripts/postgres.sh stop' EXIT; eval "$$(scripts/postgres.sh start)"; FLYWHEEL_ENGINE=$$(command -v terraform) go test -count=1 -timeout 0 ./scenario
 
 .PHONY: bench
 bench: build ## Measure what README.md and the decisions state

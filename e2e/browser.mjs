@@ -5,6 +5,7 @@ import { existsSync, mkdirSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import axe from "axe-core";
 import { chromium } from "playwright-core";
+import { patience } from "./patience.mjs";
 
 const shots = new URL("shots/", import.meta.url).pathname;
 
@@ -24,7 +25,7 @@ export function launch() {
 export async function open(browser, base, { width = 1280, height = 900, scheme = "light", scale = 1, state } = {}) {
   const context = await browser.newContext({ baseURL: base, viewport: { width, height }, deviceScaleFactor: scale, colorScheme: scheme, storageState: state, locale: "en-GB", reducedMotion: "reduce" });
   const page = await context.newPage();
-  page.setDefaultTimeout(Number(process.env.PATIENCE ?? 15_000));
+  page.setDefaultTimeout(patience);
   page.complaints = [];
   page.on("console", (message) => {
     // A refused request is an answer that the page shows, not a fault of the page.

@@ -4,6 +4,7 @@ import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative, resolve } from "node:path";
+import { patience } from "./patience.mjs";
 
 const binary = resolve(process.env.FLYWHEEL ?? new URL("../bin/flywheel", import.meta.url).pathname);
 export const examples = new URL("../examples/", import.meta.url).pathname;
@@ -35,7 +36,7 @@ export async function start() {
     server.stdout.on("data", hear);
     server.stderr.on("data", hear);
     server.on("exit", (code) => reject(new Error(`flywheel serve ended with ${code}: ${said}`)));
-    setTimeout(() => reject(new Error(`flywheel serve was not ready in 30 s: ${said}`)), 30_000).unref();
+    setTimeout(() => reject(new Error(`flywheel serve is not ready: ${said}`)), patience).unref();
   });
   return {
     ...found,
@@ -58,9 +59,9 @@ async function end(child) {
 }
 
 async function until(condition, what) {
-  const deadline = Date.now() + 20_000;
+  const deadline = Date.now() + patience;
   while (!condition()) {
-    if (Date.now() > deadline) throw new Error(`Waited 20 s for ${what}.`);
+    if (Date.now() > deadline) throw new Error(`It never came: ${what}.`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
@@ -110,7 +111,7 @@ export function clone(base, token, path) {
   url.username = "git";
   url.password = token;
   const git = (...args) => {
-    const { status, stdout, stderr } = spawnSync("git", ["-c", "user.name=Dana", "-c", "user.email=dana@example.com", "-c", "credential.helper=", "-c", "commit.gpgsign=false", ...args], { cwd: folder, encoding: "utf8", timeout: 60_000 });
+    const { status, stdout, stderr } = spawnSync("git", ["-c", "user.name=Dana", "-c", "user.email=dana@example.com", "-c", "credential.helper=", "-c", "commit.gpgsign=false", ...args], { cwd: folder, encoding: "utf8", timeout: patience });
     assert.equal(status, 0, `git ${args.join(" ")}: ${stderr}`);
     return stdout + stderr;
   };

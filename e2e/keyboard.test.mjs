@@ -5,8 +5,9 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { launch, look, open } from "./browser.mjs";
 import { clone, password, person, populate, start } from "./flywheel.mjs";
+import { patience } from "./patience.mjs";
 
-const slow = { timeout: 240_000 }; // the first build of an app on a busy machine
+const slow = { timeout: 2 * patience }; // the first build of an app on a busy machine
 let flywheel, browser, admin, pattern, dana, shop;
 
 before(async () => {
@@ -85,7 +86,7 @@ async function trapped(page, dialog) {
 async function gaveBack(page, target, what) {
   await page.keyboard.press("Escape");
   await what.waitFor({ state: "detached" });
-  await page.waitForFunction((element) => document.activeElement === element, await target.elementHandle(), { timeout: 5000 });
+  await page.waitForFunction((element) => document.activeElement === element, await target.elementHandle(), { timeout: patience });
 }
 
 async function reach(page, word) {

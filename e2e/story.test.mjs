@@ -5,8 +5,9 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { check, choose, launch, look, open, settled, signIn, tour } from "./browser.mjs";
 import { clone, password, person, populate, start } from "./flywheel.mjs";
+import { patience } from "./patience.mjs";
 
-const slow = { timeout: 240_000 }; // the first build of an app on a busy machine
+const slow = { timeout: 2 * patience }; // the first build of an app on a busy machine
 let flywheel, browser, admin, pattern, dana, vera, shop, catalogue;
 
 before(async () => {
@@ -28,11 +29,11 @@ async function at(name) {
 }
 
 async function until(condition) {
-  for (const deadline = Date.now() + 120_000; Date.now() < deadline; await new Promise((resolve) => setTimeout(resolve, 200))) {
+  for (const deadline = Date.now() + patience; Date.now() < deadline; await new Promise((resolve) => setTimeout(resolve, 200))) {
     const found = await condition();
     if (found) return found;
   }
-  throw new Error(`Waited two minutes for ${condition}`);
+  throw new Error(`It never came: ${condition}`);
 }
 
 /** Presses a button of the page, and the one of the dialog that asks. */

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs every test: the Go suite on SQLite, the part of it that uses a database again on PostgreSQL, the
 # units of the pages, and the browser against the built binary. Sets of tests are found, never listed,
-# and finding none fails.
+# and finding none fails. FLYWHEEL_TEST_PATIENCE, a factor such as 3, scales every limit of time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -27,7 +27,7 @@ status=0
 outer=${FLYWHEEL_TEST_DATABASE_URL:-}
 unset FLYWHEEL_TEST_DATABASE_URL
 
-go test -json -count=1 -timeout 12m ./... | tmp/testsum -tally "$tally" "Go on SQLite" || status=1
+tmp/testsum -tally "$tally" -name "Go on SQLite" -- -count=1 ./... || status=1
 
 # Packages whose tests never open a database give the same result twice, so they run once.
 databases=$(go list -test -f '{{if not .ForTest}}{{.ImportPath}} {{join .Deps " "}}{{end}}' ./... |
@@ -44,7 +44,7 @@ fi
 if [ -n "$tofu" ]; then
 	export FLYWHEEL_ENGINE=$tofu
 fi
-go test -json -count=1 -timeout 12m $databases | tmp/testsum -tally "$tally" "Go on PostgreSQL" || status=1
+tmp/testsum -tally "$tally" -name "Go on PostgreSQL" -- -count=1 $databases || status=1
 if [ -z "$outer" ]; then
 	scripts/postgres.sh stop
 	unset FLYWHEEL_TEST_DATABASE_URL
@@ -56,7 +56,7 @@ counts() { echo "$2 $1" >>"$tally"; }
 (cd web && npx vitest run --reporter=default --reporter=json --outputFile.json=../tmp/vitest.json) || status=1
 counts "pages" "$(node -p 'const r = JSON.parse(require("fs").readFileSync("tmp/vitest.json")); [r.numPassedTests, r.numFailedTests + r.numFailedTestSuites * (r.numTotalTests === 0), r.numPendingTests].join(" ")')"
 
-(cd e2e && FLYWHEEL=../bin/flywheel node --test --test-concurrency=2 --test-timeout=900000 --test-reporter=spec --test-reporter-destination=stdout --test-reporter=tap --test-reporter-destination=../tmp/e2e.tap) || status=1
+(cd e2e && FLYWHEEL=../bin/flywheel node --test --test-concurrency=2 --test-timeout="$(node -p "3600000 * (process.env.FLYWHEEL_TEST_PATIENCE || 1)")" --test-reporter=spec --test-reporter-destination=stdout --test-reporter=tap --test-reporter-destination=../tmp/e2e.tap) || status=1
 counts "browser" "$(awk '$1 == "#" && $2 == "pass" { p = $3 } $1 == "#" && $2 == "fail" { f = $3 } $1 == "#" && $2 == "cancelled" { c = $3 } $1 == "#" && $2 == "skipped" { s = $3 } END { print p + 0, f + c, s + 0 }' tmp/e2e.tap)"
 
 tmp/testsum -total "$tally" || status=1

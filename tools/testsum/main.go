@@ -1,10 +1,15 @@
-// Command testsum reads `go test -json` and shows what a person wants of it: a line for each package,
-// the output of what failed, and a summary. It fails when a test failed, when a package did not build,
-// and when a package has test files but ran no test: tests that never run look like tests that pass.
+// Command testsum runs `go test` and shows what a person wants of it: a line for each package, the output
+// of what failed, and a summary. It fails when a test failed, when a package did not build, and when a
+// package has test files but ran no test: tests that never run look like tests that pass.
 //
-//	go test -json ./... | go run ./tools/testsum -tally FILE NAME
+//	go run ./tools/testsum -tally FILE -name NAME -- -count=1 ./...
 //
-// With -tally it adds its counts to a file, which `testsum -total FILE` sums up in one line.
+// What follows -- goes to `go test`. With -tally it adds its counts to a file, which
+// `testsum -total FILE` sums up in one line.
+//
+// No package has a limit of time, because how long it takes depends on the machine. When no test has begun
+// or ended for ten minutes (scaled by FLYWHEEL_TEST_PATIENCE), one hangs: testsum then ends the run, and
+// the stacks of the tests that ran are in the output.
 package main
 
 import (
@@ -14,8 +19,16 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"strings"
+	"syscall"
+	"time"
+
+	"flywheel.dev/flywheel/internal/patience"
 )
+
+// silence is how long no test begins or ends before the run is taken to hang.
+const silence = 10 * time.Minute
 
 type event struct {
 	Action, Package, Test, Output, ImportPath, FailedBuild string
@@ -31,16 +44,16 @@ func (t tally) String() string {
 
 func main() {
 	file := flag.String("tally", "", "file to add the counts to")
+	name := flag.String("name", "", "what is tested, for the summary")
 	total := flag.String("total", "", "print the sum of the counts in this file and exit")
 	flag.Parse()
 	if *total != "" {
 		os.Exit(sum(*total))
 	}
-	name := strings.Join(flag.Args(), " ")
-	counts, ok := read(os.Stdin, os.Stdout)
-	fmt.Printf("%s: %s\n", name, counts)
+	counts, ok := run(exec.Command("go", append([]string{"test", "-json", "-timeout", "0"}, flag.Args()...)...), patience.Of(silence), os.Stdout)
+	fmt.Printf("%s: %s\n", *name, counts)
 	if *file != "" {
-		if err := add(*file, name, counts); err != nil {
+		if err := add(*file, *name, counts); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			ok = false
 		}
@@ -48,6 +61,44 @@ func main() {
 	if !ok {
 		os.Exit(1)
 	}
+}
+
+// run starts the tests, shows their events, and ends them when they have been silent for too long.
+func run(tests *exec.Cmd, silence time.Duration, out io.Writer) (counts tally, ok bool) {
+	tests.Stderr = out
+	tests.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a signal reaches every test program
+	events, err := tests.StdoutPipe()
+	if err == nil {
+		err = tests.Start()
+	}
+	if err != nil {
+		fmt.Fprintln(out, "FAIL ", err)
+		return counts, false
+	}
+	hung := time.AfterFunc(silence, func() {
+		fmt.Fprintf(out, "FAIL  no test began or ended for %s: the run hangs and is ended\n", silence)
+		_ = syscall.Kill(-tests.Process.Pid, syscall.SIGQUIT) // Go programs print their stacks
+		time.Sleep(10 * time.Second)
+		_ = syscall.Kill(-tests.Process.Pid, syscall.SIGKILL)
+	})
+	counts, ok = read(&heartbeat{events, hung, silence}, out)
+	ended := hung.Stop()
+	return counts, tests.Wait() == nil && ended && ok
+}
+
+// heartbeat puts off the end of a run for as long as it says something.
+type heartbeat struct {
+	io.Reader
+	hung    *time.Timer
+	silence time.Duration
+}
+
+func (h *heartbeat) Read(p []byte) (int, error) {
+	n, err := h.Reader.Read(p)
+	if h.hung.Stop() {
+		h.hung.Reset(h.silence)
+	}
+	return n, err
 }
 
 // read shows events as they come and reports whether everything that should run ran and passed.

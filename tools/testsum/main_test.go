@@ -2,9 +2,13 @@ package main
 
 import (
 	"io"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"flywheel.dev/flywheel/internal/patience"
 )
 
 func TestTheSummarySaysWhatRan(t *testing.T) {
@@ -56,5 +60,28 @@ func TestATotalWithAFailureFails(t *testing.T) {
 	}
 	if code := sum(file); code == 0 {
 		t.Error("a bad total passes")
+	}
+}
+
+func TestARunThatHangsIsEndedAndFails(t *testing.T) {
+	var out strings.Builder
+	hanging := exec.Command("sh", "-c", `echo '{"Action":"pass","Package":"a","Test":"T"}'; trap 'exit 2' QUIT; sleep 600 & wait`)
+	counts, ok := run(hanging, 300*time.Millisecond, &out)
+	if ok || counts.passed != 1 || !strings.Contains(out.String(), "the run hangs") {
+		t.Errorf("got %v %v and %q", counts, ok, out.String())
+	}
+}
+
+func TestARunThatSpeaksIsNotEnded(t *testing.T) {
+	speaking := exec.Command("sh", "-c", `for i in 1 2 3; do echo '{"Action":"pass","Package":"a","Test":"T"}'; sleep 0.1; done; echo '{"Action":"pass","Package":"a"}'`)
+	if counts, ok := run(speaking, patience.Of(time.Minute), io.Discard); !ok || counts.passed != 3 {
+		t.Errorf("got %v %v", counts, ok)
+	}
+}
+
+func TestARunThatEndsWithAnErrorFails(t *testing.T) {
+	failing := exec.Command("sh", "-c", `echo '{"Action":"pass","Package":"a","Test":"T"}'; echo '{"Action":"pass","Package":"a"}'; exit 1`)
+	if _, ok := run(failing, patience.Of(time.Minute), io.Discard); ok {
+		t.Error("it passed")
 	}
 }
