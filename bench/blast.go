@@ -170,11 +170,10 @@ func populate(ctx context.Context, d *db.DB, v pattern.Version, n int) error {
 			if err != nil {
 				return err
 			}
-			instance.State = app.Healthy
-			instance.Deployed = app.Desired{Pattern: "wide", Version: v.Version, Digest: v.Digest, Artifact: fmt.Sprintf("sha256:%064x", i), Variables: map[string]any{
+			runs := app.Desired{Pattern: "wide", Version: v.Version, Digest: v.Digest, Artifact: fmt.Sprintf("sha256:%064x", i), Variables: map[string]any{
 				"db_version": []string{"15", "16"}[i/2%2], "instances": 2 + i%5, "size": "medium", "host": fmt.Sprintf("shop.%c.example", 'a'+i%26),
 			}}
-			if err := app.SaveInstance(tx, instance); err != nil {
+			if err := app.Arrive(tx, &instance, runs, "", ""); err != nil {
 				return err
 			}
 		}

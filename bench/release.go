@@ -284,8 +284,7 @@ func (p *platform) seed(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			instance.State, instance.Deployed = app.Healthy, p.desired(0)
-			if err := app.SaveInstance(tx, instance); err != nil {
+			if err := app.Arrive(tx, &instance, p.desired(0), "", ""); err != nil {
 				return err
 			}
 		}
@@ -429,8 +428,7 @@ func (p *platform) crowd(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		instance.Running = "dpl_endless"
-		if err := app.SaveInstance(tx, instance); err != nil {
+		if err := app.Occupy(tx, &instance, "dpl_endless"); err != nil {
 			return err
 		}
 		if err := p.rollout(tx, blocked, p.desired(p.next.Add(1)), nil); err != nil {

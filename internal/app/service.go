@@ -279,6 +279,9 @@ func (s *Service) visible(ctx context.Context, tx *db.Tx, name string, p account
 // may go on naming the team it was of: that is corrected with any later change.
 func (s *Service) Give(ctx context.Context, name, team string) (Detail, error) {
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {
+		if _, err := LockInstances(tx, name); err != nil {
+			return err
+		}
 		a, err := s.visible(ctx, tx, name, account.GiveApp)
 		if err != nil {
 			return err
@@ -290,10 +293,10 @@ func (s *Service) Give(ctx context.Context, name, team string) (Detail, error) {
 		if err != nil || to.Name == a.Team {
 			return err
 		}
-		if err := setTeam(tx, a, to.Name); err != nil {
+		if err := s.Given(tx, name, to.Name); err != nil {
 			return err
 		}
-		if err := s.Given(tx, name, to.Name); err != nil {
+		if err := setTeam(tx, a, to.Name); err != nil {
 			return err
 		}
 		if err := event.Append(tx, event.Event{Type: event.Own("app", "given"), Subject: name, App: name, Data: map[string]string{"app": name, "from": a.Team, "to": to.Name}}); err != nil {
@@ -660,7 +663,14 @@ func (s *Service) RevokeWaiver(ctx context.Context, id, reason string) (Waiver, 
 func (s *Service) decideWaiver(ctx context.Context, id string, to WaiverState, until *time.Time, reason string) (w Waiver, err error) {
 	actor := account.From(ctx)
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
-		if w, err = s.visibleWaiver(ctx, tx, id, takeWaiver); err != nil {
+		if w, err = s.visibleWaiver(ctx, tx, id, findWaiver); err != nil {
+			return err
+		}
+		// Changes that were refused for it may go on; their rows are locked after those of the instances.
+		if _, err := LockInstances(tx, w.App); err != nil {
+			return err
+		}
+		if w, err = takeWaiver(tx, id); err != nil {
 			return err
 		}
 		if err := actor.Require(account.GrantWaiver, ""); err != nil {

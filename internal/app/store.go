@@ -36,8 +36,10 @@ func Find(tx *db.Tx, name string) (App, error) {
 }
 
 // Known returns the app with this name, also a removed one: its history can be read.
-func Known(tx *db.Tx, name string) (App, error) {
-	a, err := scanApp(tx.QueryRow(`select `+appColumns+` from app where name = $1`, name))
+func Known(tx *db.Tx, name string) (App, error) { return known(tx, name, "") }
+
+func known(tx *db.Tx, name, lock string) (App, error) {
+	a, err := scanApp(tx.QueryRow(`select `+appColumns+` from app where name = $1`+lock, name))
 	if errors.Is(err, db.ErrNoRows) {
 		return App{}, fault.Missing("app", name)
 	}
@@ -61,9 +63,18 @@ func deleteApp(tx *db.Tx, a App) error {
 	return err
 }
 
+// setTeam gives an app to a team, if it is still as it was when that was decided.
 func setTeam(tx *db.Tx, a App, team string) error {
+	now, err := known(tx, a.Name, tx.ForUpdate())
+	if err != nil {
+		return err
+	}
+	if now.Team != a.Team || now.State != a.State {
+		return fault.New(fault.Conflict, "app.changed", "The app %s was given away or removed at the same moment.", a.Name).Do("Look at it again: flywheel app show %s.", a.Name)
+	}
+	a = now
 	former := slices.DeleteFunc(append(a.FormerTeams, a.Team), func(one string) bool { return one == team })
-	_, err := tx.Exec(`update app set team = $2, former_teams = $3 where id = $1`, a.ID, team, db.JSON(former))
+	_, err = tx.Exec(`update app set team = $2, former_teams = $3 where id = $1`, a.ID, team, db.JSON(former))
 	return err
 }
 
@@ -227,16 +238,20 @@ func scanInstance(r db.Row) (Instance, error) {
 
 // FindInstance returns the app's instance in the environment, or a fault that it is missing.
 func FindInstance(tx *db.Tx, app, environment string) (Instance, error) {
-	i, err := scanInstance(tx.QueryRow(`select `+instanceColumns+` from instance where app = $1 and environment = $2`, app, environment))
+	return findInstance(tx, app, environment, "")
+}
+
+func findInstance(tx *db.Tx, app, environment, lock string) (Instance, error) {
+	i, err := scanInstance(tx.QueryRow(`select `+instanceColumns+` from instance where app = $1 and environment = $2`+lock, app, environment))
 	if errors.Is(err, db.ErrNoRows) {
 		return Instance{}, fault.Missing("instance", app+"/"+environment)
 	}
 	return i, err
 }
 
-// EnsureInstance returns the app's instance in the environment and makes it on first use.
+// EnsureInstance returns the app's instance in the environment, locked, and makes it on first use.
 func EnsureInstance(tx *db.Tx, app, environment string) (Instance, error) {
-	i, err := FindInstance(tx, app, environment)
+	i, err := findInstance(tx, app, environment, tx.ForUpdate())
 	if !fault.Is(err, "instance.not_found") {
 		return i, err
 	}
@@ -245,7 +260,7 @@ func EnsureInstance(tx *db.Tx, app, environment string) (Instance, error) {
 	if err != nil {
 		return Instance{}, err
 	}
-	return FindInstance(tx, app, environment)
+	return findInstance(tx, app, environment, tx.ForUpdate())
 }
 
 // Instances returns an app's instances in the order of their environments.
@@ -274,10 +289,53 @@ func AllInstances(tx *db.Tx) ([]Instance, error) {
 	return db.Collect(tx, scanInstance, `select `+instanceColumns+` from instance where state <> 'removed' order by app, environment`)
 }
 
-// SaveInstance writes everything about an instance that a deployment may change.
-func SaveInstance(tx *db.Tx, i Instance) error {
-	_, err := tx.Exec(`update instance set state = $2, reason = $3, deployed = $4, pattern = $5, url = $6, running = $7, fence = $8, pinned_by = $9, updated_at = $10 where id = $1`,
-		i.ID, i.State, i.Reason, db.JSON(i.Deployed), i.Deployed.Pattern, i.URL, i.Running, i.Fence, i.PinnedBy, tx.Now())
+// LockInstances returns all instances of an app, removed ones too, by id, and lets nobody else lock or change them
+// until the transaction has ended. Every transaction that decides about deployments of the app, or about several of
+// its changes, begins with it: what happens in one environment may begin something in the next. The instances of
+// several apps are locked in the order of the apps' names.
+func LockInstances(tx *db.Tx, app string) ([]Instance, error) {
+	return db.Collect(tx, scanInstance, `select `+instanceColumns+` from instance where app = $1 order by id`+tx.ForUpdate(), app)
+}
+
+// What follows writes what changes about an instance when something happens to it, and nothing else. The
+// caller has locked it.
+
+// Occupy gives an instance to a deployment. The fence it raises makes every older run of the instance powerless.
+func Occupy(tx *db.Tx, i *Instance, deployment string) error {
+	i.Running, i.Fence, i.State = deployment, i.Fence+1, Deploying
+	_, err := tx.Exec(`update instance set running = $2, fence = $3, state = $4, updated_at = $5 where id = $1`, i.ID, i.Running, i.Fence, i.State, tx.Now())
+	return err
+}
+
+// Tell says how an instance is that goes on to be a deployment's.
+func Tell(tx *db.Tx, i *Instance, state InstanceState, reason string) error {
+	i.State, i.Reason = state, reason
+	_, err := tx.Exec(`update instance set state = $2, reason = $3, updated_at = $4 where id = $1`, i.ID, i.State, i.Reason, tx.Now())
+	return err
+}
+
+// Leave gives an instance free on which nothing new is deployed, and says how it is.
+func Leave(tx *db.Tx, i *Instance, state InstanceState, reason string) error {
+	i.State, i.Reason, i.Running = state, reason, ""
+	_, err := tx.Exec(`update instance set state = $2, reason = $3, running = '', updated_at = $4 where id = $1`, i.ID, i.State, i.Reason, tx.Now())
+	return err
+}
+
+// Arrive records what is deployed on an instance now, and gives it free. The zero Desired removes it.
+func Arrive(tx *db.Tx, i *Instance, deployed Desired, url, reason string) error {
+	i.State, i.Reason, i.Deployed, i.URL, i.Running = Healthy, reason, deployed, url, ""
+	if deployed.IsZero() {
+		i.State, i.URL = Gone, ""
+	}
+	_, err := tx.Exec(`update instance set state = $2, reason = $3, deployed = $4, pattern = $5, url = $6, running = '', updated_at = $7 where id = $1`,
+		i.ID, i.State, i.Reason, db.JSON(i.Deployed), i.Deployed.Pattern, i.URL, tx.Now())
+	return err
+}
+
+// PinTo stops changes at an instance where the one with this id was rolled back; "" lets them pass again.
+func PinTo(tx *db.Tx, i *Instance, change string) error {
+	i.PinnedBy = change
+	_, err := tx.Exec(`update instance set pinned_by = $2, updated_at = $3 where id = $1`, i.ID, i.PinnedBy, tx.Now())
 	return err
 }
 
@@ -358,8 +416,10 @@ func scanWaiver(at time.Time) func(db.Row) (Waiver, error) {
 	}
 }
 
-func findWaiver(tx *db.Tx, id string) (Waiver, error) {
-	w, err := scanWaiver(tx.Now())(tx.QueryRow(`select `+waiverColumns+` from waiver where id = $1`, id))
+func findWaiver(tx *db.Tx, id string) (Waiver, error) { return readWaiver(tx, id, "") }
+
+func readWaiver(tx *db.Tx, id, lock string) (Waiver, error) {
+	w, err := scanWaiver(tx.Now())(tx.QueryRow(`select `+waiverColumns+` from waiver where id = $1`+lock, id))
 	if errors.Is(err, db.ErrNoRows) {
 		return w, fault.Missing("waiver", id)
 	}
@@ -390,12 +450,7 @@ func WaiversInForce(tx *db.Tx) (map[string][]Waiver, error) {
 
 // takeWaiver returns a waiver that nobody else decides about until the transaction has ended.
 func takeWaiver(tx *db.Tx, id string) (Waiver, error) {
-	if tx.Postgres() { // SQLite has one writer
-		if _, err := tx.Exec(`select 1 from waiver where id = $1 for update`, id); err != nil {
-			return Waiver{}, err
-		}
-	}
-	return findWaiver(tx, id)
+	return readWaiver(tx, id, tx.ForUpdate())
 }
 
 // dueWaivers returns the granted waivers whose end has come and was not told yet.

@@ -153,8 +153,7 @@ func state(p *certifytest.Platform, name, environment string, now app.InstanceSt
 		if err != nil {
 			return err
 		}
-		i.State = now
-		return app.SaveInstance(tx, i)
+		return app.Tell(tx, &i, now, "")
 	})
 	if err != nil {
 		p.T.Fatal(err)
@@ -266,8 +265,7 @@ func gone(p *certifytest.Platform, name string, environments ...string) {
 			if err != nil {
 				return err
 			}
-			i.State, i.Deployed = app.Gone, app.Desired{}
-			if err := app.SaveInstance(tx, i); err != nil {
+			if err := app.Arrive(tx, &i, app.Desired{}, "", ""); err != nil {
 				return err
 			}
 		}
@@ -465,12 +463,12 @@ func crowd(p *certifytest.Platform, n int) {
 			if err != nil {
 				return err
 			}
-			i.State, i.Deployed = app.Healthy, like.Deployed
-			i.Deployed.Variables = map[string]any{"instances": 2 + k%3, "db_version": "16"}
+			runs := like.Deployed
+			runs.Variables = map[string]any{"instances": 2 + k%3, "db_version": "16"}
 			if k%7 == 0 {
-				i.Deployed.Variables["db_version"] = "15"
+				runs.Variables["db_version"] = "15"
 			}
-			if err := app.SaveInstance(tx, i); err != nil {
+			if err := app.Arrive(tx, &i, runs, "", ""); err != nil {
 				return err
 			}
 		}

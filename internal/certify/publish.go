@@ -113,7 +113,7 @@ type publication struct {
 // unpublished ends the publishing of what trying again would not publish. Main has it nonetheless, so that
 // the next push is compared with it.
 func (s *Service) unpublished(tx *db.Tx, id string, revision int, p publication, commit string) error {
-	c, err := current(tx, change.Take, id, revision, change.Merging)
+	c, err := takeMerging(tx, id, revision)
 	if err != nil {
 		return err
 	}
@@ -128,9 +128,21 @@ func (s *Service) unpublished(tx *db.Tx, id string, revision int, p publication,
 	return s.releaseOthers(tx, c)
 }
 
+// takeMerging takes a change that is being published, and with it the others of the pattern, whose main moves.
+func takeMerging(tx *db.Tx, id string, revision int) (change.Change, error) {
+	c, err := change.Find(tx, id)
+	if err != nil {
+		return c, err
+	}
+	if err := change.TakeOpen(tx, change.OfPattern, c.Subject); err != nil {
+		return c, err
+	}
+	return current(tx, change.Take, id, revision, change.Merging)
+}
+
 // certified records the published version.
 func (s *Service) certified(tx *db.Tx, id string, revision int, version pattern.Version, commit string) error {
-	c, err := current(tx, change.Take, id, revision, change.Merging)
+	c, err := takeMerging(tx, id, revision)
 	if err != nil {
 		return err
 	}

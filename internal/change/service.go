@@ -460,24 +460,43 @@ func (c Change) Workflow() string { return fmt.Sprintf("%s.%d", c.ID, c.Revision
 // Wake looks again at every app change that has no certified pattern version in its range, because one
 // was certified, rejected or closed. It is part of the transaction that did so.
 func (s *Service) Wake(tx *db.Tx) error {
+	waits := func(c Change) bool { return c.Kind == OfApp && c.Lane == Pattern && (c.State == Waiting || c.State == Blocked) } // others are blocked by a conflict
+	asleep := []Change{}
 	for _, state := range []State{Waiting, Blocked} {
 		list, err := InState(tx, state)
 		if err != nil {
 			return err
 		}
-		for _, c := range list {
-			if c.Kind != OfApp || c.Lane != Pattern { // others are blocked by a conflict
-				continue
-			}
-			if c, err = Take(tx, c.ID); err != nil {
-				return err
-			}
-			if c.State != state {
-				continue
-			}
-			if err := s.Again(tx, c); err != nil {
-				return err
-			}
+		asleep = append(asleep, list...)
+	}
+	asleep = slices.DeleteFunc(asleep, func(c Change) bool { return !waits(c) })
+	return s.againIf(tx, asleep, waits)
+}
+
+// againIf looks again at those of the app changes in a list for which is still says so when they are locked. It may
+// take several: so it locks the instances of their apps first, then the changes by their ids.
+func (s *Service) againIf(tx *db.Tx, list []Change, is func(Change) bool) error {
+	apps := []string{}
+	for _, c := range list {
+		apps = append(apps, c.Subject)
+	}
+	slices.Sort(apps)
+	for _, name := range slices.Compact(apps) {
+		if _, err := app.LockInstances(tx, name); err != nil {
+			return err
+		}
+	}
+	slices.SortFunc(list, func(a, b Change) int { return strings.Compare(a.ID, b.ID) })
+	for _, c := range list {
+		c, err := Take(tx, c.ID)
+		if err != nil {
+			return err
+		}
+		if !is(c) {
+			continue
+		}
+		if err := s.Again(tx, c); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -490,23 +509,15 @@ func (s *Service) Reconsider(tx *db.Tx, name string) error {
 	if err != nil {
 		return err
 	}
-	for _, c := range open {
-		if c, err = Take(tx, c.ID); err != nil {
-			return err
-		}
-		if c.State != Refused {
-			continue
-		}
-		if err := s.Again(tx, c); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.againIf(tx, open, func(c Change) bool { return c.State == Refused })
 }
 
 // Given lets the changes of an app belong to the team that has it now, and looks again at those that were
 // refused, as they may name that team already.
 func (s *Service) Given(tx *db.Tx, name, team string) error {
+	if _, err := app.LockInstances(tx, name); err != nil {
+		return err
+	}
 	if err := setTeam(tx, name, team); err != nil {
 		return err
 	}
@@ -705,7 +716,13 @@ func (s *Service) Close(ctx context.Context, id, reason string) (c Change, err e
 // instances that were rolled back.
 func (s *Service) DeclareFix(ctx context.Context, id, fixes string) (c Change, err error) {
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
-		if c, err = s.visible(ctx, tx, id, Take); err != nil {
+		if c, err = s.visible(ctx, tx, id, Find); err != nil {
+			return err
+		}
+		if _, err := app.LockInstances(tx, c.Subject); err != nil { // where it may pass from now on
+			return err
+		}
+		if c, err = Take(tx, id); err != nil {
 			return err
 		}
 		if err := account.From(ctx).Require(account.Deploy, c.Team); err != nil {
@@ -746,14 +763,34 @@ func MarkDeployed(tx *db.Tx, c Change) error {
 	return Save(tx, c)
 }
 
-// MarkRolledBack says that an environment went back to what ran before the change.
-func MarkRolledBack(tx *db.Tx, id, why string) error {
+// Standing is how a change stands, for whoever may have to put it back.
+type Standing struct {
+	State  State  `json:"state"`
+	Why    string `json:"why"`
+	Remedy string `json:"remedy"`
+}
+
+// MarkRolledBack says that an environment goes back to what ran before the change, and returns how the change
+// stood.
+func MarkRolledBack(tx *db.Tx, id, why string) (Standing, error) {
 	c, err := Take(tx, id)
 	if err != nil {
-		return err
+		return Standing{}, err
 	}
+	before := Standing{c.State, c.Why, c.Remedy}
 	c.State, c.Why, c.Remedy = RolledBack, why, "Merge its revert when it is open, or push a correction with the trailer `Fixes: "+c.ID+"`."
-	return Save(tx, c)
+	return before, Save(tx, c)
+}
+
+// MarkNotRolledBack puts a change back to how it stood before a rollback that was never carried out, and returns
+// it.
+func MarkNotRolledBack(tx *db.Tx, id string, before Standing) (Change, error) {
+	c, err := Take(tx, id)
+	if err != nil || c.State != RolledBack {
+		return c, err
+	}
+	c.State, c.Why, c.Remedy = before.State, before.Why, before.Remedy
+	return c, Save(tx, c)
 }
 
 // MarkRunsAgain says that what was rolled back runs in an environment after all, because main was deployed there

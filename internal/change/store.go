@@ -25,8 +25,10 @@ func scan(r db.Row) (Change, error) {
 }
 
 // Find returns the change with this id, or a fault that it is missing.
-func Find(tx *db.Tx, id string) (Change, error) {
-	c, err := scan(tx.QueryRow(`select `+columns+` from change where id = $1`, id))
+func Find(tx *db.Tx, id string) (Change, error) { return find(tx, id, "") }
+
+func find(tx *db.Tx, id, lock string) (Change, error) {
+	c, err := scan(tx.QueryRow(`select `+columns+` from change where id = $1`+lock, id))
 	if errors.Is(err, db.ErrNoRows) {
 		return Change{}, fault.Missing("change", id)
 	}
@@ -48,15 +50,14 @@ func About(tx *db.Tx, id string) (pattern string, err error) {
 	return c.Subject, nil
 }
 
-// Take returns the change for writing: until the transaction ends nobody else takes it. Save writes every
-// column, so whoever saves a change has taken it first.
-func Take(tx *db.Tx, id string) (Change, error) {
-	if tx.Postgres() { // SQLite has one writer
-		if _, err := tx.Exec(`select 1 from change where id = $1 for update`, id); err != nil {
-			return Change{}, err
-		}
-	}
-	return Find(tx, id)
+// Take returns the change for writing: until the transaction ends nobody else takes it. Whoever takes several
+// changes of an app has locked the app's instances before, and takes them in the order of their ids.
+func Take(tx *db.Tx, id string) (Change, error) { return find(tx, id, tx.ForUpdate()) }
+
+// TakeOpen takes all open changes of an app or a pattern, oldest first.
+func TakeOpen(tx *db.Tx, kind Kind, subject string) error {
+	_, err := db.Collect(tx, scan, `select `+columns+` from change where kind = $1 and subject = $2 and `+open+` order by id`+tx.ForUpdate(), kind, subject)
+	return err
 }
 
 // OpenOn returns the open change of a branch, and false if there is none. A change that is being merged
@@ -111,7 +112,12 @@ func seen(tx *db.Tx, kind Kind, subject string) (map[string]bool, error) {
 
 // setTeam lets all changes of an app belong to a team.
 func setTeam(tx *db.Tx, name, team string) error {
-	_, err := tx.Exec(`update change set team = $3 where kind = $1 and subject = $2`, OfApp, name, team)
+	_, err := db.Collect(tx, func(r db.Row) (id string, err error) { return id, r.Scan(&id) },
+		`select id from change where kind = $1 and subject = $2 order by id`+tx.ForUpdate(), OfApp, name)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(`update change set team = $3 where kind = $1 and subject = $2`, OfApp, name, team)
 	return err
 }
 

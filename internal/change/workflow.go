@@ -610,8 +610,18 @@ func (s *Service) MergeToMain(ctx context.Context, c Change) (string, error) {
 // merged records the merge, hands the targets over to be deployed, and lets every other open change of
 // the app be laned anew, since main moved under it.
 func (s *Service) merged(tx *db.Tx, id string, revision int, f found, artifact, commit string) error {
-	c, err := current(tx, Take, id, revision, Merging)
+	c, err := Find(tx, id)
 	if err != nil {
+		return err
+	}
+	// It begins deployments, and looks again at every other change of the app.
+	if _, err := app.LockInstances(tx, c.Subject); err != nil {
+		return err
+	}
+	if err := TakeOpen(tx, c.Kind, c.Subject); err != nil {
+		return err
+	}
+	if c, err = current(tx, Take, id, revision, Merging); err != nil {
 		return err
 	}
 	if commit == "" {

@@ -124,6 +124,17 @@ func (tx *Tx) Now() time.Time { return tx.now }
 // Postgres reports whether the engine is PostgreSQL, for the few statements that only it has.
 func (tx *Tx) Postgres() bool { return tx.postgres }
 
+// ForUpdate ends a query of one table so that nobody else locks or changes the rows it returns until the
+// transaction has ended. On SQLite it is empty: there is one writer. Whoever decides on what a row says and then
+// writes reads it so: PostgreSQL runs at READ COMMITTED, and a row that was read without it may be another one
+// by then. docs/decisions/0022 has the order in which rows are locked.
+func (tx *Tx) ForUpdate() string {
+	if tx.postgres {
+		return " for update"
+	}
+	return ""
+}
+
 // Serialize makes the caller the only transaction that numbers rows until it commits. There is one such
 // lock: with two of them, transactions that need both could block each other.
 func (tx *Tx) Serialize() error {

@@ -8,7 +8,6 @@ import (
 	"flywheel.dev/flywheel/internal/account"
 	"flywheel.dev/flywheel/internal/app"
 	"flywheel.dev/flywheel/internal/db"
-	"flywheel.dev/flywheel/internal/fault"
 )
 
 // A cancel of a running deployment is a wish in its row. Whichever replica runs the effect of its step hears of
@@ -94,36 +93,38 @@ func isClosed(c <-chan struct{}) bool {
 // Cancel asks a deployment to stop, and returns it as it is when it has. One that waits ends at once. One that
 // runs gives up what it is doing: what ran before goes on, and what it has finished by then stays.
 func (s *Service) Cancel(ctx context.Context, id string) (d Deployment, err error) {
+	opens := false
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		if d, _, err = s.visible(ctx, tx, id, account.Deploy); err != nil {
 			return err
 		}
-		switch d.State {
-		case Waiting:
-			now := tx.Now()
-			d.State, d.Code, d.Reason, d.FinishedAt = Cancelled, codeCancelled, "cancelled by "+account.From(ctx).Name+" before it started", &now
-			if err := s.endLeg(tx, d, "failed"); err != nil {
-				return err
-			}
-			if err := s.stuck(tx, d, "was "+d.Reason+"."); err != nil {
-				return err
-			}
-		case Running:
-			d.cancelledBy = account.From(ctx).Name
-			d.Reason = "cancelling, as " + d.cancelledBy + " asked"
-			tx.AfterCommit(func() { s.ongoing.cancel(id) })
-		case Held:
-			return s.dropHeld(ctx, tx, &d)
-		default:
-			return fault.New(fault.Conflict, "deployment.over", "Deployment %s has already %s.", d.ID, d.State)
+		var instance app.Instance
+		if d, instance, err = take(tx, d); err != nil {
+			return err
 		}
-		if err := save(tx, d); err != nil {
+		w := with{code: codeCancelled, who: account.From(ctx).Name}
+		w.reason = "cancelled by " + w.who + " before it started"
+		if d.State == Held {
+			w.reason = "cancelled by " + w.who + " while its plan was held"
+			if w.touched, err = touches(tx, d); err != nil { // by a run before, which its plan was to end
+				return err
+			}
+		}
+		if opens, err = s.happen(tx, &d, &instance, cancel, w); err != nil {
 			return err
 		}
 		return account.Audit(tx, account.Entry{Action: "deployment.cancel", Subject: d.ID, Decision: "allowed", Reason: d.Reason})
 	})
-	if err != nil || d.State != Running {
+	if err != nil {
 		return d, err
+	}
+	if opens {
+		if err := s.Changes.OpenRevert(account.System(context.WithoutCancel(ctx), "deploy"), d.Change); err != nil {
+			s.Log.WarnContext(ctx, "a revert could not be opened", "change", d.Change, "error", err)
+		}
+	}
+	if d.State != Running {
+		return d, nil
 	}
 	return s.stopped(ctx, d), nil
 }
@@ -147,33 +148,4 @@ func (s *Service) stopped(ctx context.Context, d Deployment) Deployment {
 			return d
 		}
 	}
-}
-
-func (s *Service) dropHeld(ctx context.Context, tx *db.Tx, d *Deployment) error {
-	now := tx.Now()
-	d.State, d.Code, d.Reason, d.FinishedAt = Cancelled, codeCancelled, "cancelled by "+account.From(ctx).Name+" while its plan was held", &now
-	if err := save(tx, *d); err != nil {
-		return err
-	}
-	if err := s.endLeg(tx, *d, "failed"); err != nil {
-		return err
-	}
-	if err := account.Audit(tx, account.Entry{Action: "deployment.cancel", Subject: d.ID, Decision: "allowed", Reason: d.Reason}); err != nil {
-		return err
-	}
-	if err := s.stuck(tx, *d, "was "+d.Reason+"."); err != nil {
-		return err
-	}
-	instance, err := app.FindInstance(tx, d.App, d.Environment)
-	if err != nil {
-		return err
-	}
-	touched, err := effects(tx, *d) // by a run before, which its plan was to end
-	if err != nil {
-		return err
-	}
-	if instance.State, instance.Reason = d.was, ""; touched || d.was == app.Degraded {
-		instance.State, instance.Reason = app.Degraded, d.ID+" was "+d.Reason
-	}
-	return s.release(tx, instance)
 }

@@ -54,6 +54,16 @@ type Deployment struct {
 	cancelled   <-chan struct{}   // closed when the effect that runs is to be given up
 	was         app.InstanceState // of the instance, before it began
 	attempt     int               // of the infrastructure run; more than 0 after its engine was killed
+	undo        *undo             // of a rollback that was not carried out yet
+}
+
+// undo is what a rollback changed when it was asked for. It is put back if the rollback is never carried out:
+// nothing was rolled back then.
+type undo struct {
+	Pinned string          `json:"pinned"`           // by what its instance was pinned
+	Change change.Standing `json:"change"`           // how its change stood
+	Failed string          `json:"failed,omitempty"` // the deployment whose failure it follows
+	How    string          `json:"how,omitempty"`    // that one ended
 }
 
 // Kind of run.
@@ -91,7 +101,7 @@ const (
 // Over reports whether the deployment has ended.
 func (s State) Over() bool {
 	switch s {
-	case Waiting, Running, Held:
+	case Waiting, Running, Held, cancelling:
 		return false
 	}
 	return true

@@ -145,9 +145,14 @@ func (o *order) refused(id, environment string) {
 
 func (o *order) end(id, environment, step string, out outcome) {
 	o.t.Helper()
-	d := o.of(id, environment)
+	o.finish(o.of(id, environment), step, out)
+}
+
+// finish is end of a certain deployment.
+func (o *order) finish(d Deployment, step string, out outcome) {
+	o.t.Helper()
 	if d.State != Running {
-		o.t.Fatalf("the deployment of %s in %s is %s (%s), not running", id, environment, d.State, d.Reason)
+		o.t.Fatalf("the deployment %s of %s in %s is %s (%s), not running", d.ID, d.Change, d.Environment, d.State, d.Reason)
 	}
 	o.write(func(tx *db.Tx) error {
 		if _, err := beginStep(tx, d, 0, step); err != nil {
@@ -453,6 +458,195 @@ func TestWhatWasTakenBackGoesNoFurther(t *testing.T) {
 	o.wantChange("chg_b", change.RolledBack, "dana rolled staging back")
 }
 
+// A rollback that is never carried out leaves nothing: neither the change nor the pin says that something was
+// rolled back, no revert is owed, and later changes go on (issue 9, D1).
+func TestARollbackThatIsNeverCarriedOutLeavesNothing(t *testing.T) {
+	for name, end := range map[string]func(o *order, r Deployment){
+		"cancelled while another deployment runs": func(o *order, redeployment Deployment) {
+			o.cancels("chg_b", "prod")
+			o.want("chg_b", "prod", Cancelled, "before it started")
+			o.finish(redeployment, "release", outcome{}) // the redeployment that it waited for
+		},
+		"cancelled while it runs, before it touched anything": func(o *order, redeployment Deployment) {
+			o.finish(redeployment, "release", outcome{})
+			o.cancels("chg_b", "prod")
+			o.end("chg_b", "prod", "prepare", outcome{Failed: "cancelled by dana before its step plan", Code: codeCancelled})
+		},
+		"cancelled in the middle of a release that the agent gave up": func(o *order, redeployment Deployment) {
+			o.finish(redeployment, "release", outcome{})
+			o.cancels("chg_b", "prod")
+			o.write(func(tx *db.Tx) error { // as it is where only the artifact differs
+				_, err := tx.Exec(`update deployment set kind = 'release' where state = 'running'`)
+				return err
+			})
+			o.end("chg_b", "prod", "release", outcome{Failed: "cancelled by dana during its step release", Code: codeCancelled, Untouched: true})
+		},
+		"dropped while its plan is held": func(o *order, redeployment Deployment) {
+			o.finish(redeployment, "release", outcome{})
+			d := o.of("chg_b", "prod")
+			o.write(func(tx *db.Tx) error { _, err := o.holds(tx, d, "it would destroy volume.x"); return err })
+			o.cancels("chg_b", "prod")
+		},
+		"cancelled just before its plan is held": func(o *order, redeployment Deployment) {
+			o.finish(redeployment, "release", outcome{})
+			d := o.of("chg_b", "prod")
+			o.cancels("chg_b", "prod")
+			o.write(func(tx *db.Tx) error { _, err := o.holds(tx, d, "it would destroy volume.x"); return err })
+		},
+		"refused by its plan": func(o *order, redeployment Deployment) {
+			o.finish(redeployment, "release", outcome{})
+			o.refused("chg_b", "prod")
+		},
+		"asked for twice, and both cancelled, the first one first": func(o *order, redeployment Deployment) {
+			first := o.of("chg_b", "prod")
+			second, err := o.RollBack(o.as(), "shop", "prod", "")
+			if err != nil {
+				o.t.Fatal(err)
+			}
+			for _, id := range []string{first.ID, second.ID} {
+				if i := o.instance("prod"); i.PinnedBy != "chg_b" {
+					o.t.Errorf("it is pinned by %q while a rollback waits", i.PinnedBy)
+				}
+				if _, err := o.Cancel(o.as(), id); err != nil {
+					o.t.Fatal(err)
+				}
+			}
+			o.finish(redeployment, "release", outcome{})
+		},
+		"asked for twice, and both cancelled, the second one first": func(o *order, redeployment Deployment) {
+			first := o.of("chg_b", "prod")
+			second, err := o.RollBack(o.as(), "shop", "prod", "")
+			if err != nil {
+				o.t.Fatal(err)
+			}
+			for _, id := range []string{second.ID, first.ID} {
+				if _, err := o.Cancel(o.as(), id); err != nil {
+					o.t.Fatal(err)
+				}
+			}
+			o.finish(redeployment, "release", outcome{})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := newOrder(t)
+			for _, id := range []string{"chg_a", "chg_b"} {
+				o.merged(id, "", id, "staging", "prod")
+				o.succeeds(id, "staging")
+				o.succeeds(id, "prod")
+			}
+			before := o.change("chg_b")
+			o.main("chg_b")
+			_, err := o.Redeploy(o.as(), "shop", "prod")
+			if err != nil {
+				t.Fatal(err)
+			}
+			redeployment := o.of("", "prod") // it runs by now
+			if _, err := o.RollBack(o.as(), "shop", "prod", ""); err != nil {
+				t.Fatal(err)
+			}
+			o.wantChange("chg_b", change.RolledBack, "dana rolled prod back")
+			o.merged("chg_c", "", "c", "staging", "prod")
+			o.succeeds("chg_c", "staging")
+			end(o, redeployment)
+			o.want("chg_c", "prod", Running, "")
+			o.succeeds("chg_c", "prod")
+			o.wantChange("chg_c", change.Deployed, "")
+			if after := o.change("chg_b"); after.State != before.State || after.Why != before.Why || after.Remedy != before.Remedy || after.Revert != "" {
+				t.Errorf("the change is %s (%s, %s), and was %s", after.State, after.Why, after.Remedy, before.State)
+			}
+			if i := o.instance("prod"); i.PinnedBy != "" || i.Deployed.Artifact != "c" || i.State != app.Healthy {
+				t.Errorf("%+v", i)
+			}
+		})
+	}
+}
+
+func TestARollbackThatWasCarriedOutInPartOpensTheRevert(t *testing.T) {
+	o := newOrder(t)
+	for _, id := range []string{"chg_a", "chg_b"} {
+		o.merged(id, "", id, "staging")
+		o.succeeds(id, "staging")
+	}
+	d, err := o.RollBack(o.as(), "shop", "staging", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.write(func(tx *db.Tx) error {
+		if _, err := beginStep(tx, d, 0, "apply"); err != nil {
+			return err
+		}
+		opens, err := o.giveUp(tx, d, outcome{Failed: "it broke"})
+		if !opens {
+			t.Error("no revert is opened")
+		}
+		return err
+	})
+	o.wantChange("chg_b", change.RolledBack, "dana rolled staging back")
+	if i := o.instance("staging"); i.PinnedBy != "chg_b" || i.State != app.Degraded {
+		t.Errorf("%+v", i)
+	}
+}
+
+// Its change failed here, and nothing was taken back: it says so, and so do those it carries.
+func TestAnAutomaticRollbackThatIsCancelledLeavesItsChangeFailed(t *testing.T) {
+	o := newOrder(t)
+	o.merged("chg_a", "", "a", "lab")
+	o.succeeds("chg_a", "lab")
+	o.merged("chg_0", "", "0", "lab") // runs, so that what follows waits
+	o.merged("chg_b", "", "b", "lab")
+	o.merged("chg_c", "", "c", "lab") // carries chg_b
+	o.succeeds("chg_0", "lab")
+	failed := o.of("chg_c", "lab")
+	o.fails("chg_c", "lab")
+	o.wantChange("chg_c", change.RolledBack, "lab went back by itself")
+	o.cancels("chg_c", "lab")
+	o.end("chg_c", "lab", "prepare", outcome{Failed: "cancelled by dana before its step plan", Code: codeCancelled})
+	o.wantChange("chg_c", change.Merged, "Its deployment "+failed.ID+" in lab ended: it broke")
+	o.wantChange("chg_b", change.Merged, "It came with the change chg_c, whose deployment "+failed.ID+" in lab ended: it broke")
+	o.merged("chg_d", "", "d", "lab")
+	o.succeeds("chg_d", "lab")
+	for _, id := range []string{"chg_b", "chg_c", "chg_d"} {
+		o.wantChange(id, change.Deployed, "")
+	}
+	if i := o.instance("lab"); i.PinnedBy != "" || i.State != app.Healthy {
+		t.Errorf("%+v", i)
+	}
+}
+
+// What its change did elsewhere in the meantime is not lost.
+func TestAChangeGoesOnWhereItStoodWhenItsRollbackIsCancelled(t *testing.T) {
+	o := newOrder(t)
+	o.merged("chg_a", "", "a", "staging")
+	o.succeeds("chg_a", "staging")
+	o.merged("chg_b", "", "b", "staging", "lab", "prod")
+	o.succeeds("chg_b", "staging")
+	o.main("b")
+	if _, err := o.Redeploy(o.as(), "shop", "staging"); err != nil { // so that the rollback waits
+		t.Fatal(err)
+	}
+	if _, err := o.RollBack(o.as(), "shop", "staging", ""); err != nil {
+		t.Fatal(err)
+	}
+	o.succeeds("chg_b", "lab")
+	o.want("chg_b", "prod", "", "") // what was taken back goes no further
+	o.cancels("chg_b", "staging")
+	o.succeeds("chg_b", "prod")
+	o.wantChange("chg_b", change.Deployed, "")
+}
+
+func (o *order) cancels(id, environment string) {
+	o.t.Helper()
+	found := o.of(id, environment)
+	o.write(func(tx *db.Tx) error { // as Cancel does, which waits for the end of what runs
+		d, i, err := take(tx, found)
+		if err != nil {
+			return err
+		}
+		_, err = o.happen(tx, &d, &i, cancel, with{code: codeCancelled, reason: "cancelled by dana before it started", who: "dana"})
+		return err
+	})
+}
+
 func TestAnInstanceIsDegradedUntilSomethingMendsIt(t *testing.T) {
 	o := newOrder(t)
 	o.merged("chg_a", "", "a", "staging")
@@ -462,7 +656,7 @@ func TestAnInstanceIsDegradedUntilSomethingMendsIt(t *testing.T) {
 	hold := func(id string) Deployment {
 		t.Helper()
 		d := o.of(id, "staging")
-		o.write(func(tx *db.Tx) error { return o.holds(tx, d) })
+		o.write(func(tx *db.Tx) error { _, err := o.holds(tx, d, "it would destroy volume.x"); return err })
 		return o.of(id, "staging")
 	}
 	held := hold("chg_b")
@@ -519,7 +713,7 @@ func TestAWishToCancelIsNotForgottenWhereAPlanWouldBeHeld(t *testing.T) {
 		_, err := tx.Exec(`update deployment set cancelled_by = 'dana' where id = $1`, d.ID)
 		return err
 	})
-	o.write(func(tx *db.Tx) error { return o.holds(tx, d) })
+	o.write(func(tx *db.Tx) error { _, err := o.holds(tx, d, "it would destroy volume.x"); return err })
 	o.want("chg_b", "staging", Cancelled, "cancelled by dana before its plan was held")
 	o.wantChange("chg_b", change.Merged, "in staging was cancelled by dana")
 	if i := o.instance("staging"); i.State != app.Healthy || i.Running != "" {

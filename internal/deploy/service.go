@@ -87,11 +87,11 @@ func (s *Service) thaw(ctx context.Context) error {
 	}
 	for _, one := range idle {
 		err := s.DB.Write(ctx, func(tx *db.Tx) error {
-			instance, err := app.FindInstance(tx, one.App, one.Environment)
+			instance, err := lock(tx, one.App, one.ID)
 			if err != nil {
 				return err
 			}
-			return s.next(tx, instance)
+			return s.next(tx, &instance)
 		})
 		if err != nil {
 			return err
@@ -120,6 +120,9 @@ func (d Deployment) engineRun() string {
 // Rollout hands over what a merged change brings, environment by environment in their order, and
 // admits the first. It is part of the transaction that marks the change merged.
 func (s *Service) Rollout(tx *db.Tx, c change.Change, targets []change.Target) error {
+	if _, err := app.LockInstances(tx, c.Subject); err != nil {
+		return err
+	}
 	before, err := s.before(tx, c, targets)
 	if err != nil {
 		return err
@@ -202,7 +205,8 @@ func (s *Service) advance(tx *db.Tx, c change.Change) error {
 	return app.RemoveIfGone(tx, c.Subject, c.Opener)
 }
 
-// admit puts a deployment into the order of its instance and starts it if it is its turn.
+// admit puts a deployment into the order of its instance and starts it if it is its turn. The caller has locked
+// the app's instances, so that the number is free.
 func (s *Service) admit(tx *db.Tx, d Deployment) (Deployment, error) {
 	instance, err := app.EnsureInstance(tx, d.App, d.Environment)
 	if err != nil {
@@ -212,33 +216,29 @@ func (s *Service) admit(tx *db.Tx, d Deployment) (Deployment, error) {
 	if err != nil {
 		return d, err
 	}
-	d.ID, d.Instance, d.State, d.CreatedAt = db.NewID("dpl"), instance.ID, Waiting, tx.Now()
+	d.ID, d.Instance, d.CreatedAt = db.NewID("dpl"), instance.ID, tx.Now()
 	d.Kind, d.Previous, d.Evidence = d.kind(instance.Deployed), instance.Deployed, []Probe{}
 	d.Destroys = []string{}
 	if d.Number, err = nextNumber(tx, instance.ID); err != nil {
 		return d, err
 	}
 	if environment.OnNewer == app.ReplacePending && d.Trigger == ByChange {
-		if err := s.supersede(tx, instance.ID, d); err != nil {
+		if err := s.supersede(tx, &instance, d); err != nil {
 			return d, err
 		}
 	}
+	w := with{}
 	if instance.Running != "" {
-		d.Code, d.Reason = "deployment.queued", "waits for "+instance.Running+", which runs on this instance"
+		w.code, w.reason = "deployment.queued", "waits for "+instance.Running+", which runs on this instance"
 	}
-	if err := insert(tx, d); err != nil {
-		return d, err
-	}
-	if err := announce(tx, d, ""); err != nil {
-		return d, err
-	}
-	return d, s.next(tx, instance)
+	_, err = s.happen(tx, &d, &instance, admission, w)
+	return d, err
 }
 
 // supersede marks the waiting deployments of an instance as replaced by a newer one, which contains
 // what they would have brought. Nothing is dropped silently: each says by what.
-func (s *Service) supersede(tx *db.Tx, instance string, by Deployment) error {
-	old, err := waiting(tx, instance, 10_000)
+func (s *Service) supersede(tx *db.Tx, instance *app.Instance, by Deployment) error {
+	old, err := waiting(tx, instance.ID, 10_000)
 	if err != nil {
 		return err
 	}
@@ -246,22 +246,18 @@ func (s *Service) supersede(tx *db.Tx, instance string, by Deployment) error {
 		if d.Trigger != ByChange {
 			continue
 		}
-		if err := s.carry(tx, d, by, "replaced by "+by.ID+", as the environment's policy replace-pending says"); err != nil {
+		w := with{by: by, reason: "replaced by " + by.ID + ", as the environment's policy replace-pending says"}
+		if _, err := s.happen(tx, &d, instance, replacement, w); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// carry ends a waiting deployment, because the change of a newer one brings its state as well: main is
-// one line, so what was merged later contains what was merged before. Where both changes go, the older
-// one has arrived when the newer one has; deployed after it, it would take the newer one back.
-func (s *Service) carry(tx *db.Tx, d, by Deployment, reason string) error {
-	now := tx.Now()
-	d.State, d.Code, d.Reason, d.FinishedAt = Superseded, "deployment.superseded", reason, &now
-	if err := save(tx, d); err != nil {
-		return err
-	}
+// carried lets the change of a newer deployment bring the state of one that was replaced: main is one line, so what
+// was merged later contains what was merged before. Where both changes go, the older one has arrived when the
+// newer one has; deployed after it, it would take the newer one back.
+func carried(tx *db.Tx, d, by Deployment) error {
 	if _, err := tx.Exec(`update rollout set state = 'carried', deployment = $3 where change = $1 and (deployment = $2 or state = 'waiting')
 		and environment in (select environment from rollout where change = $3)`, d.Change, d.ID, by.Change); err != nil {
 		return err
@@ -276,10 +272,10 @@ func recarry(tx *db.Tx, from, to string) error {
 	return err
 }
 
-// arrive says of every change that a verified deployment brought here as well that it is here, and lets it
+// arrived says of every change that a verified deployment brought here as well that it is here, and lets it
 // go on to where only it goes: those it carried, and those whose own deployment here came before and ended
 // without bringing them, because main is one line.
-func (s *Service) arrive(tx *db.Tx, d Deployment) error {
+func (s *Service) arrived(tx *db.Tx, d Deployment) error {
 	ids, err := db.Collect(tx, func(r db.Row) (id string, err error) { return id, r.Scan(&id) },
 		`select change from rollout where app = $1 and environment = $2 and state in ('carried', 'failed') and (state = 'carried' and deployment = $3
 			or state = 'failed' and deployment in (select id from deployment where instance = $4 and number < $5)) order by deployment, change`,
@@ -292,11 +288,11 @@ func (s *Service) arrive(tx *db.Tx, d Deployment) error {
 		if err != nil {
 			return err
 		}
-		if c.State == change.RolledBack {
-			continue // its revert says how it goes on
-		}
 		if _, err := tx.Exec(`update rollout set state = 'succeeded' where change = $1 and environment = $2`, id, d.Environment); err != nil {
 			return err
+		}
+		if c.State == change.RolledBack {
+			continue // its revert says how it goes on
 		}
 		// Where the newer change goes on to as well, the older one comes with it: on its own it would come after.
 		if _, err := tx.Exec(`update rollout set state = 'carried', deployment = $2 where change = $1 and state = 'waiting'
@@ -339,18 +335,20 @@ func (s *Service) stuck(tx *db.Tx, d Deployment, how string) error {
 // was taken back there. One that was running when somebody rolled back proves nothing.
 func (s *Service) unpin(tx *db.Tx, d Deployment, instance *app.Instance) (err error) {
 	broken, mended := instance.PinnedBy, false
-	switch d.Trigger {
-	case ByChange:
+	switch {
+	case broken == "":
+		return nil
+	case d.Trigger == ByChange:
 		mended, err = s.mends(tx, d, broken)
-	case ByRedeploy:
+	case d.Trigger == ByRedeploy:
 		if mended, err = newerThanRollbacks(tx, d); mended && err == nil {
 			err = change.MarkRunsAgain(tx, broken, d.Environment)
 		}
 	}
-	if mended {
-		instance.PinnedBy = ""
+	if !mended || err != nil {
+		return err
 	}
-	return err
+	return app.PinTo(tx, instance, "")
 }
 
 // mends reports whether a deployment may pass an instance that is pinned where the broken change was rolled
@@ -371,32 +369,24 @@ func (s *Service) mends(tx *db.Tx, d Deployment, broken string) (bool, error) {
 
 // Mended lets a change that was declared to mend another one pass where it waits.
 func (s *Service) Mended(tx *db.Tx, c change.Change) error {
-	instances, err := app.Instances(tx, c.Subject)
+	instances, err := app.LockInstances(tx, c.Subject)
 	if err != nil {
 		return err
 	}
 	for _, i := range instances {
-		if i.PinnedBy != c.Fix {
+		if c.Fix == "" || i.PinnedBy != c.Fix {
 			continue
 		}
-		if err := s.next(tx, i); err != nil {
+		if err := s.next(tx, &i); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *Service) endLeg(tx *db.Tx, d Deployment, state string) error {
-	if d.Change == "" || d.Trigger != ByChange {
-		return nil
-	}
-	_, err := tx.Exec(`update rollout set state = $3 where change = $1 and deployment = $2`, d.Change, d.ID, state)
-	return err
-}
-
-// next starts the first deployment of an instance that may run now, if none is running. The fence it
-// raises makes every older run of the instance powerless.
-func (s *Service) next(tx *db.Tx, instance app.Instance) error {
+// next starts the first deployment of an instance that may run now, if none is running. The caller has locked the
+// instance.
+func (s *Service) next(tx *db.Tx, instance *app.Instance) error {
 	if instance.Running != "" {
 		return nil
 	}
@@ -410,7 +400,7 @@ func (s *Service) next(tx *db.Tx, instance app.Instance) error {
 		return err
 	}
 	for i, d := range queue {
-		if wait, err := frozen(tx, d); err != nil || wait {
+		if wait, err := s.frozen(tx, d, instance); err != nil || wait {
 			return err
 		}
 		if instance.PinnedBy != "" && d.Trigger == ByChange {
@@ -421,8 +411,7 @@ func (s *Service) next(tx *db.Tx, instance app.Instance) error {
 			if !mends {
 				reason := fmt.Sprintf("%s was rolled back here: waits until its revert is merged, a fix is declared, or main is deployed here again", instance.PinnedBy)
 				if d.Reason != reason {
-					d.Code, d.Reason = "change.rolled_back", reason
-					if err := save(tx, d); err != nil {
+					if _, err := s.happen(tx, &d, instance, delay, with{code: "change.rolled_back", reason: reason}); err != nil {
 						return err
 					}
 				}
@@ -432,7 +421,8 @@ func (s *Service) next(tx *db.Tx, instance app.Instance) error {
 				if older.Trigger != ByChange {
 					continue
 				}
-				if err := s.carry(tx, older, d, "what it brings comes with "+d.ID+", which mends "+instance.PinnedBy); err != nil {
+				w := with{by: d, reason: "what it brings comes with " + d.ID + ", which mends " + instance.PinnedBy}
+				if _, err := s.happen(tx, &older, instance, replacement, w); err != nil {
 					return err
 				}
 			}
@@ -440,14 +430,15 @@ func (s *Service) next(tx *db.Tx, instance app.Instance) error {
 				return err
 			}
 		}
-		return s.begin(tx, instance, d)
+		_, err := s.happen(tx, &d, instance, turn, with{})
+		return err
 	}
 	return nil
 }
 
 // frozen reports whether the deployment waits for the end of a freeze of its environment, and makes it say
 // so. A rollback never does: what is broken must not stay so for the sake of peace.
-func frozen(tx *db.Tx, d Deployment) (bool, error) {
+func (s *Service) frozen(tx *db.Tx, d Deployment, instance *app.Instance) (bool, error) {
 	if d.Trigger == ByRollback {
 		return false, nil
 	}
@@ -466,25 +457,8 @@ func frozen(tx *db.Tx, d Deployment) (bool, error) {
 	if d.Reason == reason {
 		return true, nil
 	}
-	d.Code, d.Reason = "environment.frozen", reason
-	return true, save(tx, d)
-}
-
-// begin gives an instance to a deployment and starts its workflow after the commit.
-func (s *Service) begin(tx *db.Tx, instance app.Instance, d Deployment) error {
-	now := tx.Now()
-	d.was = instance.State
-	instance.Running, instance.Fence, instance.State = d.ID, instance.Fence+1, app.Deploying
-	d.State, d.Code, d.Reason, d.fence, d.StartedAt = Running, "", "", instance.Fence, &now
-	d.Previous, d.Kind = instance.Deployed, d.kind(instance.Deployed)
-	if err := app.SaveInstance(tx, instance); err != nil {
-		return err
-	}
-	if err := save(tx, d); err != nil {
-		return err
-	}
-	s.startAfter(tx, d)
-	return nil
+	_, err = s.happen(tx, &d, instance, delay, with{code: "environment.frozen", reason: reason})
+	return true, err
 }
 
 func (s *Service) startAfter(tx *db.Tx, d Deployment) {
@@ -493,15 +467,6 @@ func (s *Service) startAfter(tx *db.Tx, d Deployment) {
 			s.Log.Warn("a deployment is admitted and will be started by the sweeper", "deployment", d.ID, "error", err)
 		}
 	})
-}
-
-// release gives the instance free and starts the next deployment in its order.
-func (s *Service) release(tx *db.Tx, instance app.Instance) error {
-	instance.Running = ""
-	if err := app.SaveInstance(tx, instance); err != nil {
-		return err
-	}
-	return s.next(tx, instance)
 }
 
 // visible loads a deployment for a person who may see its app.
@@ -547,11 +512,11 @@ func (s *Service) OfChange(ctx context.Context, id string) (found []Deployment, 
 	return found, err
 }
 
-// Fenced fails unless token is the current fence of the instance: a run that was overtaken may not
-// write the state.
+// Fenced fails unless token is the current fence of the instance, and keeps it so until the transaction ends: a
+// run that was overtaken may not write the state.
 func Fenced(tx *db.Tx, instance string, token int64) error {
 	var now int64
-	err := tx.QueryRow(`select fence from instance where id = $1`, instance).Scan(&now)
+	err := tx.QueryRow(`select fence from instance where id = $1`+tx.ForUpdate(), instance).Scan(&now)
 	if err != nil {
 		return err
 	}
@@ -602,27 +567,17 @@ func (s *Service) Proceed(ctx context.Context, id, planDigest string) (d Deploym
 		if d, _, err = s.visible(ctx, tx, id, account.HoldRelease); err != nil {
 			return err
 		}
-		if d.State != Held {
-			return fault.New(fault.Conflict, "deployment.not_held", "Deployment %s is %s, not held.", d.ID, d.State)
+		var instance app.Instance
+		if d, instance, err = take(tx, d); err != nil {
+			return err
 		}
-		if planDigest != d.PlanDigest {
+		if d.State == Held && planDigest != d.PlanDigest {
 			return fault.New(fault.Stale, "deployment.plan_changed", "The plan of deployment %s is not the one you looked at.", d.ID).
 				Do("Look at the plan again and release it with its digest %s.", d.PlanDigest)
 		}
-		d.State, d.Reason, d.releases = Running, "released by "+account.From(ctx).Name, d.releases+1
-		d.shown = &change.Shown{Desired: d.Desired.Hash(), Plan: planDigest, Destroys: d.Destroys}
-		if err := save(tx, d); err != nil {
+		if _, err := s.happen(tx, &d, &instance, release, with{who: account.From(ctx).Name}); err != nil {
 			return err
 		}
-		instance, err := app.FindInstance(tx, d.App, d.Environment)
-		if err != nil {
-			return err
-		}
-		instance.State, instance.Reason = app.Deploying, ""
-		if err := app.SaveInstance(tx, instance); err != nil {
-			return err
-		}
-		s.startAfter(tx, d)
 		return account.Audit(tx, account.Entry{Action: "deployment.release", Subject: d.ID, Decision: "allowed", Reason: planDigest})
 	})
 	return d, err
@@ -640,6 +595,9 @@ func (s *Service) RollBack(ctx context.Context, name, environment, to string) (d
 		if err := account.From(ctx).RequireOf(account.Rollback, a.Team, "app", name); err != nil {
 			return err
 		}
+		if _, err := app.LockInstances(tx, name); err != nil {
+			return err
+		}
 		instance, err := app.FindInstance(tx, name, environment)
 		if err != nil {
 			return err
@@ -648,18 +606,19 @@ func (s *Service) RollBack(ctx context.Context, name, environment, to string) (d
 		if err != nil {
 			return err
 		}
-		instance.PinnedBy = blamed
-		if err := app.SaveInstance(tx, instance); err != nil {
-			return err
-		}
-		d, err = s.admit(tx, Deployment{App: name, Environment: environment, Change: blamed, Trigger: ByRollback, Desired: target.Desired, CreatedBy: account.From(ctx).ID})
-		if err != nil {
+		before := undo{Pinned: instance.PinnedBy}
+		if err := app.PinTo(tx, &instance, blamed); err != nil {
 			return err
 		}
 		if blamed != "" {
-			if err := change.MarkRolledBack(tx, blamed, fmt.Sprintf("%s rolled %s back to deployment %s", account.From(ctx).Name, environment, target.ID)); err != nil {
+			why := fmt.Sprintf("%s rolled %s back to deployment %s", account.From(ctx).Name, environment, target.ID)
+			if before.Change, err = change.MarkRolledBack(tx, blamed, why); err != nil {
 				return err
 			}
+		}
+		d, err = s.admit(tx, Deployment{App: name, Environment: environment, Change: blamed, Trigger: ByRollback, Desired: target.Desired, CreatedBy: account.From(ctx).ID, undo: &before})
+		if err != nil {
+			return err
 		}
 		return account.Audit(tx, account.Entry{Action: "deployment.rollback", Subject: d.ID, Decision: "allowed", Reason: "to " + target.ID})
 	})
@@ -701,6 +660,9 @@ func (s *Service) Redeploy(ctx context.Context, name, environment string) (d Dep
 		}
 		e, err := app.FindEnvironment(tx, environment)
 		if err != nil {
+			return err
+		}
+		if _, err := app.LockInstances(tx, name); err != nil {
 			return err
 		}
 		artifact, err := app.Artifact(tx, a.Name, a.Description.Source)

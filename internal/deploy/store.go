@@ -15,14 +15,14 @@ import (
 )
 
 const columns = `id, app, environment, instance, number, change, trigger_kind, kind, state, reason, code, desired, previous, fence, plan, plan_digest,
-	destroys, shown, releases, was, cancelled_by, evidence, request_id, created_by, created_at, started_at, finished_at`
+	destroys, shown, releases, was, cancelled_by, evidence, request_id, created_by, created_at, started_at, finished_at, undo`
 
 func scan(r db.Row) (Deployment, error) {
 	var d Deployment
 	var plan json.RawMessage
 	err := r.Scan(&d.ID, &d.App, &d.Environment, &d.Instance, &d.Number, &d.Change, &d.Trigger, &d.Kind, &d.State, &d.Reason, &d.Code,
 		db.Into(&d.Desired), db.Into(&d.Previous), &d.fence, db.Into(&plan), &d.PlanDigest, db.Into(&d.Destroys), db.Into(&d.shown), &d.releases, &d.was, &d.cancelledBy, db.Into(&d.Evidence), &d.RequestID,
-		&d.CreatedBy, &d.CreatedAt, &d.StartedAt, &d.FinishedAt)
+		&d.CreatedBy, &d.CreatedAt, &d.StartedAt, &d.FinishedAt, db.Into(&d.undo))
 	if string(plan) != "null" {
 		d.Plan = plan
 	}
@@ -30,8 +30,10 @@ func scan(r db.Row) (Deployment, error) {
 }
 
 // Find returns the deployment with this id, or a fault that it is missing.
-func Find(tx *db.Tx, id string) (Deployment, error) {
-	d, err := scan(tx.QueryRow(`select `+columns+` from deployment where id = $1`, id))
+func Find(tx *db.Tx, id string) (Deployment, error) { return find(tx, id, "") }
+
+func find(tx *db.Tx, id, lock string) (Deployment, error) {
+	d, err := scan(tx.QueryRow(`select `+columns+` from deployment where id = $1`+lock, id))
 	if errors.Is(err, db.ErrNoRows) {
 		return Deployment{}, fault.Missing("deployment", id)
 	}
@@ -39,22 +41,59 @@ func Find(tx *db.Tx, id string) (Deployment, error) {
 }
 
 func insert(tx *db.Tx, d Deployment) error {
-	_, err := tx.Exec(`insert into deployment (`+columns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27)`,
+	_, err := tx.Exec(`insert into deployment (`+columns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28)`,
 		d.ID, d.App, d.Environment, d.Instance, d.Number, d.Change, d.Trigger, d.Kind, d.State, d.Reason, d.Code, db.JSON(d.Desired), db.JSON(d.Previous),
-		d.fence, db.JSON(d.Plan), d.PlanDigest, db.JSON(d.Destroys), db.JSON(d.shown), d.releases, d.was, d.cancelledBy, db.JSON(d.Evidence), web.RequestID(tx.Context()), d.CreatedBy, d.CreatedAt, d.StartedAt, d.FinishedAt)
+		d.fence, db.JSON(d.Plan), d.PlanDigest, db.JSON(d.Destroys), db.JSON(d.shown), d.releases, d.was, d.cancelledBy, db.JSON(d.Evidence), web.RequestID(tx.Context()), d.CreatedBy, d.CreatedAt, d.StartedAt, d.FinishedAt,
+		db.JSON(d.undo))
 	return err
 }
 
-// save writes what may change about a deployment, and tells everybody who watches it.
-func save(tx *db.Tx, d Deployment) error {
-	_, err := tx.Exec(`update deployment set kind=$2, state=$3, reason=$4, previous=$5, fence=$6, plan=$7, plan_digest=$8, destroys=$9,
-		shown=$10, releases=$11, was=$12, cancelled_by=$13, evidence=$14, started_at=$15, finished_at=$16, code=$17 where id = $1`,
-		d.ID, d.Kind, d.State, d.Reason, db.JSON(d.Previous), d.fence, db.JSON(d.Plan), d.PlanDigest, db.JSON(d.Destroys), db.JSON(d.shown), d.releases, d.was, d.cancelledBy, db.JSON(d.Evidence),
-		d.StartedAt, d.FinishedAt, d.Code)
-	if err != nil {
-		return err
-	}
-	return announce(tx, d, "")
+// What follows writes what changes about a deployment when something happens to it, and nothing else.
+
+func writeTurn(tx *db.Tx, d Deployment) error {
+	_, err := tx.Exec(`update deployment set state = $2, code = $3, reason = $4, kind = $5, previous = $6, fence = $7, was = $8, started_at = $9 where id = $1`,
+		d.ID, d.State, d.Code, d.Reason, d.Kind, db.JSON(d.Previous), d.fence, d.was, d.StartedAt)
+	return err
+}
+
+func writeReason(tx *db.Tx, d Deployment) error {
+	_, err := tx.Exec(`update deployment set code = $2, reason = $3 where id = $1`, d.ID, d.Code, d.Reason)
+	return err
+}
+
+func writePlan(tx *db.Tx, d Deployment) error {
+	_, err := tx.Exec(`update deployment set plan = $2, plan_digest = $3, destroys = $4 where id = $1`, d.ID, db.JSON(d.Plan), d.PlanDigest, db.JSON(d.Destroys))
+	return err
+}
+
+func writeHold(tx *db.Tx, d Deployment) error {
+	_, err := tx.Exec(`update deployment set state = $2 where id = $1`, d.ID, d.State)
+	return err
+}
+
+func writeRelease(tx *db.Tx, d Deployment) error {
+	_, err := tx.Exec(`update deployment set state = $2, reason = $3, releases = $4, shown = $5 where id = $1`, d.ID, d.State, d.Reason, d.releases, db.JSON(d.shown))
+	return err
+}
+
+func writeWish(tx *db.Tx, d Deployment) error {
+	_, err := tx.Exec(`update deployment set cancelled_by = $2, reason = $3 where id = $1`, d.ID, d.cancelledBy, d.Reason)
+	return err
+}
+
+func writeEnd(tx *db.Tx, d Deployment) error {
+	_, err := tx.Exec(`update deployment set state = $2, code = $3, reason = $4, finished_at = $5 where id = $1`, d.ID, d.State, d.Code, d.Reason, d.FinishedAt)
+	return err
+}
+
+func writeEvidence(tx *db.Tx, d Deployment) error {
+	_, err := tx.Exec(`update deployment set evidence = $2 where id = $1`, d.ID, db.JSON(d.Evidence))
+	return err
+}
+
+func writeUndo(tx *db.Tx, id string, u *undo) error {
+	_, err := tx.Exec(`update deployment set undo = $2 where id = $1`, id, db.JSON(u))
+	return err
 }
 
 // announce appends the event of a deployment's state, in the words of CDEvents where it has one.
@@ -96,10 +135,19 @@ const selectWaiting = `select ` + columns + ` from deployment where instance = $
 
 const selectSucceeded = `select ` + columns + ` from deployment where instance = $1 and state = 'succeeded' order by number desc limit 50`
 
-// newerThanRollbacks reports whether a deployment was asked for after every rollback of its instance.
+// newerThanRollbacks reports whether a deployment was asked for after every rollback of its instance. One that was
+// never carried out is none.
 func newerThanRollbacks(tx *db.Tx, d Deployment) (newer bool, err error) {
-	err = tx.QueryRow(`select not exists (select 1 from deployment where instance = $1 and trigger_kind = 'rollback' and number > $2)`, d.Instance, d.Number).Scan(&newer)
+	err = tx.QueryRow(`select not exists (select 1 from deployment where instance = $1 and trigger_kind = 'rollback' and number > $2
+		and not (undo = 'null' and state in ('cancelled', 'failed')))`, d.Instance, d.Number).Scan(&newer)
 	return newer, err
+}
+
+// laterRollbacks returns the rollbacks of an instance that were asked for after the one with this number and have
+// not ended, in their order.
+func laterRollbacks(tx *db.Tx, d Deployment) ([]Deployment, error) {
+	return db.Collect(tx, scan, `select `+columns+` from deployment where instance = $1 and number > $2 and trigger_kind = 'rollback'
+		and state in ('waiting', 'running', 'held') order by number`, d.Instance, d.Number)
 }
 
 // described returns what the newest change on its way to an instance brings there, which is what main describes
@@ -115,8 +163,8 @@ func described(tx *db.Tx, instance string) (desired app.Desired, err error) {
 // waitedFor returns the instances on which nothing runs although a deployment waits: for the end of a freeze.
 // A rollback that stops later changes is not a matter of time.
 func waitedFor(tx *db.Tx) ([]app.Instance, error) {
-	return db.Collect(tx, func(r db.Row) (i app.Instance, err error) { return i, r.Scan(&i.App, &i.Environment) },
-		`select i.app, i.environment from instance i where i.running = '' and i.pinned_by = ''
+	return db.Collect(tx, func(r db.Row) (i app.Instance, err error) { return i, r.Scan(&i.ID, &i.App) },
+		`select i.id, i.app from instance i where i.running = '' and i.pinned_by = ''
 			and exists (select 1 from deployment d where d.instance = i.id and d.state = 'waiting') order by i.app, i.environment`)
 }
 
@@ -199,6 +247,15 @@ type leg struct {
 	Shown       *change.Shown
 	Deployment  string
 	State       string // waiting, running, succeeded, failed, or carried by the change that Deployment then names
+}
+
+// endLeg says how the way of a deployment's change ended in its environment.
+func endLeg(tx *db.Tx, d Deployment, state string) error {
+	if d.Change == "" || d.Trigger != ByChange {
+		return nil
+	}
+	_, err := tx.Exec(`update rollout set state = $3 where change = $1 and deployment = $2`, d.Change, d.ID, state)
+	return err
 }
 
 func scanLeg(r db.Row) (l leg, err error) {

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,11 +11,9 @@ import (
 
 	"flywheel.dev/flywheel/internal/account"
 	"flywheel.dev/flywheel/internal/app"
-	"flywheel.dev/flywheel/internal/change"
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/durable"
 	"flywheel.dev/flywheel/internal/fault"
-	"flywheel.dev/flywheel/internal/secret"
 )
 
 // outcome is what a step remembers of its effect. A failed effect is an answer of the step, not an
@@ -24,6 +23,7 @@ type outcome struct {
 	Failed      string   `json:"failed,omitempty"` // the sentence
 	Code        string   `json:"code,omitempty"`
 	Held        bool     `json:"held,omitempty"`
+	Why         string   `json:"why,omitempty"` // it is held
 	Interrupted bool     `json:"interrupted,omitempty"`
 	Untouched   bool     `json:"untouched,omitempty"` // what ran before the step runs as if it had not begun
 	Full        bool     `json:"full,omitempty"`      // the disk was, and has room again: it is planned anew
@@ -70,8 +70,8 @@ func (s *Service) run(flow durable.Flow, workflow string) (string, error) {
 	}
 	switch {
 	case out.Held:
-		s.Log.InfoContext(flow, "a deployment is held", "deployment", d.ID, "app", d.App, "environment", d.Environment, "why", out.Failed)
-		return "held", s.hold(flow, d)
+		s.Log.InfoContext(flow, "a deployment is held", "deployment", d.ID, "app", d.App, "environment", d.Environment, "why", out.Why)
+		return "held", s.hold(flow, d, out.Why)
 	case !out.ok():
 		s.Log.WarnContext(flow, "a deployment fails", "deployment", d.ID, "app", d.App, "environment", d.Environment, "why", out.Failed, "code", out.Code)
 		return "failed", s.fail(flow, d, out)
@@ -193,17 +193,17 @@ func (s *Service) step(flow durable.Flow, d Deployment, position int, st step, b
 // reads it.
 func (s *Service) waits(ctx context.Context, d Deployment, position int, state, code, reason string) {
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {
-		now, err := Find(tx, d.ID)
-		if err != nil || now.Reason == reason || now.cancelledBy != "" {
+		now, instance, err := takeRun(tx, d)
+		if err != nil || now.Reason == reason || now.at() == cancelling {
 			return err
 		}
 		if _, err := tx.Exec(`update deployment_step set state = $3, detail = $4 where deployment = $1 and position = $2`, d.ID, position, state, reason); err != nil {
 			return err
 		}
-		now.Code, now.Reason = code, reason
-		return save(tx, now)
+		_, err = s.happen(tx, &now, &instance, pause, with{code: code, reason: reason})
+		return err
 	})
-	if err != nil {
+	if durable.UnlessOutdated(err) != nil {
 		s.Log.WarnContext(ctx, "why a deployment waits could not be written", "deployment", d.ID, "error", err)
 	}
 }
@@ -211,6 +211,9 @@ func (s *Service) waits(ctx context.Context, d Deployment, position int, state, 
 // intend writes that a step begins. Its outcome is not ok if the step must not; under then says that its effect
 // is under way nonetheless, begun by a process that died.
 func intend(tx *db.Tx, d Deployment, position int, name string, before outcome) (out outcome, under bool, err error) {
+	if _, err := app.LockInstances(tx, d.App); err != nil {
+		return outcome{}, false, err
+	}
 	if out, err = mayGoOn(tx, d, "before", name); err != nil {
 		return out, false, err
 	}
@@ -286,178 +289,84 @@ func (s *Service) openRevert(flow durable.Flow, id string) error {
 // succeed writes that the instance is in its desired state, admits the next deployment of the instance,
 // and lets the change go on to its next environment. All in one transaction.
 func (s *Service) succeed(tx *db.Tx, d Deployment, out outcome) error {
-	now, err := Find(tx, d.ID)
-	if err != nil {
-		return err
+	now, instance, err := takeRun(tx, d)
+	if err == nil {
+		_, err = s.happen(tx, &now, &instance, success, with{out: out})
 	}
-	instance, err := app.FindInstance(tx, d.App, d.Environment)
-	if err != nil {
-		return err
-	}
-	if instance.Fence != now.fence || now.State != Running {
-		return durable.ErrOutdated
-	}
-	if err := closeRunning(tx, d, "succeeded", out.Detail); err != nil {
-		return err
-	}
-	at := tx.Now()
-	now.State, now.Code, now.Reason, now.FinishedAt = Succeeded, "", "", &at
-	if now.Evidence = out.Probes; now.Evidence == nil {
-		now.Evidence = []Probe{}
-	}
-	instance.State, instance.Reason, instance.Deployed, instance.URL = app.Healthy, "", d.Desired, out.URL
-	if d.Kind == Destroy {
-		instance.State, instance.Deployed, instance.URL = app.Gone, app.Desired{}, ""
-		if err := secret.DeleteAll(tx, d.App, d.Environment); err != nil {
-			return err
-		}
-	}
-	if d.Trigger == ByRollback {
-		instance.Reason = "rolled back by " + d.ID
-	}
-	if instance.PinnedBy != "" {
-		if err := s.unpin(tx, d, &instance); err != nil {
-			return err
-		}
-	}
-	if err := save(tx, now); err != nil {
-		return err
-	}
-	if err := s.release(tx, instance); err != nil {
-		return err
-	}
-	if d.Trigger == ByRollback {
-		return nil
-	}
-	if d.Trigger == ByChange {
-		if err := s.endLeg(tx, d, "succeeded"); err != nil {
-			return err
-		}
-		c, err := change.Find(tx, d.Change)
-		if err != nil {
-			return err
-		}
-		if err := s.advance(tx, c); err != nil {
-			return err
-		}
-	}
-	return s.arrive(tx, d)
+	return err
 }
 
 // hold leaves the deployment as a row that waits for an operator. The instance stays its own.
-func (s *Service) hold(flow durable.Flow, d Deployment) error {
-	_, err := durable.Transaction(s.Durable, flow, "hold", func(tx *db.Tx) (string, error) { return "", s.holds(tx, d) })
-	return durable.UnlessOutdated(err)
+func (s *Service) hold(flow durable.Flow, d Deployment, why string) error {
+	back, err := durable.Transaction(s.Durable, flow, "hold", func(tx *db.Tx) (string, error) {
+		opens, err := s.holds(tx, d, why)
+		if opens {
+			return "revert", err
+		}
+		return "", err
+	})
+	if err != nil || back == "" {
+		return durable.UnlessOutdated(err)
+	}
+	return s.openRevert(flow, d.Change)
 }
 
-func (s *Service) holds(tx *db.Tx, d Deployment) error {
-	now, err := Find(tx, d.ID)
+// holds holds a deployment for an operator, or ends it if somebody has cancelled it since it was planned.
+func (s *Service) holds(tx *db.Tx, d Deployment, why string) (opens bool, err error) {
+	now, instance, err := takeRun(tx, d)
 	if err != nil {
-		return err
+		return false, err
 	}
-	if now.cancelledBy != "" { // since it was planned
-		_, err := s.giveUp(tx, d, outcome{Failed: "cancelled by " + now.cancelledBy + " before its plan was held", Code: codeCancelled})
-		return err
+	w := with{reason: cmp.Or(why, now.Reason)}
+	if now.at() == cancelling {
+		w.code, w.reason = codeCancelled, "cancelled by "+now.cancelledBy+" before its plan was held"
+		if w.touched, err = touches(tx, now); err != nil {
+			return false, err
+		}
 	}
-	if err := closeRunning(tx, d, "held", now.Reason); err != nil {
-		return err
-	}
-	now.State = Held
-	if err := save(tx, now); err != nil {
-		return err
-	}
-	instance, err := app.FindInstance(tx, d.App, d.Environment)
-	if err != nil {
-		return err
-	}
-	instance.State = now.was // nothing moves until it is released
-	instance.Reason = d.ID + " is held for an operator: " + now.Reason
-	return app.SaveInstance(tx, instance)
+	return s.happen(tx, &now, &instance, hold, w)
 }
 
-// fail records a failed deployment and opens the revert of a change that was rolled back.
+// fail records a failed deployment and opens the revert of a change that was rolled back in part.
 func (s *Service) fail(flow durable.Flow, d Deployment, out outcome) error {
-	back, err := durable.Transaction(s.Durable, flow, "fail", func(tx *db.Tx) (bool, error) { return s.giveUp(tx, d, out) })
-	if err != nil || !back {
+	opens, err := durable.Transaction(s.Durable, flow, "fail", func(tx *db.Tx) (bool, error) { return s.giveUp(tx, d, out) })
+	if err != nil || !opens {
 		return durable.UnlessOutdated(err)
 	}
 	return s.openRevert(flow, d.Change)
 }
 
 // giveUp records a failed deployment and, where there is something to go back to, admits the rollback
-// (rule of change 8). It reports whether the change that caused it was marked and needs its revert.
-func (s *Service) giveUp(tx *db.Tx, d Deployment, out outcome) (back bool, err error) {
-	now, err := Find(tx, d.ID)
+// (rule of change 8). It reports whether the revert of its change is to be opened.
+func (s *Service) giveUp(tx *db.Tx, d Deployment, out outcome) (opens bool, err error) {
+	now, instance, err := takeRun(tx, d)
 	if err != nil {
 		return false, err
 	}
-	instance, err := app.FindInstance(tx, d.App, d.Environment)
+	touched, err := touches(tx, now)
 	if err != nil {
 		return false, err
 	}
-	if instance.Fence != now.fence || now.State != Running {
-		return false, durable.ErrOutdated
-	}
-	at := tx.Now()
-	step, how := "failed", "ended: "+out.Failed
-	now.State, now.Reason, now.Code, now.FinishedAt = Failed, out.Failed, out.Code, &at
-	if out.Probes != nil {
-		now.Evidence = out.Probes
-	}
-	switch {
-	case out.Interrupted:
-		now.State = Interrupted
-	case out.Code == codeCancelled:
-		now.State, step, how = Cancelled, "cancelled", "was "+out.Failed+"."
-	case out.Code == "engine.cancelled": // by somebody else than us
-		now.State = Cancelled
-	}
-	if err := closeRunning(tx, d, step, out.Failed); err != nil {
-		return false, err
-	}
-	if err := save(tx, now); err != nil {
-		return false, err
-	}
-	if err := s.endLeg(tx, d, "failed"); err != nil {
-		return false, err
-	}
-	touched, err := effects(tx, d)
-	if err != nil {
-		return false, err
-	}
-	touched = touched && !(out.Untouched && d.Kind == Release)
-	instance.State, instance.Reason = app.Degraded, d.ID+": "+out.Failed
-	if !touched && !instance.Deployed.IsZero() {
-		instance.State = now.was // what ran before still runs, and nothing was done to it
-	}
-	if !touched || d.Trigger == ByRollback || d.Previous.IsZero() || out.Interrupted || d.Kind == Destroy || now.State == Cancelled {
-		// Nothing to go back from or to, or going back is what failed: a person decides.
-		if err := s.stuck(tx, d, how); err != nil {
-			return false, err
-		}
-		return false, s.release(tx, instance)
-	}
-	if d.Trigger == ByChange {
-		instance.PinnedBy = d.Change
-		if err := change.MarkRolledBack(tx, d.Change, fmt.Sprintf("%s went back by itself, because %s failed: %s", d.Environment, d.ID, out.Failed)); err != nil {
-			return false, err
-		}
-	}
-	if err := app.SaveInstance(tx, instance); err != nil {
-		return false, err
-	}
-	if _, err := s.admit(tx, Deployment{App: d.App, Environment: d.Environment, Change: d.Change, Trigger: ByRollback, Kind: d.Kind, Desired: d.Previous, CreatedBy: "flywheel"}); err != nil {
-		return false, err
-	}
-	fresh, err := app.FindInstance(tx, d.App, d.Environment)
-	if err != nil {
-		return false, err
-	}
-	return d.Trigger == ByChange, s.release(tx, fresh)
+	touched = touched && !(out.Untouched && now.Kind == Release)
+	return s.happen(tx, &now, &instance, now.ending(out, touched), with{code: out.Code, reason: out.Failed, out: out, touched: touched})
 }
 
-// effects reports whether the deployment began to change the world.
-func effects(tx *db.Tx, d Deployment) (bool, error) {
+// ending returns what the end of a run without success is to the deployment. There is nothing to go back to, or
+// going back is what failed, where a person decides.
+func (d Deployment) ending(out outcome, touched bool) happening {
+	switch {
+	case out.Interrupted:
+		return crash
+	case out.Code == codeCancelled, out.Code == "engine.cancelled": // by somebody else than us
+		return surrender
+	case !touched, d.Trigger == ByRollback, d.Previous.IsZero(), d.Kind == Destroy:
+		return failure
+	}
+	return damage
+}
+
+// touches reports whether the deployment began to change the world.
+func touches(tx *db.Tx, d Deployment) (bool, error) {
 	var n int
 	err := tx.QueryRow(`select count(*) from deployment_step where deployment = $1 and name in ('apply', 'release', 'destroy')`, d.ID).Scan(&n)
 	return n > 0, err
@@ -482,21 +391,23 @@ func (s *Service) planRun(ctx context.Context, d Deployment) outcome {
 		missing := d.shown.Missing(d.Desired, plan.Destructive)
 		reason, held = reason+"; "+missing, missing != ""
 	}
-	err := s.DB.Write(ctx, func(tx *db.Tx) error {
-		now, err := Find(tx, d.ID)
-		if err != nil {
-			return err
-		}
-		now.Plan, now.PlanDigest, now.Destroys = plan.Tree, plan.Digest, plan.Destructive
-		if held {
-			now.Reason = reason
-		}
-		return save(tx, now)
-	})
+	err := s.DB.Write(ctx, func(tx *db.Tx) error { return s.plans(tx, d, plan) })
 	if err != nil {
 		return failed(err)
 	}
-	return outcome{Detail: plan.Summary, Held: held}
+	if !held {
+		reason = ""
+	}
+	return outcome{Detail: plan.Summary, Held: held, Why: reason}
+}
+
+// plans records the plan of a deployment.
+func (s *Service) plans(tx *db.Tx, d Deployment, plan planned) error {
+	now, instance, err := takeRun(tx, d)
+	if err == nil {
+		_, err = s.happen(tx, &now, &instance, planning, with{plan: plan})
+	}
+	return err
 }
 
 // passes reports whether the step failed for what is no fault of the deployment and passes by itself or

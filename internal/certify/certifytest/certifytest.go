@@ -221,11 +221,7 @@ func (p *Platform) roll(tx *db.Tx, c change.Change, targets []change.Target) err
 		if err != nil {
 			return err
 		}
-		i.Deployed, i.State = target.Desired, app.Healthy
-		if target.Desired.IsZero() {
-			i.State = app.Gone
-		}
-		if err := app.SaveInstance(tx, i); err != nil {
+		if err := app.Arrive(tx, &i, target.Desired, "", ""); err != nil {
 			return err
 		}
 	}
@@ -249,7 +245,7 @@ func (p *Platform) Runs(name, environment string, variables map[string]any) {
 			return err
 		}
 		i.Deployed.Variables = variables
-		return app.SaveInstance(tx, i)
+		return app.Arrive(tx, &i, i.Deployed, i.URL, "")
 	})
 	if err != nil {
 		p.T.Fatal(err)
