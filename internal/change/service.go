@@ -460,7 +460,9 @@ func (c Change) Workflow() string { return fmt.Sprintf("%s.%d", c.ID, c.Revision
 // Wake looks again at every app change that has no certified pattern version in its range, because one
 // was certified, rejected or closed. It is part of the transaction that did so.
 func (s *Service) Wake(tx *db.Tx) error {
-	waits := func(c Change) bool { return c.Kind == OfApp && c.Lane == Pattern && (c.State == Waiting || c.State == Blocked) } // others are blocked by a conflict
+	waits := func(c Change) bool {
+		return c.Kind == OfApp && c.Lane == Pattern && (c.State == Waiting || c.State == Blocked)
+	} // others are blocked by a conflict
 	asleep := []Change{}
 	for _, state := range []State{Waiting, Blocked} {
 		list, err := InState(tx, state)
