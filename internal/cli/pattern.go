@@ -26,19 +26,23 @@ type patternVersion struct {
 	Pattern, Version, Digest, State, Readme, Commit, Change string
 	Recommended                                             bool
 	Interface                                               struct {
-		Variables   []variable
-		Outputs     []string
+		Variables []variable
+		Outputs   []struct {
+			Name, Description, Deprecated string
+			Sensitive, Ephemeral          bool
+		}
 		Credentials []string
 	}
 	CreatedAt time.Time
 }
 
 type variable struct {
-	Name, Type, Description, Control string
-	Required, Sensitive, Secret      bool
-	Default                          any
-	Bounds                           map[string]any
-	Classes                          map[string]map[string]any
+	Name, Type, Description, Control, Deprecated string
+	Required, Sensitive, Secret, Ephemeral       bool
+	Nullable                                     *bool
+	Default                                      any
+	Bounds                                       map[string]any
+	Classes                                      map[string]map[string]any
 }
 
 func (s *shell) patternCommand() *cobra.Command {
@@ -133,7 +137,7 @@ func versionDetail(p *page, v patternVersion) {
 		if x.Secret {
 			limits = map[string]string{"team": "a secret of the app", "coe": "a secret of the environment"}[x.Control]
 		}
-		rows = append(rows, []string{x.Name, x.Type, x.Control, clip(fallback, 24), limits, clip(x.Description, 60)})
+		rows = append(rows, []string{x.Name, x.Type, x.Control, clip(fallback, 24), limits, clip(marked(x.Description, x.Deprecated, x.Sensitive, x.Ephemeral, x.Nullable != nil && !*x.Nullable), 80)})
 	}
 	if len(rows) > 0 {
 		p.heading("Variables")
@@ -141,12 +145,37 @@ func versionDetail(p *page, v patternVersion) {
 	}
 	if len(v.Interface.Outputs) > 0 {
 		p.heading("Outputs")
-		p.line("%s", strings.Join(v.Interface.Outputs, ", "))
+		rows := [][]string{}
+		for _, o := range v.Interface.Outputs {
+			rows = append(rows, []string{o.Name, clip(marked(o.Description, o.Deprecated, o.Sensitive, o.Ephemeral, false), 80)})
+		}
+		p.table([]string{"NAME", ""}, rows)
 	}
 	if len(v.Interface.Credentials) > 0 {
 		p.heading("Credentials")
 		p.line("%s", strings.Join(v.Interface.Credentials, ", "))
 	}
+}
+
+// marked adds what the module calls a variable or an output to its description.
+func marked(description, deprecated string, sensitive, ephemeral, notNull bool) string {
+	words := []string{}
+	if sensitive {
+		words = append(words, "sensitive")
+	}
+	if ephemeral {
+		words = append(words, "ephemeral")
+	}
+	if notNull {
+		words = append(words, "not null")
+	}
+	if deprecated != "" {
+		words = append(words, "deprecated: "+deprecated)
+	}
+	if len(words) == 0 {
+		return description
+	}
+	return strings.TrimSpace("(" + strings.Join(words, ", ") + ") " + description)
 }
 
 // bounds says the bounds of a variable, and what a class of environments has instead.

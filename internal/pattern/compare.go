@@ -60,12 +60,7 @@ func Compare(old, new Interface) (bump string, reasons []string) {
 	for _, name := range without(old.Credentials, new.Credentials) {
 		d.note(minor, "the credential %s is not needed any more", name)
 	}
-	for _, name := range without(old.Outputs, new.Outputs) {
-		d.note(major, "output %s is removed", name)
-	}
-	for _, name := range without(new.Outputs, old.Outputs) {
-		d.note(minor, "new output %s", name)
-	}
+	d.outputs(old, new)
 	if d.reasons == nil {
 		d.reasons = []string{"the interface is unchanged"}
 	}
@@ -77,19 +72,79 @@ func without(names, others []string) []string {
 	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return slices.Contains(others, name) })
 }
 
-func (d *differences) variable(old, new Variable) {
-	switch before, after := strings.ReplaceAll(words(old.Type), " ", ""), strings.ReplaceAll(words(new.Type), " ", ""); {
-	case before == after:
-	case after == "any":
-		d.note(minor, "variable %s takes any type, before it was %s", new.Name, words(old.Type))
+func (d *differences) outputs(old, new Interface) {
+	for _, name := range without(old.outputNames(), new.outputNames()) {
+		d.note(major, "output %s is removed", name)
+	}
+	for _, o := range new.Outputs {
+		at := slices.IndexFunc(old.Outputs, func(before Output) bool { return before.Name == o.Name })
+		if at < 0 {
+			d.note(minor, "new output %s", o.Name)
+			continue
+		}
+		before := old.Outputs[at]
+		switch {
+		case !before.Ephemeral && o.Ephemeral:
+			d.note(major, "output %s becomes ephemeral: no state keeps it", o.Name)
+		case before.Ephemeral && !o.Ephemeral:
+			d.note(minor, "output %s is ephemeral no longer: states keep it", o.Name)
+		}
+		switch {
+		case !before.Sensitive && o.Sensitive:
+			d.note(minor, "output %s becomes sensitive: it is shown no more", o.Name)
+		case before.Sensitive && !o.Sensitive:
+			d.note(minor, "output %s is sensitive no longer: it is shown", o.Name)
+		}
+		d.deprecated("output "+o.Name, before.Deprecated, o.Deprecated)
+	}
+}
+
+func (d *differences) deprecated(what, old, new string) {
+	switch {
+	case old == new:
+	case old == "":
+		d.note(minor, "%s is deprecated: %s", what, new)
+	case new == "":
+		d.note(patch, "%s is deprecated no longer", what)
 	default:
+		d.note(patch, "%s is deprecated in other words: %s", what, new)
+	}
+}
+
+func (d *differences) variable(old, new Variable) {
+	before, known := parseType(old.Type)
+	after, readable := parseType(new.Type)
+	if known && readable {
+		d.types("variable "+new.Name, before, after)
+	} else if words(old.Type) != words(new.Type) { // one that was stored before types were read
 		d.note(major, "variable %s changes its type from %s to %s", new.Name, words(old.Type), words(new.Type))
 	}
+	switch {
+	case old.Nullable == nil && new.Nullable != nil:
+		d.note(major, "variable %s takes null no longer", new.Name)
+	case old.Nullable != nil && new.Nullable == nil:
+		d.note(minor, "variable %s takes null", new.Name)
+	}
+	switch {
+	case !old.Sensitive && new.Sensitive:
+		d.note(patch, "variable %s becomes sensitive: it is shown no more", new.Name)
+	case old.Sensitive && !new.Sensitive:
+		d.note(minor, "variable %s is sensitive no longer: it is shown", new.Name)
+	}
+	switch {
+	case old.Secret != new.Secret: // said below
+	case !old.Ephemeral && new.Ephemeral:
+		d.note(patch, "variable %s becomes ephemeral: no plan and no state keeps it", new.Name)
+	case old.Ephemeral && !new.Ephemeral:
+		d.note(minor, "variable %s is ephemeral no longer: plans and states keep it", new.Name)
+	}
+	d.deprecated("variable "+new.Name, old.Deprecated, new.Deprecated)
 	switch {
 	case !old.Required && new.Required:
 		d.note(major, "variable %s becomes required", new.Name)
 	case old.Required && !new.Required:
 		d.note(minor, "variable %s becomes optional", new.Name)
+	case old.Sensitive != new.Sensitive || old.Ephemeral != new.Ephemeral: // one of the defaults is not kept
 	case !reflect.DeepEqual(old.Default, new.Default):
 		d.note(patch, "the default of variable %s changes", new.Name)
 	}

@@ -2,6 +2,7 @@ package pattern
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -22,7 +23,7 @@ import (
 // Interface is what a version asks for and gives: its variables and outputs.
 type Interface struct {
 	Variables   []Variable `json:"variables"`
-	Outputs     []string   `json:"outputs"`
+	Outputs     []Output   `json:"outputs"`
 	Credentials []string   `json:"credentials,omitempty" doc:"Secrets of the environment that the engine gets as variables of its environment"`
 }
 
@@ -39,14 +40,42 @@ type Variable struct {
 	Description string                    `json:"description,omitempty"`
 	Required    bool                      `json:"required"`
 	Default     any                       `json:"default,omitempty"`
+	Nullable    *bool                     `json:"nullable,omitempty" doc:"False if null means its default; left out if null is a value"`
 	Sensitive   bool                      `json:"sensitive,omitempty"`
+	Ephemeral   bool                      `json:"ephemeral,omitempty" doc:"In neither plan nor state"`
+	Deprecated  string                    `json:"deprecated,omitempty" doc:"What the module says to those who still set it"`
 	Secret      bool                      `json:"secret,omitempty" doc:"Its value is the secret of its name: of the app if team controls it, of the environment if coe does"`
 	Control     string                    `json:"control" doc:"team, coe, or platform for what Flywheel sets itself or the module keeps"`
 	Bounds      map[string]any            `json:"bounds,omitempty" doc:"JSON Schema keywords, from pattern.yaml and from the module's validations"`
 	Classes     map[string]map[string]any `json:"classes,omitempty" doc:"Other bounds for a class of environments"`
 	Conditions  []string                  `json:"conditions,omitempty" doc:"Validations of the module that are no bounds, as they are written"`
+}
 
-	ephemeral bool // in neither plan nor state
+// Output is what the module gives.
+type Output struct {
+	Name        string `json:"name"`
+	Description string `json:"description,omitempty"`
+	Sensitive   bool   `json:"sensitive,omitempty"`
+	Ephemeral   bool   `json:"ephemeral,omitempty" doc:"In neither plan nor state"`
+	Deprecated  string `json:"deprecated,omitempty" doc:"What the module says to those who still use it"`
+}
+
+// UnmarshalJSON reads also the name alone, which earlier versions are stored with.
+func (o *Output) UnmarshalJSON(text []byte) error {
+	if json.Unmarshal(text, &o.Name) == nil {
+		return nil
+	}
+	type plain Output
+	return json.Unmarshal(text, (*plain)(o))
+}
+
+// outputNames returns the names of the outputs.
+func (i Interface) outputNames() []string {
+	names := []string{}
+	for _, o := range i.Outputs {
+		names = append(names, o.Name)
+	}
+	return names
 }
 
 // bounds returns the bounds of a variable in a class of environments.
@@ -64,15 +93,17 @@ var moduleSchema = &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{
 }}
 
 var variableSchema = &hcl.BodySchema{
-	Attributes: []hcl.AttributeSchema{{Name: "type"}, {Name: "default"}, {Name: "description"}, {Name: "sensitive"}, {Name: "ephemeral"}},
+	Attributes: []hcl.AttributeSchema{{Name: "type"}, {Name: "default"}, {Name: "description"}, {Name: "nullable"}, {Name: "sensitive"}, {Name: "ephemeral"}, {Name: "deprecated"}},
 	Blocks:     []hcl.BlockHeaderSchema{{Type: "validation"}},
 }
+
+var outputSchema = &hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "description"}, {Name: "sensitive"}, {Name: "ephemeral"}, {Name: "deprecated"}}}
 
 var validationSchema = &hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "condition"}}}
 
 // ReadInterface reads the variables and outputs of the module in dir, with the governance of m.
 func ReadInterface(dir string, m *manifest.Pattern) (Interface, error) {
-	out := Interface{Variables: []Variable{}, Outputs: []string{}, Credentials: m.Spec.Credentials}
+	out := Interface{Variables: []Variable{}, Outputs: []Output{}, Credentials: m.Spec.Credentials}
 	files, err := moduleFiles(dir)
 	if err != nil {
 		return out, err
@@ -95,7 +126,7 @@ func ReadInterface(dir string, m *manifest.Pattern) (Interface, error) {
 		}
 		for _, block := range content.Blocks {
 			if block.Type == "output" {
-				out.Outputs = append(out.Outputs, block.Labels[0])
+				out.Outputs = append(out.Outputs, readOutput(block))
 				continue
 			}
 			v, diags := readVariable(block, m, parsed.Bytes)
@@ -106,7 +137,7 @@ func ReadInterface(dir string, m *manifest.Pattern) (Interface, error) {
 		}
 	}
 	slices.SortFunc(out.Variables, func(a, b Variable) int { return cmp.Compare(a.Name, b.Name) })
-	slices.Sort(out.Outputs)
+	slices.SortFunc(out.Outputs, func(a, b Output) int { return cmp.Compare(a.Name, b.Name) })
 	return out, checkVariables(out, m)
 }
 
@@ -153,23 +184,32 @@ func readVariable(block *hcl.Block, m *manifest.Pattern, source []byte) (Variabl
 	v := Variable{Name: block.Labels[0], Type: "any", Required: true, Control: "platform"}
 	content, _, diags := block.Body.PartialContent(variableSchema)
 	for name, attr := range content.Attributes {
-		value, diags := attr.Expr.Value(nil)
-		switch {
-		case name == "type":
-			v.Type = strings.Trim(strings.TrimSpace(string(attr.Expr.Range().SliceBytes(source))), `"`)
-		case name == "default":
+		switch name {
+		case "type":
+			read, wrong := readType(attr.Expr)
+			diags = append(diags, wrong...)
+			v.Type = read.String()
+		case "default":
 			v.Required = false
-			if !diags.HasErrors() {
+			if value, wrong := attr.Expr.Value(nil); !wrong.HasErrors() {
 				v.Default = plain(value)
 			}
-		case name == "description" && !diags.HasErrors() && value.Type() == cty.String && !value.IsNull():
-			v.Description = value.AsString()
-		case name == "sensitive" && !diags.HasErrors() && value.Type() == cty.Bool && !value.IsNull():
-			v.Sensitive = value.True()
-		case name == "ephemeral":
-			truth, err := convert.Convert(value, cty.Bool)
-			v.ephemeral = err == nil && truth.IsKnown() && !truth.IsNull() && truth.True()
+		case "description":
+			v.Description = textOf(attr)
+		case "deprecated":
+			v.Deprecated = textOf(attr)
+		case "nullable":
+			if nullable := truth(attr, true); !nullable {
+				v.Nullable = &nullable
+			}
+		case "sensitive":
+			v.Sensitive = truth(attr, false)
+		case "ephemeral":
+			v.Ephemeral = truth(attr, false)
 		}
+	}
+	if diags.HasErrors() {
+		return v, diags
 	}
 	if g, ok := m.Spec.Variables[v.Name]; ok {
 		v.Control, v.Secret, v.Bounds, v.Classes = g.Control, g.Secret, maps.Clone(g.Bounds), g.Classes
@@ -193,10 +233,47 @@ func readVariable(block *hcl.Block, m *manifest.Pattern, source []byte) (Variabl
 		}
 	}
 	slices.Sort(v.Conditions)
-	if v.Sensitive || v.ephemeral {
+	if v.Sensitive || v.Ephemeral {
 		v.Default = nil
 	}
 	return v, diags
+}
+
+func readOutput(block *hcl.Block) Output {
+	o := Output{Name: block.Labels[0]}
+	content, _, _ := block.Body.PartialContent(outputSchema)
+	for name, attr := range content.Attributes {
+		switch name {
+		case "description":
+			o.Description = textOf(attr)
+		case "deprecated":
+			o.Deprecated = textOf(attr)
+		case "sensitive":
+			o.Sensitive = truth(attr, false)
+		case "ephemeral":
+			o.Ephemeral = truth(attr, false)
+		}
+	}
+	return o
+}
+
+// textOf returns the text of an attribute that is one.
+func textOf(attr *hcl.Attribute) string {
+	value, diags := attr.Expr.Value(nil)
+	if diags.HasErrors() || value.IsNull() || !value.IsKnown() || value.Type() != cty.String {
+		return ""
+	}
+	return value.AsString()
+}
+
+// truth returns the truth of an attribute as the engines take it, also from a text.
+func truth(attr *hcl.Attribute, otherwise bool) bool {
+	value, _ := attr.Expr.Value(nil)
+	is, err := convert.Convert(value, cty.Bool)
+	if err != nil || !is.IsKnown() || is.IsNull() {
+		return otherwise
+	}
+	return is.True()
 }
 
 // words makes differences of layout go away.
@@ -246,11 +323,11 @@ func checkVariables(i Interface, m *manifest.Pattern) error {
 			f.At("variable."+v.Name, "it has no default, and pattern.yaml says neither team nor coe, so nobody could set it")
 		}
 		switch {
-		case v.Secret && (!v.ephemeral || v.Type != "string"):
+		case v.Secret && (!v.Ephemeral || v.Type != "string"):
 			f.At("variable."+v.Name, "pattern.yaml calls it a secret, so the module must declare it with `type = string` and `ephemeral = true`: plans and states would keep it")
-		case v.ephemeral && !v.Secret && v.Control != "platform":
+		case v.Ephemeral && !v.Secret && v.Control != "platform":
 			f.At("variable."+v.Name, "it is ephemeral, so pattern.yaml must call it a secret: no plan keeps its value for the apply")
-		case v.ephemeral && v.Name == m.Spec.Artifact.Variable:
+		case v.Ephemeral && v.Name == m.Spec.Artifact.Variable:
 			f.At("variable."+v.Name, "the artifact stands in the plan, so its variable cannot be ephemeral")
 		}
 		if v.Control != "team" || v.Default == nil {
@@ -272,7 +349,7 @@ func checkVariables(i Interface, m *manifest.Pattern) error {
 		f.At("spec.artifact.variable", "the module has no variable %q", a)
 	}
 	for _, given := range [][2]string{{"output", m.Spec.Release.Output}, {"url", m.Spec.Release.URL}} {
-		if given[1] != "" && !slices.Contains(i.Outputs, given[1]) {
+		if given[1] != "" && !slices.Contains(i.outputNames(), given[1]) {
 			f.At("spec.release."+given[0], "the module has no output %q", given[1])
 		}
 	}

@@ -1,6 +1,7 @@
 package pattern
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -164,7 +165,7 @@ variable "key" {
 variable "free" {}
 `,
 		"more.tf.json":             `{"variable": {"size": {"type": "number", "default": 3}}, "output": {"url": {"value": "x"}}}`,
-		"outputs.tf":               `output "id" { value = 1 }`,
+		"outputs.tf":               "output \"id\" {\n  value = 1\n  sensitive = true\n  description = \"Which\"\n}",
 		"modules/inner/main.tf":    `variable "not_ours" {}`,
 		"tests/service.tftest.hcl": `variables { a = 1 }`,
 	})
@@ -174,12 +175,12 @@ variable "free" {}
 	if err != nil {
 		t.Fatal(err, fault.From(err).Fields)
 	}
-	want := Interface{Outputs: []string{"id", "url"}, Variables: []Variable{
+	want := Interface{Outputs: []Output{{Name: "id", Sensitive: true, Description: "Which"}, {Name: "url"}}, Variables: []Variable{
 		{Name: "artifact", Type: "string", Required: true, Control: "platform"},
 		{Name: "free", Type: "any", Required: true, Control: "coe", Description: "From the environment", Bounds: map[string]any{}},
 		{Name: "key", Type: "string", Sensitive: true, Control: "platform"},
 		{Name: "size", Type: "number", Default: 3.0, Control: "platform"},
-		{Name: "tags", Type: "map( string )", Description: "Tags", Default: map[string]any{"a": "b", "n": 1.0}, Control: "platform"},
+		{Name: "tags", Type: "map(string)", Description: "Tags", Default: map[string]any{"a": "b", "n": 1.0}, Control: "platform"},
 	}}
 	if !reflect.DeepEqual(i, want) {
 		t.Errorf("got  %+v\nwant %+v", i, want)
@@ -235,7 +236,7 @@ func TestWhatEditorsLeaveBehindIsNoPartOfTheModule(t *testing.T) {
 }
 
 func TestTheBumpFollowsFromTheInterface(t *testing.T) {
-	base := Interface{Outputs: []string{"url"}, Variables: []Variable{
+	base := Interface{Outputs: []Output{{Name: "url"}}, Variables: []Variable{
 		{Name: "instances", Type: "number", Default: 2.0, Control: "team", Bounds: map[string]any{"minimum": 1.0, "maximum": 10.0}, Classes: map[string]map[string]any{"production": {"minimum": 2.0}}},
 		{Name: "db", Type: "string", Default: "15", Control: "team", Bounds: map[string]any{"enum": []any{"15", "16"}}},
 		{Name: "vpc", Type: "string", Required: true, Control: "coe"},
@@ -263,7 +264,7 @@ func TestTheBumpFollowsFromTheInterface(t *testing.T) {
 		{"nothing differs", base, "patch", "the interface is unchanged"},
 		{"a variable goes", Interface{Outputs: base.Outputs, Variables: base.Variables[1:]}, "major", "variable instances is removed"},
 		{"an output goes", Interface{Variables: base.Variables}, "major", "output url is removed"},
-		{"an output comes", Interface{Outputs: []string{"id", "url"}, Variables: base.Variables}, "minor", "new output id"},
+		{"an output comes", Interface{Outputs: []Output{{Name: "id"}, {Name: "url"}}, Variables: base.Variables}, "minor", "new output id"},
 		{"an optional variable comes", plus(Variable{Name: "new", Control: "team"}), "minor", "new variable new"},
 		{"a required variable comes", plus(Variable{Name: "new", Required: true, Control: "team"}), "major", "new required variable new"},
 		{"a required value of environments comes", plus(Variable{Name: "new", Required: true, Control: "coe"}), "major", "new required variable new, a value of every environment"},
@@ -302,6 +303,99 @@ func TestTheBumpFollowsFromTheInterface(t *testing.T) {
 				t.Errorf("got  %s: %s\nwant %s: %s", bump, strings.Join(reasons, "; "), c.bump, c.reasons)
 			}
 		})
+	}
+}
+
+// A type is wider if it takes every value that the other took and keeps every part of it.
+func TestTypesAreComparedByTheirStructure(t *testing.T) {
+	for _, c := range []struct{ name, old, new, bump, reasons string }{
+		{"a comment and a comma", "object({\n  a = string # the first\n  b = number,\n})", "object({a = string, b = number})", "patch", "the interface is unchanged"},
+		{"another order", "object({a = string, b = number})", "object({b = number, a = string})", "patch", "the interface is unchanged"},
+		{"short forms", "list", "list(any)", "patch", "the interface is unchanged"},
+		{"a new optional attribute", "object({a = string})", "object({a = string, b = optional(number)})", "minor", "variable x has the new optional attribute b"},
+		{"a new optional attribute with a default", "object({a = string})", "object({a = string, b = optional(number, 3)})", "minor", "variable x has the new optional attribute b"},
+		{"a new required attribute", "object({a = string})", "object({a = string, b = number})", "major", "variable x has the new required attribute b"},
+		{"an attribute goes", "object({a = string, b = number})", "object({a = string})", "major", "variable x loses the attribute b"},
+		{"an optional attribute goes", "object({a = string, b = optional(number)})", "object({a = string})", "major", "variable x loses the attribute b"},
+		{"an attribute becomes optional", "object({a = string})", "object({a = optional(string)})", "minor", "variable x.a becomes optional"},
+		{"an attribute becomes required", "object({a = optional(string, \"b\")})", "object({a = string})", "major", "variable x.a becomes required"},
+		{"another default of an attribute", "object({a = optional(number, 1)})", "object({a = optional(number, 2)})", "patch", "the default of variable x.a changes"},
+		{"another default of an attribute in a list", "list(object({a = optional(number, 1)}))", "list(object({a = optional(number, 2)}))", "patch", "the default of each element of variable x.a changes"},
+		{"an attribute deep inside narrows", "map(list(object({a = object({b = string})})))", "map(list(object({a = object({b = number})})))", "major", "each element of each element of variable x.a.b changes its type from string to number"},
+		{"a number becomes a text", "number", "string", "minor", "variable x takes any text, before it was number"},
+		{"a truth becomes a text", "list(bool)", "list(string)", "minor", "each element of variable x takes any text, before it was bool"},
+		{"a text becomes a number", "string", "number", "major", "variable x changes its type from string to number"},
+		{"a list becomes a set", "list(string)", "set(string)", "major", "variable x changes its type from list(string) to set(string)"},
+		{"a map becomes an object", "map(string)", "object({a = string})", "major", "variable x changes its type from map(string) to object({a = string})"},
+		{"any becomes a type", "any", "string", "major", "variable x changes its type from any to string"},
+		{"a type becomes any", "list(string)", "list(any)", "minor", "each element of variable x takes any type, before it was string"},
+		{"a tuple grows", "tuple([string])", "tuple([string, number])", "major", "variable x changes its type from tuple([string]) to tuple([string, number])"},
+		{"a part of a tuple widens", "tuple([string, number])", "tuple([string, any])", "minor", "an element of variable x takes any type, before it was number"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			read := func(text string) Interface {
+				i, err := ReadInterface(folder(t, map[string]string{"main.tf": "variable \"x\" {\n  default = null\n  type = " + text + "\n}"}), asked(t, ""))
+				if err != nil {
+					t.Fatal(err, fault.From(err).Fields)
+				}
+				return i
+			}
+			bump, reasons := Compare(read(c.old), read(c.new))
+			if bump != c.bump || strings.Join(reasons, "; ") != c.reasons {
+				t.Errorf("got  %s: %s\nwant %s: %s", bump, strings.Join(reasons, "; "), c.bump, c.reasons)
+			}
+			stored := Interface{Variables: []Variable{{Name: "x", Type: c.old, Control: "platform"}}, Outputs: []Output{}} // as it was written, by an earlier Flywheel
+			if again, _ := Compare(stored, read(c.new)); again != c.bump {
+				t.Errorf("after a stored type it is %s, want %s", again, c.bump)
+			}
+		})
+	}
+}
+
+func TestWhatAVariableOrOutputIsMarkedAsBelongsToTheInterface(t *testing.T) {
+	read := func(text string) Interface {
+		i, err := ReadInterface(folder(t, map[string]string{"main.tf": text}), asked(t, ""))
+		if err != nil {
+			t.Fatal(err, fault.From(err).Fields)
+		}
+		return i
+	}
+	variable := func(line string) string { return "variable \"x\" {\n  default = \"\"\n  " + line + "\n}" }
+	output := func(line string) string { return "output \"x\" {\n  value = \"\"\n  " + line + "\n}" }
+	for _, c := range []struct{ name, old, new, bump, reasons string }{
+		{"null is refused", variable(""), variable("nullable = false"), "major", "variable x takes null no longer"},
+		{"null is taken", variable("nullable = false"), variable(""), "minor", "variable x takes null"},
+		{"null is taken as before", variable(""), variable("nullable = true"), "patch", "the interface is unchanged"},
+		{"a variable becomes sensitive", variable(""), variable("sensitive = true"), "patch", "variable x becomes sensitive: it is shown no more"},
+		{"a variable is shown", variable("sensitive = \"true\""), variable("sensitive = false"), "minor", "variable x is sensitive no longer: it is shown"},
+		{"a variable becomes ephemeral", variable(""), variable("ephemeral = true"), "patch", "variable x becomes ephemeral: no plan and no state keeps it"},
+		{"a variable is deprecated", variable(""), variable("deprecated = \"Set y.\""), "minor", "variable x is deprecated: Set y."},
+		{"a deprecation in other words", variable("deprecated = \"Set y.\""), variable("deprecated = \"Set z.\""), "patch", "variable x is deprecated in other words: Set z."},
+		{"an output becomes ephemeral", output(""), output("ephemeral = true"), "major", "output x becomes ephemeral: no state keeps it"},
+		{"an output becomes sensitive", output(""), output("sensitive = true"), "minor", "output x becomes sensitive: it is shown no more"},
+		{"an output is shown", output("sensitive = true"), output(""), "minor", "output x is sensitive no longer: it is shown"},
+		{"an output is deprecated", output(""), output("deprecated = \"Use y.\""), "minor", "output x is deprecated: Use y."},
+		{"an output is described", output(""), output("description = \"X\""), "patch", "the interface is unchanged"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bump, reasons := Compare(read(c.old), read(c.new))
+			if bump != c.bump || strings.Join(reasons, "; ") != c.reasons {
+				t.Errorf("got  %s: %s\nwant %s: %s", bump, strings.Join(reasons, "; "), c.bump, c.reasons)
+			}
+		})
+	}
+	if _, err := ReadInterface(folder(t, map[string]string{"main.tf": variable("type = strnig")}), asked(t, "")); !fault.Is(err, "pattern.syntax") {
+		t.Errorf("a type that there is not: %v", err)
+	}
+}
+
+func TestOutputsThatWereStoredByNameAreRead(t *testing.T) {
+	var i Interface
+	if err := json.Unmarshal([]byte(`{"variables": [], "outputs": ["id", {"name": "url", "sensitive": true}]}`), &i); err != nil {
+		t.Fatal(err)
+	}
+	if want := []Output{{Name: "id"}, {Name: "url", Sensitive: true}}; !reflect.DeepEqual(i.Outputs, want) {
+		t.Errorf("outputs: %+v", i.Outputs)
 	}
 }
 
@@ -380,8 +474,8 @@ func TestTheExampleHasTheInterfaceItsReadmeSays(t *testing.T) {
 		}
 	}
 	for _, o := range i.Outputs {
-		if !strings.Contains(string(readme), "| "+o+" |") {
-			t.Errorf("the README does not name the output %s", o)
+		if !strings.Contains(string(readme), "| "+o.Name+" |") {
+			t.Errorf("the README does not name the output %s", o.Name)
 		}
 	}
 }

@@ -103,6 +103,12 @@ func (s *Service) Propose(ctx context.Context, name, dir string) (p Proposal, er
 		p.Version, p.Bump, p.Reasons = "1.0.0", "major", []string{"the first version"}
 		return p, nil
 	}
+	// What an earlier Flywheel stored lacks what that one did not read, so it is read again where it still can be.
+	if content, err := s.Unpack(ctx, old.Digest); err == nil {
+		if _, again, err := read(content); err == nil {
+			old.Interface = again
+		}
+	}
 	p.Bump, p.Reasons = Compare(old.Interface, itself)
 	p.Version, err = NextVersion(old.Version, p.Bump)
 	return p, err

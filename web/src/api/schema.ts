@@ -2202,12 +2202,21 @@ export interface components {
         PatternInterface: {
             /** @description Secrets of the environment that the engine gets as variables of its environment */
             credentials?: string[];
-            outputs: string[];
+            outputs: components["schemas"]["PatternOutput"][];
             variables: components["schemas"]["PatternVariable"][];
         };
         PatternMoveInputBody: {
             /** @enum {string} */
             state: "recommended" | "certified" | "deprecated" | "retired";
+        };
+        PatternOutput: {
+            /** @description What the module says to those who still use it */
+            deprecated?: string;
+            description?: string;
+            /** @description In neither plan nor state */
+            ephemeral?: boolean;
+            name: string;
+            sensitive?: boolean;
         };
         PatternRequest: {
             askedBy: string;
@@ -2268,8 +2277,14 @@ export interface components {
             /** @description team, coe, or platform for what Flywheel sets itself or the module keeps */
             control: string;
             default?: unknown;
+            /** @description What the module says to those who still set it */
+            deprecated?: string;
             description?: string;
+            /** @description In neither plan nor state */
+            ephemeral?: boolean;
             name: string;
+            /** @description False if null means its default; left out if null is a value */
+            nullable?: boolean;
             required: boolean;
             /** @description Its value is the secret of its name: of the app if team controls it, of the environment if coe does */
             secret?: boolean;

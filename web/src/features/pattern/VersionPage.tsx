@@ -49,7 +49,7 @@ export default function VersionPage() {
                 </Card>
               )}
               <Card title="Outputs" count={version.interface.outputs.length}>
-                {version.interface.outputs.length === 0 ? <p className="dim">None.</p> : <ul>{version.interface.outputs.map((output) => <li key={output}><code>{output}</code></li>)}</ul>}
+                {version.interface.outputs.length === 0 ? <p className="dim">None.</p> : <ul>{version.interface.outputs.map((output) => <li key={output.name}><code>{output.name}</code><Marks of={output} />{output.description && <p className="dim small">{output.description}</p>}</li>)}</ul>}
               </Card>
             </div>
           </div>
@@ -89,7 +89,7 @@ function Interface({ version }: { version: PatternVersion }) {
           <tbody>
             {variables.map((variable) => (
               <tr key={variable.name}>
-                <td><code className="strong">{variable.name}</code> <span className="dim small">{variable.type}</span>{variable.description && <p className="dim small">{variable.description}</p>}</td>
+                <td><code className="strong">{variable.name}</code> <span className="dim small">{variable.type}</span><Marks of={variable} />{variable.description && <p className="dim small">{variable.description}</p>}</td>
                 <td className="nowrap">{control[variable.control] ?? word(variable.control)}</td>
                 <td>{variable.secret ? <span className="dim">{variable.control === "coe" ? "a secret of the environment" : "a secret of the app"}</span> : <Limits variable={variable} classes={version.manifest?.spec.variables?.[variable.name]?.classes} />}</td>
                 <td>{variable.sensitive ? <span className="dim">sensitive</span> : variable.required ? <span className="dim">required</span> : <code className="wrap">{show(variable.default)}</code>}</td>
@@ -100,6 +100,12 @@ function Interface({ version }: { version: PatternVersion }) {
       </div>
     </Card>
   );
+}
+
+/** What the module calls a variable or an output. */
+function Marks({ of }: { of: { sensitive?: boolean; ephemeral?: boolean; nullable?: boolean; deprecated?: string } }) {
+  const words = [of.sensitive && "sensitive", of.ephemeral && "ephemeral", of.nullable === false && "not null", of.deprecated && `deprecated: ${of.deprecated}`].filter(Boolean);
+  return words.length > 0 && <span className="dim small"> ({words.join(", ")})</span>;
 }
 
 function Limits({ variable, classes }: { variable: PatternVariable; classes?: Record<string, object> }) {
