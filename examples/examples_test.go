@@ -23,6 +23,7 @@ import (
 	"flywheel.dev/flywheel/internal/manifest"
 	"flywheel.dev/flywheel/internal/patience"
 	"flywheel.dev/flywheel/internal/pattern"
+	"flywheel.dev/flywheel/internal/sandbox"
 	"flywheel.dev/flywheel/internal/tofu"
 )
 
@@ -84,12 +85,21 @@ func interfaceOf(t *testing.T, dir string) (pattern.Interface, *manifest.Pattern
 	return i, m
 }
 
+func sandboxOf(t *testing.T) *sandbox.Sandbox {
+	t.Helper()
+	box, err := sandbox.New(sandbox.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return box
+}
+
 func engines(t *testing.T) map[string]tofu.Engine {
 	t.Helper()
-	found := map[string]tofu.Engine{}
+	found, box := map[string]tofu.Engine{}, sandboxOf(t)
 	for _, name := range []string{os.Getenv("FLYWHEEL_TOFU"), "tofu", "terraform"} {
 		if path, err := exec.LookPath(name); err == nil {
-			engine, err := tofu.Find(t.Context(), tofu.FindOptions{Path: path})
+			engine, err := tofu.Find(t.Context(), tofu.FindOptions{Path: path, Sandbox: box})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -109,7 +119,7 @@ func TestBothVersionsOfThePatternPassTheChecksOfACertification(t *testing.T) {
 		}
 		for name, engine := range engines(t) {
 			t.Run(version+" "+name, func(t *testing.T) {
-				s := &tofu.Service{Engine: engine, ServeProvider: func(ctx context.Context, socket string, scope tofu.Scope) (string, error) {
+				s := &tofu.Service{Engine: engine, Sandbox: sandboxOf(t), ServeProvider: func(ctx context.Context, socket string, scope tofu.Scope) (string, error) {
 					return local.ServeProvider(ctx, socket, &local.Client{Socket: scope.Agent, ReadOnly: true}, scope.Instance)
 				}}
 				if problems, err := s.Validate(t.Context(), dir); err != nil || len(problems) > 0 {

@@ -121,7 +121,7 @@ type Environment struct {
 	Target    string         `json:"target" doc:"Where it runs: local, or the name of an outer target"`
 	OnNewer   string         `json:"onNewer" enum:"queue,replace-pending" doc:"What happens to a waiting deployment when a newer one comes"`
 	Values    map[string]any `json:"values" doc:"Values of variables that the Center of Excellence controls"`
-	Network   bool           `json:"network" doc:"Whether rollout commands, and plans of patterns under review, may reach the network"`
+	Network   bool           `json:"network" doc:"Whether the engine with its providers, and rollout commands, may reach the network"`
 	Freezes   []Freeze       `json:"freezes" doc:"Windows in which only rollbacks are deployed"`
 	UpdatedAt time.Time      `json:"updatedAt"`
 	UpdatedBy string         `json:"updatedBy" doc:"Name of who last changed it"`

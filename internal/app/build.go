@@ -27,6 +27,7 @@ import (
 	"flywheel.dev/flywheel/internal/pattern"
 	"flywheel.dev/flywheel/internal/runlog"
 	"flywheel.dev/flywheel/internal/sandbox"
+	"flywheel.dev/flywheel/internal/sandbox/proxy"
 )
 
 // Builder turns the source of an app into its artifact, once for a source, in the sandbox.
@@ -314,7 +315,7 @@ func (b *Builder) command(ctx context.Context, toolchains []string, source, cach
 		hosts = append(hosts, t.Hosts...)
 	}
 	if online {
-		spec.Proxy = &sandbox.Proxy{Allow: hosts}
+		spec.Proxy = (&proxy.Proxy{Allow: hosts}).Serve
 	} else {
 		spec.Env = append(spec.Env, "GOPROXY=off", "npm_config_offline=true")
 	}

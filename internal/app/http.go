@@ -191,7 +191,7 @@ type environmentBody struct {
 	Target  string         `json:"target,omitempty" doc:"Where it runs; local if left out"`
 	OnNewer string         `json:"onNewer,omitempty" enum:"queue,replace-pending"`
 	Values  map[string]any `json:"values,omitempty" doc:"Values of variables that the Center of Excellence controls"`
-	Network bool           `json:"network,omitempty" doc:"Whether rollout commands, and plans of patterns under review, may reach the network"`
+	Network bool           `json:"network,omitempty" doc:"Whether the engine with its providers, and rollout commands, may reach the network"`
 	Freezes []Freeze       `json:"freezes,omitempty" doc:"Windows in which only rollbacks are deployed"`
 }
 

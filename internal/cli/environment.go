@@ -164,7 +164,7 @@ func (s *shell) environmentSave(create bool) *cobra.Command {
 	f.StringVar(&given.Target, "target", "", "where it runs (default local)")
 	f.StringVar(&given.OnNewer, "on-newer", "", "what happens to a waiting deployment when a newer one comes: queue or replace-pending")
 	f.StringArrayVar(&set, "set", nil, "VARIABLE=VALUE that the Center of Excellence controls; an empty value removes it")
-	f.BoolVar(&given.Network, "network", false, "let rollout commands, and plans of patterns under review, reach the network")
+	f.BoolVar(&given.Network, "network", false, "let the engine with its providers, and rollout commands, reach the network")
 	f.StringArrayVar(&frozen, "freeze", nil, "FROM/UNTIL or FROM/UNTIL=REASON, as in 2026-11-23T00:00:00Z/2026-11-30T00:00:00Z='Black Friday': only rollbacks are deployed then; an empty one lifts all")
 	if create {
 		c.Use, c.Short = "create ENVIRONMENT --class CLASS", "Make an environment"

@@ -21,6 +21,7 @@ import (
 	"flywheel.dev/flywheel/internal/local"
 	"flywheel.dev/flywheel/internal/pattern"
 	"flywheel.dev/flywheel/internal/runlog"
+	"flywheel.dev/flywheel/internal/sandbox"
 	"flywheel.dev/flywheel/internal/secret"
 	"flywheel.dev/flywheel/internal/tofu"
 )
@@ -169,10 +170,24 @@ func (r *Runs) run(ctx context.Context, d Deployment, log io.Writer) (tofu.Run, 
 		return tofu.Run{}, v, err
 	}
 	secrets, credentials, err := r.secretsOf(ctx, v, d.App, d.Environment)
+	if err != nil {
+		return tofu.Run{}, v, err
+	}
+	network, err := r.network(ctx, d.Environment)
 	return tofu.Run{
-		ID: d.engineRun(), Dir: filepath.Join(r.Dir, d.engineRun()), Instance: d.Instance, Workspace: workspace, Fence: d.fence,
+		ID: d.engineRun(), Dir: filepath.Join(r.Dir, d.engineRun()), Instance: d.Instance, Workspace: workspace, Fence: d.fence, Network: network,
 		Destroy: d.Kind == Destroy, Variables: variables(v, target), Secrets: secrets, Environment: credentials, Log: log, Cancel: d.cancelled,
 	}, v, err
+}
+
+// network reports whether an environment grants its engines, and what they bring, the network of this machine.
+func (r *Runs) network(ctx context.Context, environment string) (granted bool, err error) {
+	err = r.DB.Read(ctx, func(tx *db.Tx) error {
+		e, err := app.FindEnvironment(tx, environment)
+		granted = e.Network
+		return err
+	})
+	return granted, err
 }
 
 // log opens the deployment's log, with the secrets of its place hidden, and whatever else is named.
@@ -539,9 +554,13 @@ func (r *Runs) PlanChange(ctx context.Context, c change.Change, environment stri
 	if err != nil {
 		return p, err
 	}
+	network, err := r.network(ctx, environment)
+	if err != nil {
+		return p, err
+	}
 	id := c.Workflow() + "." + environment
 	p, err = r.look(ctx, tofu.Run{
-		ID: id, Dir: filepath.Join(r.Dir, id), Instance: instance.ID, Workspace: workspace, Destroy: destroy, Variables: variables(v, desired),
+		ID: id, Dir: filepath.Join(r.Dir, id), Instance: instance.ID, Workspace: workspace, Network: network, Destroy: destroy, Variables: variables(v, desired),
 		Secrets: secrets, Environment: credentials, Log: log,
 	}, v.Manifest.Spec.Stateful, instance.Deployed)
 	if plan, ok := p.Tree.(*tofu.Plan); ok && err == nil {
@@ -554,7 +573,7 @@ func (r *Runs) PlanChange(ctx context.Context, c change.Change, environment stri
 	return p, err
 }
 
-// PlanInstance plans a live instance as it would be on an uncertified version, in the sandbox and without a
+// PlanInstance plans a live instance as it would be on an uncertified version, without a
 // secret: placeholders stand for those of the app. The plan's digest is that of its effect: an approval of the
 // version does not bind to what the version leaves alone.
 func (r *Runs) PlanInstance(ctx context.Context, id string, instance app.Instance, desired app.Desired, v pattern.Version, moduleDir string) (p planned, err error) {
@@ -562,11 +581,7 @@ func (r *Runs) PlanInstance(ctx context.Context, id string, instance app.Instanc
 	if err != nil {
 		return p, err
 	}
-	var environment app.Environment
-	err = r.DB.Read(ctx, func(tx *db.Tx) (err error) {
-		environment, err = app.FindEnvironment(tx, instance.Environment)
-		return err
-	})
+	network, err := r.network(ctx, instance.Environment)
 	if err != nil {
 		return p, err
 	}
@@ -577,7 +592,7 @@ func (r *Runs) PlanInstance(ctx context.Context, id string, instance app.Instanc
 		}
 	}
 	p, err = r.look(ctx, tofu.Run{
-		ID: id, Dir: filepath.Join(r.Dir, id), Instance: instance.ID, Workspace: workspace, Untrusted: true, Network: environment.Network,
+		ID: id, Dir: filepath.Join(r.Dir, id), Instance: instance.ID, Workspace: workspace, Untrusted: true, Network: network,
 		Variables: variables(v, desired), Secrets: placeholders,
 	}, v.Manifest.Spec.Stateful, instance.Deployed)
 	if plan, ok := p.Tree.(*tofu.Plan); ok {
@@ -588,7 +603,7 @@ func (r *Runs) PlanInstance(ctx context.Context, id string, instance app.Instanc
 
 // look plans, judges and forgets: nothing of the run is kept.
 func (r *Runs) look(ctx context.Context, run tofu.Run, stateful []string, deployed app.Desired) (p planned, err error) {
-	defer os.RemoveAll(run.Dir)
+	defer sandbox.RemoveAll(run.Dir)
 	result, err := r.Engine.Plan(ctx, run)
 	if err != nil {
 		out := r.engineFailed(result, err)

@@ -34,7 +34,9 @@ type Spec struct {
 	Network  Network
 	Forwards []Forward // port inside → Unix socket of the host
 	Listen   []Forward // Unix socket made on the host → port inside
-	Proxy    *Proxy    // lets the command fetch from listed hosts, by HTTP_PROXY and HTTPS_PROXY
+	// Proxy serves what HTTP_PROXY and HTTPS_PROXY name until the listener is closed: a proxy.Proxy's Serve, which
+	// lets the command fetch from listed hosts.
+	Proxy func(net.Listener)
 
 	Memory    int64 // bytes, 0 for no limit; also the size of /tmp
 	Processes int   // processes and threads together, as the kernel counts them; 0 for no limit
@@ -43,6 +45,10 @@ type Spec struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	Grace          time.Duration // between the request to end and the kill, by default 5s
+	// Orphan is what the command has to end when the platform is killed: it is interrupted, interrupted again after
+	// that time, and killed after it once more. Its output then goes nowhere, and its Forwards answer 410 to HTTP.
+	// Zero kills it at once.
+	Orphan time.Duration
 }
 
 // Bind shows Source of the host at Target inside.
@@ -53,8 +59,9 @@ type Bind struct {
 
 // Forward is a port of 127.0.0.1 inside and a Unix socket of the host.
 type Forward struct {
-	Port   int
-	Socket string
+	Port     int // of a Spec's Forwards, 0 takes a free one: see Cmd.Port
+	Socket   string
+	Patience time.Duration // how long a connection waits for a server that restarts; 0 does not wait
 }
 
 // Network says what a command can reach besides its Forwards and its Proxy.
@@ -88,6 +95,7 @@ type Cmd struct {
 	complaint bytes.Buffer // what bubblewrap said
 	control   *control
 	first     *os.Process // the first process inside, once prepared
+	ports     []int       // of the Forwards
 	proxied   []string    // environment that leads to the proxy
 	limits    *limits
 	copying   sync.WaitGroup // of standard error
@@ -216,7 +224,7 @@ func (c *Cmd) launch() (err error) {
 		closing = append(closing, stderr)
 	}
 	self := "/proc/self/fd/" + itoa(first.SelfFD)
-	if c.sandbox.off {
+	if c.sandbox.Off() {
 		c.outer = exec.Command(self, first.Name)
 		c.outer.Env = []string{}
 		c.outer.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -226,7 +234,7 @@ func (c *Cmd) launch() (err error) {
 			return err
 		}
 		inherited, closing = append(inherited, files...), append(closing, files...)
-		c.outer = exec.Command(c.sandbox.bwrap, append(flags, "--", self, first.Name)...)
+		c.outer = exec.Command(c.sandbox.settings.Bwrap, append(flags, "--", self, first.Name)...)
 	}
 	c.outer.ExtraFiles = inherited
 	stdin, err := c.stdin()
@@ -298,13 +306,15 @@ func (c *Cmd) prepare() (err error) {
 	if c.first, err = os.FindProcess(pid); err != nil {
 		return err
 	}
-	if c.limits, err = c.sandbox.cgroups.limit(pid, c.spec.Memory, c.spec.Processes); err != nil {
+	if c.limits, err = c.sandbox.settings.limit(pid, c.spec.Memory, c.spec.Processes); err != nil {
 		return err
 	}
 	for _, f := range c.spec.Forwards {
-		if err := c.forward(f); err != nil {
+		port, err := c.forward(f)
+		if err != nil {
 			return err
 		}
+		c.ports = append(c.ports, port)
 	}
 	for _, f := range c.spec.Listen {
 		if err := c.listen(f); err != nil {
@@ -312,10 +322,12 @@ func (c *Cmd) prepare() (err error) {
 		}
 	}
 	if c.spec.Proxy != nil {
-		url, err := c.serveProxy(c.spec.Proxy)
+		listener, err := c.listenInside(0)
 		if err != nil {
 			return err
 		}
+		go c.spec.Proxy(listener)
+		url := "http://" + listener.Addr().String()
 		for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"} {
 			c.proxied = append(c.proxied, name+"="+url)
 		}
@@ -328,7 +340,7 @@ const basePath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 func (c *Cmd) command(env []string) first.Command {
 	inside := func(text string) string { return c.sandbox.hostPath(c.spec.Binds, text) }
-	command := first.Command{Dir: inside(c.spec.Dir), MergeStderr: c.merged()}
+	command := first.Command{Dir: inside(c.spec.Dir), MergeStderr: c.merged(), Orphan: c.spec.Orphan}
 	for _, arg := range c.spec.Args {
 		command.Args = append(command.Args, inside(arg))
 	}
@@ -349,7 +361,7 @@ func (c *Cmd) command(env []string) first.Command {
 	}
 	command.Env = append(command.Env, "PATH="+strings.Join(append(path, basePath), ":"))
 	home := "/tmp"
-	if c.sandbox.off {
+	if c.sandbox.Off() {
 		home = os.TempDir()
 	}
 	if !has["HOME"] {
@@ -410,7 +422,7 @@ func (c *Cmd) stop(reason error) {
 // kill ends everything inside. The end of the first process of a process namespace is the end of all
 // its processes; with --sandbox=off it has to kill them itself.
 func (c *Cmd) kill() {
-	if c.sandbox.off {
+	if c.sandbox.Off() {
 		c.control.killAll()
 		return
 	}
@@ -420,7 +432,7 @@ func (c *Cmd) kill() {
 // abandon ends a command that is not yet running.
 func (c *Cmd) abandon() {
 	c.control.abandon()
-	if !c.sandbox.off {
+	if !c.sandbox.Off() {
 		c.outer.Process.Kill()
 	}
 }
@@ -482,7 +494,11 @@ func (c *Cmd) Signal(sig os.Signal) error {
 	}
 }
 
-// Pid returns the process on the host that is the root of the command's processes.
+// Port returns the port inside of the Spec's Forward with this index, once the command is prepared. It is taken
+// and stays so: nobody else can have come to listen there.
+func (c *Cmd) Port(forward int) int { return c.ports[forward] }
+
+// Pid returns the process on the host that is the root of the command's processes, once it is prepared.
 func (c *Cmd) Pid() int { return c.first.Pid }
 
 // Done is closed when the command has ended and nothing of it is left.

@@ -13,10 +13,6 @@ import (
 	"flywheel.dev/flywheel/internal/fault"
 )
 
-// cgroups are the folders in which groups can be made, "" where there is none. On cgroup v2 both are the
-// same folder. File names tell the versions apart.
-type cgroups struct{ memory, tasks string }
-
 // limits holds one sandbox under its limits.
 type limits struct {
 	root        int // process
@@ -30,17 +26,17 @@ type limits struct {
 var groupNumber atomic.Int64
 
 // limit puts the process under limits. Its children inherit them.
-func (g cgroups) limit(pid int, memory int64, tasks int) (*limits, error) {
+func (g Settings) limit(pid int, memory int64, tasks int) (*limits, error) {
 	l := &limits{root: pid, memory: memory, tasks: tasks}
 	name := fmt.Sprintf("flywheel-%d-%d", os.Getpid(), groupNumber.Add(1))
-	if memory > 0 && g.memory != "" {
-		dir := filepath.Join(g.memory, name)
+	if memory > 0 && g.Memory != "" {
+		dir := filepath.Join(g.Memory, name)
 		if l.enter(dir, func() bool { return limitMemory(dir, memory) }) {
 			l.memoryGroup = dir
 		}
 	}
-	if tasks > 0 && g.tasks != "" {
-		dir := filepath.Join(g.tasks, name)
+	if tasks > 0 && g.Tasks != "" {
+		dir := filepath.Join(g.Tasks, name)
 		if l.enter(dir, func() bool { return write(dir, "pids.max", itoa(tasks)) }) {
 			l.tasksGroup = dir
 		}
@@ -149,18 +145,18 @@ func treeUse(pid int) (bytes int64, tasks int) {
 
 // findCgroups looks for folders of each controller where groups can be made, from the platform's own
 // group upwards: the nearest keeps the platform's own limits over its sandboxes.
-func findCgroups() (found cgroups) {
+func findCgroups() (found Settings) {
 	for _, h := range hierarchies() {
 		for dir := h.dir; strings.HasPrefix(dir, h.mount); dir = filepath.Dir(dir) {
 			sweep(dir)
 			write(dir, "cgroup.subtree_control", "+memory +pids") // version 2; fails where it may not be
 			probe := filepath.Join(dir, fmt.Sprintf("flywheel-%d-%d", os.Getpid(), groupNumber.Add(1)))
 			if os.Mkdir(probe, 0o755) == nil {
-				if found.memory == "" && limitMemory(probe, 1<<30) {
-					found.memory = dir
+				if found.Memory == "" && limitMemory(probe, 1<<30) {
+					found.Memory = dir
 				}
-				if found.tasks == "" && write(probe, "pids.max", "100") {
-					found.tasks = dir
+				if found.Tasks == "" && write(probe, "pids.max", "100") {
+					found.Tasks = dir
 				}
 				os.Remove(probe)
 			}

@@ -106,15 +106,26 @@ func (c *Cmd) listenInside(port int) (net.Listener, error) {
 
 // forward serves a port inside by connecting to a Unix socket of the host, anew for each connection, so
 // that the server behind it may restart.
-func (c *Cmd) forward(f Forward) error {
+func (c *Cmd) forward(f Forward) (port int, err error) {
 	listener, err := c.listenInside(f.Port)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	go c.join(listener, func() (net.Conn, error) {
-		return (&net.Dialer{Timeout: 10 * time.Second}).DialContext(c.alive, "unix", f.Socket)
+		deadline := time.Now().Add(f.Patience)
+		for {
+			conn, err := (&net.Dialer{Timeout: 10 * time.Second}).DialContext(c.alive, "unix", f.Socket)
+			if err == nil || time.Now().After(deadline) {
+				return conn, err
+			}
+			select {
+			case <-c.alive.Done():
+				return nil, err
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
 	})
-	return nil
+	return listener.Addr().(*net.TCPAddr).Port, nil
 }
 
 // listen serves a Unix socket on the host by connecting to a port inside.

@@ -25,6 +25,7 @@ package sandbox
 
 import (
 	"context"
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -45,19 +46,43 @@ type Options struct {
 
 // Sandbox makes sandboxes. It is safe for concurrent use and is never closed.
 type Sandbox struct {
-	off     bool
-	bwrap   string
-	self    *os.File // kept open: an upgrade of the binary must not change what runs inside
-	base    []string // flags that show the base system
-	filter  string   // of the kernel's calls
-	cgroups cgroups
+	settings Settings
+	self     *os.File // kept open: an upgrade of the binary must not change what runs inside
+	base     []string // flags that show the base system
+	filter   string   // of the kernel's calls
+}
+
+// Settings are what New found out. They let another process of the platform make the same sandboxes without
+// proving and searching again.
+type Settings struct {
+	Off   bool
+	Bwrap string
+	// Folders in which groups can be made that limit memory and tasks, "" where there is none. On cgroup v2
+	// both are the same folder; file names tell the versions apart.
+	Memory, Tasks string
+}
+
+// Settings returns what Open takes.
+func (s *Sandbox) Settings() Settings { return s.settings }
+
+// Open returns what makes sandboxes as New of another process did. Nothing is run without isolation where
+// the first one fails: it has the same fault.
+func Open(settings Settings) (*Sandbox, error) {
+	if settings == (Settings{}) {
+		return nil, errors.New("sandbox: no settings")
+	}
+	self, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return nil, err
+	}
+	return &Sandbox{settings: settings, self: self, base: baseSystem(), filter: string(callFilter())}, nil
 }
 
 // isolation is the part of the flags that must never be weakened: without them, a read-only bind was
 // remounted writable by a command that ran as root.
 var isolation = []string{
 	"--unshare-all", "--unshare-user", "--uid", "65534", "--gid", "65534", "--cap-drop", "ALL",
-	"--disable-userns", "--new-session", "--die-with-parent", "--clearenv",
+	"--disable-userns", "--new-session", "--clearenv",
 }
 
 // New returns what makes sandboxes, after it has run one. Where that fails, the fault
@@ -70,23 +95,23 @@ func New(options Options) (*Sandbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Sandbox{off: options.Off, self: self, cgroups: findCgroups()}
-	if s.off {
+	s := &Sandbox{settings: findCgroups(), self: self}
+	if s.settings.Off = options.Off; options.Off {
 		return s, nil
 	}
-	if s.bwrap, err = exec.LookPath("bwrap"); err != nil {
-		return nil, fault.New(fault.Unavailable, "sandbox.unavailable", "Bubblewrap is not installed, so untrusted code cannot be run.").
+	if s.settings.Bwrap, err = exec.LookPath("bwrap"); err != nil {
+		return nil, fault.New(fault.Unavailable, "sandbox.unavailable", "Bubblewrap is not installed, so neither the engine nor apps can be run.").
 			Do("Install the package bubblewrap, version 0.8 or newer.").Because(err)
 	}
 	if s.base, s.filter = baseSystem(), string(callFilter()); s.filter == "" {
-		return nil, fault.New(fault.Unavailable, "sandbox.unavailable", "The calls that the sandbox must refuse are not known for the architecture %s, so untrusted code cannot be run.", runtime.GOARCH).
+		return nil, fault.New(fault.Unavailable, "sandbox.unavailable", "The calls that the sandbox must refuse are not known for the architecture %s, so neither the engine nor apps can be run.", runtime.GOARCH).
 			Do("Run Flywheel on amd64 or arm64, or start it with --sandbox=off, which is audited.")
 	}
 	return s, s.prove()
 }
 
 // Off reports whether commands run without isolation.
-func (s *Sandbox) Off() bool { return s.off }
+func (s *Sandbox) Off() bool { return s.settings.Off }
 
 // prove runs a command that does nothing.
 func (s *Sandbox) prove() error {
@@ -157,10 +182,13 @@ func coverProc() (flags []string) {
 	}
 	entries, _ := os.ReadDir("/proc")
 	for _, entry := range entries {
+		if strings.Trim(entry.Name(), "0123456789") == "" {
+			continue
+		}
 		info, err := entry.Info()
 		path := "/proc/" + entry.Name()
 		switch {
-		case err != nil || strings.Trim(entry.Name(), "0123456789") == "" || info.Mode().Type() == fs.ModeSymlink:
+		case err != nil || info.Mode().Type() == fs.ModeSymlink:
 		case info.IsDir():
 			flags = append(flags, "--ro-bind-try", path, path)
 		case info.Mode()&0o004 == 0 || info.Mode()&0o222 != 0:
@@ -175,6 +203,9 @@ func coverProc() (flags []string) {
 func (s *Sandbox) flags(spec Spec, firstFD int) (flags []string, files []*os.File, err error) {
 	flags = append(flags, isolation...)
 	flags = append(flags, "--as-pid-1")
+	if spec.Orphan == 0 { // else the first process ends everything: it too sees that the platform is gone
+		flags = append(flags, "--die-with-parent")
+	}
 	if spec.Network == Host {
 		flags = append(flags, "--share-net")
 	}
@@ -244,7 +275,7 @@ func closeAll(files []*os.File) {
 
 // hostPath returns text, or for --sandbox=off the path on the host if text begins with a Target.
 func (s *Sandbox) hostPath(binds []Bind, text string) string {
-	if !s.off {
+	if !s.settings.Off {
 		return text
 	}
 	best := Bind{}

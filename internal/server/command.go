@@ -22,7 +22,6 @@ import (
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/git"
 	"flywheel.dev/flywheel/internal/local"
-	"flywheel.dev/flywheel/internal/sandbox"
 	"flywheel.dev/flywheel/internal/tofu"
 	"flywheel.dev/flywheel/internal/web"
 )
@@ -42,9 +41,7 @@ func Inner(args []string) (code int, inner bool) {
 		if len(args) != 2 {
 			return 2, true
 		}
-		return tofu.RunSupervisor(args[1], tofu.Hooks{ServeProvider: ServeProvider, Sandbox: func(off bool) (*sandbox.Sandbox, error) {
-			return sandbox.New(sandbox.Options{Off: off})
-		}}), true
+		return tofu.RunSupervisor(args[1], ServeProvider), true
 	}
 	return 0, false
 }
@@ -101,8 +98,9 @@ func serverFlags(f *pflag.FlagSet, o *Options, logFormat *string) {
 	f.StringSliceVar(&o.FetchHosts, "fetch-host", []string{"proxy.golang.org", "sum.golang.org", "registry.npmjs.org"}, "host that the fetch command of a build may reach; repeatable")
 	f.StringSliceVar(&o.Providers, "provider", nil, "provider that a pattern may use besides Flywheel's own; repeatable")
 	f.StringVar(&o.Mirror, "provider-mirror", "", "folder with provider plugins")
-	f.BoolVar(&o.Registry, "registry", false, "let the engine download allowed providers and modules")
-	f.Var(sandboxFlag{&o.SandboxOff}, "sandbox", "on, or off to run untrusted code without isolation (audited)")
+	f.BoolVar(&o.Registry, "registry", false, "let the engine download allowed providers and modules from the registry hosts")
+	f.StringSliceVar(&o.RegistryHosts, "registry-host", RegistryHosts, "host that providers and modules may be downloaded from; repeatable")
+	f.Var(sandboxFlag{&o.SandboxOff}, "sandbox", "on, or off to run engines, builds and apps without isolation (audited)")
 }
 
 // choice is a flag that takes one of a few words.

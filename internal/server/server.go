@@ -54,17 +54,25 @@ type Options struct {
 	Engine      string   // path of tofu or terraform; default: as found on PATH
 	Key         string   // key file, or URL of the keeper of secrets; default Data/keys/secret.key
 	Agent       string   // folder of the local agent; default Data/agent
-	SandboxOff  bool     // run untrusted code without isolation; audited
+	SandboxOff  bool     // run engines, builds and apps without isolation; audited
 	FetchHosts  []string // that the fetch command of a build may reach
 	Mirror      string   // folder with provider plugins
 	Registry    bool     // let init download allowed providers and modules
-	Providers   []string // providers a pattern may use besides Flywheel's own
-	PushLimit   int64    // MiB that a push may have; default 512
-	Self        string   // the flywheel binary; default: this program
-	Proxies     []string // addresses and ranges of proxies that are believed who their clients are
-	Version     string
-	Log         *slog.Logger
-	Now         func() time.Time // the clock; nil means the real one
+	// RegistryHosts are what it may download them from; default RegistryHosts.
+	RegistryHosts []string
+	Providers     []string // providers a pattern may use besides Flywheel's own
+	PushLimit     int64    // MiB that a push may have; default 512
+	Self          string   // the flywheel binary; default: this program
+	Proxies       []string // addresses and ranges of proxies that are believed who their clients are
+	Version       string
+	Log           *slog.Logger
+	Now           func() time.Time // the clock; nil means the real one
+}
+
+// RegistryHosts are what the public registries answer from, and where they send those who download.
+var RegistryHosts = []string{
+	"registry.opentofu.org", "registry.terraform.io", "releases.hashicorp.com",
+	"github.com", "codeload.github.com", "objects.githubusercontent.com", "release-assets.githubusercontent.com",
 }
 
 // Server is a running Flywheel.
@@ -157,6 +165,9 @@ func withDefaults(o Options) (Options, error) {
 			return o, err
 		}
 	}
+	if o.RegistryHosts == nil {
+		o.RegistryHosts = RegistryHosts
+	}
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
@@ -212,7 +223,7 @@ func (s *Server) connect(ctx context.Context) (err error) {
 	}
 	s.defer_(func() { keeper.Close() })
 	secrets := secret.New(s.DB, keeper)
-	engine, err := tofu.Find(ctx, tofu.FindOptions{Path: o.Engine})
+	engine, err := tofu.Find(ctx, tofu.FindOptions{Path: o.Engine, Sandbox: s.Sandbox})
 	if err != nil {
 		return err
 	}
@@ -230,7 +241,7 @@ func (s *Server) connect(ctx context.Context) (err error) {
 	}
 	runner := &tofu.Service{
 		Engine: engine, Self: o.Self, Dir: at("workspaces"), States: states, StateSocket: stateSocket, Agent: agent.Socket,
-		ServeProvider: ServeProvider, Sandbox: s.Sandbox, Mirror: o.Mirror, Registry: o.Registry,
+		ServeProvider: ServeProvider, Sandbox: s.Sandbox, Mirror: o.Mirror, Registry: o.Registry, RegistryHosts: o.RegistryHosts,
 		Allow: tofu.Allow{Providers: o.Providers},
 	}
 

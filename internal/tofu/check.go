@@ -15,6 +15,8 @@ import (
 	tfjson "github.com/hashicorp/terraform-json"
 
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/sandbox"
+	"flywheel.dev/flywheel/internal/tofu/supervisor"
 )
 
 // TestRun is the result of one run block, or of a whole file if Name is empty.
@@ -25,8 +27,8 @@ type TestRun struct {
 	Problems []Problem `json:"problems"`
 }
 
-// Validate checks a module as the engine understands it, without any state or value. It runs in the
-// sandbox if there is one. An empty list lets the module pass.
+// Validate checks a module as the engine understands it, without any state or value. An empty list lets the
+// module pass.
 func (s *Service) Validate(ctx context.Context, dir string) ([]Problem, error) {
 	problems := []Problem{}
 	err := s.examine(ctx, dir, func(e examination) error {
@@ -51,8 +53,8 @@ func (s *Service) Validate(ctx context.Context, dir string) ([]Problem, error) {
 	return problems, err
 }
 
-// Test runs the module's tests and returns the result of each run block. It runs in the sandbox if there
-// is one, so what a test makes it can make only inside. A module without tests returns an empty list.
+// Test runs the module's tests and returns the result of each run block. What a test makes it can make only in
+// the sandbox. A module without tests returns an empty list.
 func (s *Service) Test(ctx context.Context, dir string) ([]TestRun, error) {
 	runs := []TestRun{}
 	err := s.examine(ctx, dir, func(e examination) error {
@@ -83,50 +85,52 @@ func (s *Service) examine(ctx context.Context, dir string, with func(examination
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(temp)
+	defer sandbox.RemoveAll(temp)
 	w := Workspace{Dir: temp, Own: usesOwnProvider(dir)}
 	if err := s.fill(w, dir); err != nil {
 		return err
 	}
-	env := engineEnv(w.data(), w.config(), w.data())
+	box, err := s.box()
+	if err != nil {
+		return err
+	}
 	e := examination{}
-	e.initFailed = s.runInit(ctx, w, append(env, notServed), nil, "-backend=false")
+	e.initFailed = s.runInit(ctx, w, supervisor.Call{}, "-backend=false")
 	var f *fault.Fault
 	if e.initFailed != nil && (!errors.As(e.initFailed, &f) || f.Code != "init.failed") {
 		return e.initFailed
 	}
-	socket := ""
+	c := supervisor.Call{
+		Engine: s.Engine.Path, Dir: w.module(), Env: engineEnv(box, w.data(), w.config(), w.data()),
+		Readable: dirOf(s.Mirror), Writable: []string{w.Dir},
+	}
 	if w.Own {
 		if s.ServeProvider == nil {
 			return errors.New("tofu: nothing serves Flywheel's provider")
 		}
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		socket = filepath.Join(temp, "provider.sock")
-		reattach, err := s.ServeProvider(ctx, socket, Scope{})
+		socket, err := os.MkdirTemp("", "flywheel-provider-") // its path must be short, and not below what can be written
 		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(socket)
+		c.Provider = filepath.Join(socket, "provider.sock")
+		if c.Reattach, err = s.ServeProvider(ctx, c.Provider, Scope{}); err != nil {
 			return fmt.Errorf("serve Flywheel's provider: %w", err)
 		}
-		env = append(env, "TF_REATTACH_PROVIDERS="+reattach)
 	}
 	e.run = func(limit time.Duration, args ...string) ([]byte, []byte, error) {
 		ctx, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
 		var stdout, stderr bytes.Buffer
-		c := call{
-			engine: s.Engine.Path, args: args, dir: w.module(), env: env, writable: []string{w.Dir}, readable: dirOf(s.Mirror),
-			stdout: &stdout, stderr: &stderr,
-		}
-		if socket != "" && s.Sandbox != nil {
-			if err := c.forwardProvider(socket); err != nil {
-				return nil, nil, err
-			}
-		}
-		err := c.run(ctx, s.Sandbox)
+		c := c
+		c.Args = args
+		err := c.Run(ctx, box, &stdout, &stderr)
 		if ctx.Err() != nil {
 			return nil, nil, fault.New(fault.Unavailable, "engine.timeout", "`%s` took longer than %s.", args[0], limit).Because(err)
 		}
-		if code, _ := exitOf(err); err != nil && (code < 0 || code > 1) {
+		if code, _ := supervisor.ExitOf(err); err != nil && (code < 0 || code > 1) {
 			return nil, nil, fmt.Errorf("%s: %w: %s", args[0], err, clip(stderr.String()))
 		}
 		return stdout.Bytes(), stderr.Bytes(), nil // 1 says that it found something

@@ -10,23 +10,20 @@ import (
 	"flywheel.dev/flywheel/internal/tofu"
 )
 
-// withAndWithout runs a test outside the sandbox and, where one can be made, inside.
+// withAndWithout runs a test with the sandbox and with --sandbox=off.
 func withAndWithout(t *testing.T, test func(t *testing.T, p *platform)) {
 	eachEngine(t, func(t *testing.T, engine tofu.Engine) {
-		t.Run("outside", func(t *testing.T) { test(t, start(t, engine)) })
-		t.Run("sandbox", func(t *testing.T) { test(t, sandboxed(t, engine)) })
+		t.Run("sandbox", func(t *testing.T) { test(t, start(t, engine)) })
+		t.Run("off", func(t *testing.T) {
+			off, err := sandbox.New(sandbox.Options{Off: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := start(t, engine)
+			p.Sandbox = off
+			test(t, p)
+		})
 	})
-}
-
-func sandboxed(t *testing.T, engine tofu.Engine) *platform {
-	t.Helper()
-	box, err := sandbox.New(sandbox.Options{})
-	if err != nil {
-		t.Skipf("no sandbox here: %v", err)
-	}
-	p := start(t, engine)
-	p.Sandbox = box
-	return p
 }
 
 func TestValidateNamesFileLineAndColumn(t *testing.T) {
@@ -107,7 +104,7 @@ func TestATestFileThatCannotBeReadIsNoPass(t *testing.T) {
 
 func TestAnUncertifiedPatternIsPlannedInTheSandbox(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine tofu.Engine) {
-		p := sandboxed(t, engine)
+		p := start(t, engine)
 		secretFile := filepath.Join(p.runs, "key")
 		if err := os.WriteFile(secretFile, []byte("the key"), 0o644); err != nil {
 			t.Fatal(err)
@@ -139,7 +136,7 @@ resource "terraform_data" "x" {
 
 func TestWhatIsNotCertifiedGetsNoCredential(t *testing.T) {
 	engine := engines(t)[0]
-	p := sandboxed(t, engine)
+	p := start(t, engine)
 	certified := p.run(t, "ins_a", map[string]string{"main.tf": `variable "token" { type = string }`})
 	certified.Secrets = map[string]string{"token": "plant-token"}
 	certified.Environment = map[string]string{"CLOUD_KEY": "plant-key"}
@@ -168,7 +165,7 @@ func TestWhatIsNotCertifiedGetsNoCredential(t *testing.T) {
 }
 
 func TestWhatIsNotCertifiedHasANetworkOnlyWhereItIsGranted(t *testing.T) {
-	p := sandboxed(t, engines(t)[0])
+	p := start(t, engines(t)[0])
 	host, err := os.Readlink("/proc/self/ns/net")
 	if err != nil {
 		t.Fatal(err)

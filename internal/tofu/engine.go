@@ -1,17 +1,21 @@
 package tofu
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"time"
 
 	"github.com/Masterminds/semver/v3"
-	"github.com/hashicorp/terraform-exec/tfexec"
 
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/sandbox"
+	"flywheel.dev/flywheel/internal/tofu/supervisor"
 )
 
 // oldest are the first versions that have everything Flywheel uses: tests, JSON output, state over HTTP.
@@ -24,11 +28,16 @@ var oldest = map[string]*semver.Version{
 type FindOptions struct {
 	Path  string // of the program; empty means the first of tofu and terraform on PATH, then Cache
 	Cache string // folder where `make tofu` leaves what it built
+	// Sandbox is what the engine is asked in, as it will run.
+	Sandbox *sandbox.Sandbox
 }
 
 // Find returns the engine to use. The fault engine.missing says how to get one, engine.unusable why the
 // one that is there cannot be used.
 func Find(ctx context.Context, options FindOptions) (Engine, error) {
+	if options.Sandbox == nil {
+		return Engine{}, errors.New("tofu: an engine is looked for without a sandbox")
+	}
 	path, err := lookup(options)
 	if err != nil {
 		return Engine{}, fault.New(fault.Unavailable, "engine.missing", "Neither OpenTofu nor Terraform was found.").
@@ -40,10 +49,13 @@ func Find(ctx context.Context, options FindOptions) (Engine, error) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	engine := Engine{Path: path, Name: nameOf(path)}
-	version, err := versionOf(ctx, path)
+	version, err := versionOf(ctx, options.Sandbox, path)
+	if fault.Is(err, "sandbox.unavailable") {
+		return Engine{}, err
+	}
 	if err != nil {
 		return Engine{}, fault.New(fault.Unavailable, "engine.unusable", "%s does not answer `version -json` like OpenTofu or Terraform.", path).
-			Do("Name another engine with --engine.").Because(err)
+			Do("Name another engine with --engine: the program itself, because it runs in the sandbox and sees nothing beside it.").Because(err)
 	}
 	engine.Version = version.String()
 	if least := oldest[engine.Name]; version.LessThan(least) {
@@ -77,18 +89,19 @@ func nameOf(path string) string {
 	return "terraform"
 }
 
-func versionOf(ctx context.Context, path string) (*semver.Version, error) {
-	engine, err := tfexec.NewTerraform(os.TempDir(), path)
-	if err != nil {
-		return nil, err
-	}
+func versionOf(ctx context.Context, box *sandbox.Sandbox, path string) (*semver.Version, error) {
+	var said bytes.Buffer
+	c := supervisor.Call{Engine: path, Args: []string{"version", "-json"}}
 	// The user's own configuration of the engine plays no part in any run of Flywheel.
-	if err := engine.SetEnv(map[string]string{"CHECKPOINT_DISABLE": "1", "TF_CLI_CONFIG_FILE": os.DevNull}); err != nil {
+	c.Env = engineEnv(box, os.DevNull, os.DevNull, os.DevNull)
+	if err := c.Run(ctx, box, &said, io.Discard); err != nil {
 		return nil, err
 	}
-	version, _, err := engine.Version(ctx, true)
-	if err != nil {
+	var answer struct {
+		Version string `json:"terraform_version"`
+	}
+	if err := json.Unmarshal(said.Bytes(), &answer); err != nil {
 		return nil, err
 	}
-	return semver.NewVersion(version.String())
+	return semver.NewVersion(answer.Version)
 }

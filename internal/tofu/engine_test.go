@@ -30,7 +30,7 @@ func TestFindSaysHowToGetAnEngine(t *testing.T) {
 		"a named version": {script(t, "tofu-1.12", answer("1.12.6")), "", "tofu"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			engine, err := tofu.Find(t.Context(), tofu.FindOptions{Path: c.path})
+			engine, err := tofu.Find(t.Context(), tofu.FindOptions{Path: c.path, Sandbox: box(t)})
 			if c.code == "" && err != nil || c.code != "" && !fault.Is(err, c.code) {
 				t.Errorf("error: %v, want %s", err, c.code)
 			}
@@ -52,10 +52,10 @@ func TestFindSaysHowToGetAnEngine(t *testing.T) {
 		if err := os.WriteFile(path, []byte("#!/bin/sh\n"+answer("1.12.6")), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if engine, err := tofu.Find(t.Context(), tofu.FindOptions{Cache: cache}); err != nil || engine.Path != path {
+		if engine, err := tofu.Find(t.Context(), tofu.FindOptions{Cache: cache, Sandbox: box(t)}); err != nil || engine.Path != path {
 			t.Errorf("%+v, %v", engine, err)
 		}
-		if _, err := tofu.Find(t.Context(), tofu.FindOptions{Cache: t.TempDir()}); !fault.Is(err, "engine.missing") {
+		if _, err := tofu.Find(t.Context(), tofu.FindOptions{Cache: t.TempDir(), Sandbox: box(t)}); !fault.Is(err, "engine.missing") {
 			t.Errorf("an empty cache: %v", err)
 		}
 	})

@@ -147,7 +147,7 @@ func TestFlywheelsOwnProviderIsServedToARun(t *testing.T) {
 
 func TestFlywheelsOwnProviderReachesIntoTheSandbox(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine tofu.Engine) {
-		p := sandboxed(t, engine)
+		p := start(t, engine)
 		r := p.run(t, "ins_own", service)
 		r.Untrusted = true
 		result, err := p.Plan(t.Context(), r)

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/sandbox"
 	"flywheel.dev/flywheel/internal/tofu/supervisor"
 )
 
@@ -97,7 +98,7 @@ func (s *Service) Close(ctx context.Context, r Run) error {
 	if _, err := os.Stat(r.erroredState()); err == nil {
 		return fault.New(fault.Conflict, "run.unrecovered", "Run %s holds a state that is not stored.", r.ID).Do("Recover the run first.")
 	}
-	return errors.Join(os.RemoveAll(r.work()), os.RemoveAll(r.out()), os.RemoveAll(r.planJSON()), s.States.Revoke(ctx, r.ID))
+	return errors.Join(sandbox.RemoveAll(r.work()), sandbox.RemoveAll(r.out()), os.RemoveAll(r.planJSON()), s.States.Revoke(ctx, r.ID))
 }
 
 // goingOn reports whether the supervisor of a step lives. One that has left its result is only about to
@@ -124,9 +125,6 @@ func (s *Service) goingOn(ctx context.Context, step string) bool {
 func (s *Service) PlanJSON(r Run) ([]byte, error) { return os.ReadFile(r.planJSON()) }
 
 func (s *Service) startPlan(ctx context.Context, r Run) error {
-	if r.Untrusted && s.Sandbox == nil {
-		return fault.New(fault.Unavailable, "sandbox.unavailable", "A pattern that is not certified can be planned only in the sandbox.")
-	}
 	if err := r.fill(); err != nil {
 		return err
 	}
@@ -136,8 +134,8 @@ func (s *Service) startPlan(ctx context.Context, r Run) error {
 	}
 	limit := or(s.Timeouts.Plan, 15*time.Minute)
 	return s.launch(ctx, r, planStep, false, []supervisor.Order{
-		{Name: "plan", Args: plan, Timeout: limit},
-		{Name: "show", Args: []string{"show", "-json", "-no-color", r.planFile()}, Output: r.planJSON(), Timeout: limit},
+		{Name: "plan", Args: plan, Writable: []string{r.out()}, Timeout: limit},
+		{Name: "show", Args: []string{"show", "-json", "-no-color", r.planFile()}, Output: r.planJSON(), Timeout: limit}, // what it shows stays
 	}, r.variables())
 }
 
@@ -147,7 +145,7 @@ func (s *Service) startApply(ctx context.Context, r Run) error {
 	}
 	apply := []string{"apply", "-json", "-input=false", "-no-color", "-auto-approve", "-lock-timeout=30s", r.planFile()}
 	return s.launch(ctx, r, applyStep, true, []supervisor.Order{
-		{Name: "apply", Args: apply, Timeout: or(s.Timeouts.Apply, time.Hour)},
+		{Name: "apply", Args: apply, Writable: []string{r.work()}, Timeout: or(s.Timeouts.Apply, time.Hour)},
 	})
 }
 
@@ -186,28 +184,28 @@ func (s *Service) launch(ctx context.Context, r Run, step string, writes bool, o
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return err
 	}
+	box, err := s.box()
+	if err != nil {
+		return err
+	}
 	token, err := s.States.Issue(ctx, r.ID, r.Instance, writes, r.Fence)
 	if err != nil {
 		return err
 	}
 	l := supervisor.Launch{
-		Engine: s.Engine.Path, Dir: r.work(), Commands: orders, Hide: append(r.hidden(), token), Remove: remove,
-		Grace: or(s.Grace, 5*time.Minute), Provider: r.Workspace.Own, Durable: writes,
-		Scope:     Scope{Instance: r.Instance, Agent: s.Agent, Fence: r.Fence, Writes: writes},
-		Sandboxed: r.Untrusted, SandboxOff: s.Sandbox != nil && s.Sandbox.Off(), Network: r.Network,
-		Readable: append(dirOf(s.Mirror), r.Workspace.Dir), Writable: []string{r.work(), r.out()},
-		StateSocket: s.StateSocket, StatePath: "/internal/state/" + url.PathEscape(r.Instance),
+		Call: supervisor.Call{
+			Engine: s.Engine.Path, Dir: r.work(), Readable: append(dirOf(s.Mirror), r.Workspace.Dir, r.work(), r.out()), Network: r.Network,
+			StateSocket: s.StateSocket, StatePath: "/internal/state/" + url.PathEscape(r.Instance),
+		},
+		Sandbox: box.Settings(), Commands: orders, Hide: append(r.hidden(), token), Remove: remove,
+		Grace: or(s.Grace, 5*time.Minute), Durable: writes, Provider: r.Workspace.Own,
+		Scope: Scope{Instance: r.Instance, Agent: s.Agent, Fence: r.Fence, Writes: writes},
 	}
-	if l.Sandboxed {
-		if l.StatePort, err = freePort(); err != nil {
-			return err
-		}
-	}
-	l.Env = append(engineEnv(r.Workspace.data(), r.Workspace.config(), r.out()),
+	l.Call.Env = append(engineEnv(box, r.Workspace.data(), r.Workspace.config(), r.out()),
 		"TF_HTTP_USERNAME="+r.ID, "TF_HTTP_PASSWORD="+token,
 		// A server that restarts is away for seconds: the engine asks again for a minute before it gives up.
 		"TF_HTTP_RETRY_MAX=20", "TF_HTTP_RETRY_WAIT_MIN=1", "TF_HTTP_RETRY_WAIT_MAX=5")
-	l.Env = append(l.Env, r.values()...)
+	l.Call.Env = append(l.Call.Env, r.values()...)
 	orderText, err := json.Marshal(l)
 	if err != nil {
 		return err
@@ -226,7 +224,7 @@ func (s *Service) spawn(folder string, l supervisor.Launch, orders []byte) error
 		}
 	}
 	args := []string{supervisor.Name, folder}
-	if !l.Provider && !l.Sandboxed {
+	if !l.Provider {
 		args = []string{supervisor.Name, supervisor.Plain, folder}
 	}
 	complaints, err := os.OpenFile(filepath.Join(folder, "supervisor.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -376,7 +374,7 @@ func (s *Service) settle(step string, gone chan struct{}) (ended bool, err error
 		return true, nil // it left its result between two looks
 	}
 	if engine, err := supervisor.LoadIdentity(step, supervisor.EngineFile); err == nil && engine.Running() {
-		return false, nil // the kernel has interrupted it when its supervisor died, and a second interrupt would hurt
+		return false, nil // it was interrupted when its supervisor died, and a second interrupt would hurt
 	}
 	now := time.Now().UTC()
 	return true, supervisor.Result{
@@ -394,8 +392,15 @@ func failure(r Run, result supervisor.Result) error {
 	case TimedOut:
 		return fault.New(fault.Unavailable, "engine.timeout", "Run %s took longer than it may.", r.ID)
 	case Interrupted:
-		return fault.New(fault.Unavailable, "engine.interrupted", "Run %s was killed before it could end.", r.ID).
+		f := fault.New(fault.Unavailable, "engine.interrupted", "Run %s was killed before it could end.", r.ID).
 			Do("Plan it again; look first at the addresses that may exist.")
+		if result.Fault != nil {
+			f.Message = strings.TrimSuffix(f.Message, ".") + ": " + result.Fault.Message
+		}
+		return f
+	}
+	if result.Fault != nil {
+		return result.Fault
 	}
 	if result.Failure != "" {
 		return fmt.Errorf("run %s: %s", r.ID, result.Failure)

@@ -5,9 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -165,19 +168,37 @@ variable "size" {
 	})
 }
 
-// slow has a provisioner, which the gate would refuse: here it holds an apply where a test wants it.
-func slow(t *testing.T) (module map[string]string, reached, release string) {
-	dir := t.TempDir()
-	reached, release = filepath.Join(dir, "reached"), filepath.Join(dir, "release")
-	return map[string]string{"main.tf": `
+// slow has a provisioner, which the gate would refuse: here it holds an apply where a test wants it. It runs in
+// the folder where the engine works.
+var slow = map[string]string{"main.tf": `
+variable "seconds" {
+  type    = number
+  default = 60
+}
 resource "terraform_data" "first" { input = 1 }
 resource "terraform_data" "slow" {
   depends_on = [terraform_data.first]
   provisioner "local-exec" {
-    command = "touch ` + reached + `; for i in $(seq 600); do test -e ` + release + ` && exit 0; sleep 0.05; done"
+    command = "touch reached; for i in $(seq ${var.seconds * 20}); do test -e release && exit 0; sleep 0.05; done"
   }
 }
-resource "terraform_data" "last" { depends_on = [terraform_data.slow] }`}, reached, release
+resource "terraform_data" "last" { depends_on = [terraform_data.slow] }`}
+
+func reached(r tofu.Run) bool { return exists(filepath.Join(r.Dir, "work", "reached")) }
+
+func release(t *testing.T, r tofu.Run) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(r.Dir, "work", "release"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// atOnce is a run of slow that does not wait.
+func (p *platform) atOnce(t *testing.T) tofu.Run {
+	t.Helper()
+	r := p.run(t, "ins_a", slow)
+	r.Variables = map[string]any{"seconds": 0}
+	return r
 }
 
 func exists(path string) bool { _, err := os.Stat(path); return err == nil }
@@ -204,18 +225,17 @@ type outcome struct {
 func TestAnApplyOutlivesTheServerThatStartedIt(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine tofu.Engine) {
 		p := start(t, engine)
-		module, reached, release := slow(t)
-		r := p.run(t, "ins_a", module)
+		r := p.run(t, "ins_a", slow)
 		ctx, stop := context.WithCancel(t.Context())
 		ended := p.background(ctx, t, r)
-		eventually(t, "the apply is under way", func() bool { return exists(reached) })
+		eventually(t, "the apply is under way", func() bool { return reached(r) })
 		stop() // the server stops waiting
 		if o := <-ended; !errors.Is(o.err, context.Canceled) {
 			t.Fatalf("waiting ended with %v", o.err)
 		}
 
-		next := &tofu.Service{Engine: p.Engine, Dir: p.Dir, States: p.States, StateSocket: p.StateSocket} // knows nothing of it
-		os.WriteFile(release, nil, 0o600)
+		next := p.another() // knows nothing of it
+		release(t, r)
 		result, err := next.Apply(t.Context(), r)
 		if err != nil || result.Outcome != tofu.Succeeded || len(result.Commands) != 1 {
 			t.Fatalf("%+v, %v\n%s", result, err, logs(r))
@@ -229,12 +249,11 @@ func TestAnApplyOutlivesTheServerThatStartedIt(t *testing.T) {
 func TestAnApplyWaitsForAServerThatRestarts(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine tofu.Engine) {
 		p := start(t, engine)
-		module, reached, release := slow(t)
-		r := p.run(t, "ins_a", module)
+		r := p.run(t, "ins_a", slow)
 		ended := p.background(t.Context(), t, r)
-		eventually(t, "the apply is under way", func() bool { return exists(reached) })
+		eventually(t, "the apply is under way", func() bool { return reached(r) })
 		p.stop()
-		os.WriteFile(release, nil, 0o600)
+		release(t, r)
 		eventually(t, "the apply has made everything", func() bool {
 			log, _ := os.ReadFile(r.ApplyLog())
 			return strings.Contains(string(log), "terraform_data.last: Creation complete")
@@ -260,12 +279,11 @@ func TestAnOvertakenApplyKeepsItsStateForAnOperator(t *testing.T) {
 			}
 			return nil
 		}
-		module, reached, release := slow(t)
-		r := p.run(t, "ins_a", module)
+		r := p.run(t, "ins_a", slow)
 		ended := p.background(t.Context(), t, r)
-		eventually(t, "the apply is under way", func() bool { return exists(reached) })
+		eventually(t, "the apply is under way", func() bool { return reached(r) })
 		fence.Store(2)
-		os.WriteFile(release, nil, 0o600)
+		release(t, r)
 		if o := <-ended; o.Outcome == tofu.Succeeded || o.err == nil {
 			t.Fatalf("%+v, %v\n%s", o.Result, o.err, logs(r))
 		}
@@ -284,7 +302,7 @@ func TestTwoServersThatTakeUpOneRunRunItOnce(t *testing.T) {
 		r := p.run(t, "ins_a", counter)
 		var all sync.WaitGroup
 		for range 3 {
-			s := &tofu.Service{Engine: p.Engine, Dir: p.Dir, States: p.States, StateSocket: p.StateSocket}
+			s := p.another()
 			all.Go(func() {
 				if _, err := s.Plan(t.Context(), r); err != nil {
 					t.Errorf("plan: %v\n%s", err, logs(r))
@@ -304,11 +322,10 @@ func TestTwoServersThatTakeUpOneRunRunItOnce(t *testing.T) {
 func TestCancelStopsAnApplyInOrder(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine tofu.Engine) {
 		p := start(t, engine)
-		module, reached, release := slow(t)
-		r, asked := p.run(t, "ins_a", module), make(chan struct{})
+		r, asked := p.run(t, "ins_a", slow), make(chan struct{})
 		r.Cancel = asked
 		ended := p.background(t.Context(), t, r)
-		eventually(t, "the apply is under way", func() bool { return exists(reached) })
+		eventually(t, "the apply is under way", func() bool { return reached(r) })
 		close(asked)
 		if o := <-ended; !fault.Is(o.err, "engine.cancelled") || o.Outcome != tofu.Cancelled {
 			t.Errorf("%+v, %v\n%s", o.Result, o.err, logs(r))
@@ -317,29 +334,28 @@ func TestCancelStopsAnApplyInOrder(t *testing.T) {
 		if err != nil || !strings.Contains(string(state), `"first"`) || strings.Contains(string(state), `"last"`) {
 			t.Errorf("state after a cancel: %s, %v", state, err)
 		}
-		next := p.run(t, "ins_a", module)
+		next := p.run(t, "ins_a", slow)
 		next.Cancel = asked
 		if _, err := p.Plan(t.Context(), next); !fault.Is(err, "engine.cancelled") || exists(next.PlanLog()) {
 			t.Errorf("a run that was cancelled before it began: %v", err)
 		}
-		os.WriteFile(release, nil, 0o600)
-		p.deploy(t, p.run(t, "ins_a", module)) // nothing is locked
+		release(t, r)
+		p.deploy(t, p.atOnce(t)) // nothing is locked
 	})
 }
 
 func TestAServerThatRestartedCancelsTheApplyOfTheOneBefore(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine tofu.Engine) {
 		p := start(t, engine)
-		module, reached, _ := slow(t)
-		r, asked := p.run(t, "ins_a", module), make(chan struct{})
+		r, asked := p.run(t, "ins_a", slow), make(chan struct{})
 		ctx, stop := context.WithCancel(t.Context())
 		ended := p.background(ctx, t, r)
-		eventually(t, "the apply is under way", func() bool { return exists(reached) })
+		eventually(t, "the apply is under way", func() bool { return reached(r) })
 		stop()
 		<-ended
 		close(asked)
 		r.Cancel = asked
-		next := &tofu.Service{Engine: p.Engine, Dir: p.Dir, States: p.States, StateSocket: p.StateSocket}
+		next := p.another()
 		if result, err := next.Apply(t.Context(), r); !fault.Is(err, "engine.cancelled") || result.Outcome != tofu.Cancelled {
 			t.Errorf("%+v, %v\n%s", result, err, logs(r))
 		}
@@ -350,8 +366,7 @@ func TestAnApplyOverItsTimeIsInterrupted(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine tofu.Engine) {
 		p := start(t, engine)
 		p.Timeouts.Apply = 2 * time.Second
-		module, _, _ := slow(t)
-		r := p.run(t, "ins_a", module)
+		r := p.run(t, "ins_a", slow)
 		o := <-p.background(t.Context(), t, r)
 		if !fault.Is(o.err, "engine.timeout") {
 			t.Errorf("%+v, %v\n%s", o.Result, o.err, logs(r))
@@ -360,33 +375,84 @@ func TestAnApplyOverItsTimeIsInterrupted(t *testing.T) {
 }
 
 func TestAKilledEngineLeavesWhatMayExist(t *testing.T) {
-	for _, victim := range []string{supervisor.EngineFile, supervisor.RunFile} {
-		t.Run(victim, func(t *testing.T) {
+	for name, victim := range map[string]func(t *testing.T, r tofu.Run) supervisor.Identity{
+		"the engine":         func(t *testing.T, r tofu.Run) supervisor.Identity { return engineOf(t, r) },
+		"everything with it": func(t *testing.T, r tofu.Run) supervisor.Identity { return identity(t, r, supervisor.EngineFile) },
+		"its supervisor":     func(t *testing.T, r tofu.Run) supervisor.Identity { return identity(t, r, supervisor.RunFile) },
+		"what watches its sandbox": func(t *testing.T, r tofu.Run) supervisor.Identity {
+			return parentOf(identity(t, r, supervisor.EngineFile))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
 			eachEngine(t, func(t *testing.T, engine tofu.Engine) {
 				p := start(t, engine)
-				module, reached, release := slow(t)
-				r := p.run(t, "ins_a", module)
+				r := p.run(t, "ins_a", slow)
 				ended := p.background(t.Context(), t, r)
-				eventually(t, "the apply is under way", func() bool { return exists(reached) })
-				who, err := supervisor.LoadIdentity(filepath.Join(r.Dir, "apply"), victim)
-				if err != nil {
+				eventually(t, "the apply is under way", func() bool { return reached(r) })
+				if err := victim(t, r).Signal(syscall.SIGKILL); err != nil {
 					t.Fatal(err)
 				}
-				if err := who.Signal(syscall.SIGKILL); err != nil {
-					t.Fatal(err)
+				if name == "what watches its sandbox" { // it is not what anything depends on
+					release(t, r)
+					if o := <-ended; o.err != nil {
+						t.Fatalf("%+v, %v\n%s", o.Result, o.err, logs(r))
+					}
+					return
 				}
-				os.WriteFile(release, nil, 0o600)
 				o := <-ended
 				if o.Outcome != tofu.Interrupted || !fault.Is(o.err, "engine.interrupted") {
 					t.Fatalf("%+v, %v\n%s", o.Result, o.err, logs(r))
 				}
 				if got := strings.Join(o.MayExist, " "); !strings.Contains(got, "terraform_data.last") {
-					t.Errorf("may exist: %s", got)
+					t.Errorf("may exist: %s; %v", got, o.err)
 				}
-				p.deploy(t, p.run(t, "ins_a", module)) // its lock is broken, and the state fits
+				if name == "its supervisor" { // the engine was interrupted and has written down what it did
+					state, err := p.States.Current(t.Context(), "ins_a")
+					if err != nil || !strings.Contains(string(state), `"first"`) || slices.Contains(o.MayExist, "terraform_data.first") {
+						versions, _ := p.States.Versions(t.Context(), "ins_a")
+						t.Errorf("may exist: %v; state: %s, %v; %v\n%s", o.MayExist, state, err, versions, logs(r))
+					}
+				}
+				p.deploy(t, p.atOnce(t)) // its lock is broken, and the state fits
 			})
 		})
 	}
+}
+
+func identity(t *testing.T, r tofu.Run, file string) supervisor.Identity {
+	t.Helper()
+	who, err := supervisor.LoadIdentity(filepath.Join(r.Dir, "apply"), file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return who
+}
+
+// engineOf returns the engine of an apply itself, which is a child of the first process in its sandbox.
+func engineOf(t *testing.T, r tofu.Run) supervisor.Identity {
+	t.Helper()
+	first := identity(t, r, supervisor.EngineFile).Pid
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", first))
+	for _, file := range tasks {
+		text, _ := os.ReadFile(file)
+		for _, child := range strings.Fields(string(text)) {
+			pid, _ := strconv.Atoi(child)
+			return supervisor.IdentityOf(pid)
+		}
+	}
+	t.Fatal("there is no engine")
+	return supervisor.Identity{}
+}
+
+func parentOf(who supervisor.Identity) supervisor.Identity {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", who.Pid))
+	for line := range strings.Lines(string(text)) {
+		if ppid, ok := strings.CutPrefix(line, "PPid:"); ok {
+			pid, _ := strconv.Atoi(strings.TrimSpace(ppid))
+			return supervisor.IdentityOf(pid)
+		}
+	}
+	return supervisor.Identity{}
 }
 
 func TestAStateThatCouldNotBeWrittenIsRecovered(t *testing.T) {

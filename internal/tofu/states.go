@@ -8,7 +8,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"syscall"
 	"time"
 
 	"gocloud.dev/secrets"
@@ -136,22 +138,62 @@ func (s *States) Unlock(ctx context.Context, instance, run string) error {
 // not write (`errored.tfstate` in the run folder), breaks the run's own lock and revokes its tokens.
 // The fence decides as for every write: a run that was overtaken pushes nothing.
 func (s *States) Recover(ctx context.Context, run Run) error {
-	left, err := os.ReadFile(run.erroredState())
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
+	left, err := readLeft(run.erroredState())
 	if err == nil {
-		if err := s.push(ctx, grant{run.ID, run.Instance, true, run.Fence}, left, ""); err != nil {
-			return err
-		}
+		left = begun(left)
+		err = s.push(ctx, grant{run.ID, run.Instance, true, run.Fence}, left, "")
+	}
+	switch {
+	case err == nil:
 		if err := os.Remove(run.erroredState()); err != nil {
 			return err
 		}
-	}
-	if err := s.Unlock(ctx, run.Instance, run.ID); err != nil {
+	case errors.Is(err, os.ErrNotExist):
+		err = nil
+	case !fault.Is(err, "state.malformed"):
 		return err
 	}
-	return s.Revoke(ctx, run.ID)
+	// What is no state can never be stored: it stays for an operator, and holds nobody up.
+	return errors.Join(err, s.Unlock(ctx, run.Instance, run.ID), s.Revoke(ctx, run.ID))
+}
+
+// readLeft reads a file that the code of a module could have made itself: a link would lead to what the platform
+// may read and the module may not, and a pipe would hold whoever opens it.
+func readLeft(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.ENXIO) {
+		return nil, notAState(path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxState {
+		return nil, notAState(path)
+	}
+	return io.ReadAll(io.LimitReader(f, maxState))
+}
+
+// begun gives a state the lineage that it gets from an engine only when it is stored for the first time.
+func begun(state []byte) []byte {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(state, &fields) != nil || string(fields["lineage"]) != `""` {
+		return state
+	}
+	fields["lineage"] = json.RawMessage(`"` + rand.Text() + `"`)
+	text, err := json.Marshal(fields)
+	if err != nil {
+		return state
+	}
+	return text
+}
+
+func notAState(path string) error {
+	return fault.New(fault.Invalid, "state.malformed", "%s is not a state of an engine.", path)
 }
 
 // push stores body as the next version. lockID is the lock that the writer holds; it may be empty only

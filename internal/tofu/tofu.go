@@ -60,12 +60,13 @@ type Service struct {
 	// ServeProvider serves Flywheel's own provider to Validate and Test. Plan and Apply have it from the
 	// supervisor.
 	ServeProvider ServeProvider
-	// Sandbox runs what is not certified. Without one such a run is refused.
+	// Sandbox is where every engine runs, whoever certified what it runs. Without one nothing is run.
 	Sandbox *sandbox.Sandbox
 	// Mirror is a folder of provider plugins (`terraform providers mirror`); Registry lets init download
-	// modules and providers that are on the allow-list.
-	Mirror   string
-	Registry bool
+	// modules and providers from RegistryHosts.
+	Mirror        string
+	Registry      bool
+	RegistryHosts []string
 	// Allow is what a module that init downloaded may use, as the gate judges the pattern itself.
 	Allow    Allow
 	Timeouts Timeouts
@@ -103,8 +104,8 @@ type Run struct {
 	Workspace Workspace
 	Fence     int64 // the fencing token of the instance, checked on every write of the state
 	Destroy   bool  // plan the removal of everything
-	Untrusted bool  // not certified: plan inside the sandbox; cannot be applied
-	Network   bool  // the sandbox of an untrusted run has the host's network; any other run has it anyway
+	Untrusted bool  // not certified: it gets no credentials and cannot be applied
+	Network   bool  // the environment grants the host's network
 	Variables map[string]any
 	// Secrets are values of ephemeral variables: never on disk, hidden in every log and plan, given again to the
 	// apply. Untrusted runs get a placeholder for each.
@@ -144,7 +145,8 @@ type Result struct {
 // Diagnostic is one message of the engine.
 type Diagnostic = supervisor.Diagnostic
 
-// Folders and files of a run. Only work and out are seen from inside the sandbox.
+// Folders and files of a run. Only work and out are seen from inside the sandbox: a plan can write out, an apply
+// work, and what shows the plan nothing, so that what was judged is what is applied.
 const (
 	planStep  = "plan"
 	applyStep = "apply"

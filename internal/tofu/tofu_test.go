@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,10 +30,7 @@ import (
 func TestMain(m *testing.M) {
 	os.Setenv("TF_LOG_SDK", "off") // the plugin library of the test's provider tells every step otherwise
 	if len(os.Args) == 3 && os.Args[1] == supervisor.Name {
-		os.Exit(tofu.RunSupervisor(os.Args[2], tofu.Hooks{
-			ServeProvider: serveProvider,
-			Sandbox:       func(off bool) (*sandbox.Sandbox, error) { return sandbox.New(sandbox.Options{Off: off}) },
-		}))
+		os.Exit(tofu.RunSupervisor(os.Args[2], serveProvider))
 	}
 	os.Exit(m.Run())
 }
@@ -65,7 +63,7 @@ func engines(t testing.TB) []tofu.Engine {
 		if path == "" {
 			continue
 		}
-		engine, err := tofu.Find(t.Context(), tofu.FindOptions{Path: path})
+		engine, err := tofu.Find(t.Context(), tofu.FindOptions{Path: path, Sandbox: box(t)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -78,6 +76,18 @@ func engines(t testing.TB) []tofu.Engine {
 		t.Fatal("neither tofu nor terraform is on PATH; run `make tofu`")
 	}
 	return list
+}
+
+var theBox = sync.OnceValues(func() (*sandbox.Sandbox, error) { return sandbox.New(sandbox.Options{}) })
+
+// box is the sandbox of all tests.
+func box(t testing.TB) *sandbox.Sandbox {
+	t.Helper()
+	s, err := theBox()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 // platform is a service with a state backend that engines reach on a socket.
@@ -102,7 +112,7 @@ func start(t testing.TB, engine tofu.Engine) *platform {
 	p := &platform{db: d, runs: t.TempDir(), socket: filepath.Join(short(t), "state.sock")}
 	p.Service = &tofu.Service{
 		Engine: engine, Dir: t.TempDir(), States: &tofu.States{DB: d, Keeper: keeper}, StateSocket: p.socket,
-		Grace: 5 * time.Second, ServeProvider: serveProvider,
+		Grace: time.Minute, ServeProvider: serveProvider, Sandbox: box(t),
 	}
 	p.stop = p.serve(t)
 	t.Cleanup(func() { p.stop() })
@@ -186,6 +196,11 @@ func logs(r tofu.Run) string {
 		return nil
 	})
 	return b.String()
+}
+
+// another is a server that knows nothing of what this one has begun.
+func (p *platform) another() *tofu.Service {
+	return &tofu.Service{Engine: p.Engine, Dir: p.Dir, States: p.States, StateSocket: p.StateSocket, Sandbox: p.Sandbox}
 }
 
 // eventually polls until ok, for things that another process does.

@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -22,6 +21,8 @@ import (
 
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/sandbox"
+	"flywheel.dev/flywheel/internal/sandbox/proxy"
+	"flywheel.dev/flywheel/internal/tofu/supervisor"
 )
 
 const (
@@ -74,7 +75,7 @@ func (s *Service) prepare(ctx context.Context, digest, moduleDir, final string) 
 	if err != nil {
 		return Workspace{}, err
 	}
-	defer os.RemoveAll(part)
+	defer sandbox.RemoveAll(part)
 	w := Workspace{Digest: digest, Dir: part, Own: usesOwnProvider(moduleDir)}
 	if err := s.fill(w, moduleDir); err != nil {
 		return Workspace{}, err
@@ -141,51 +142,47 @@ func (s *Service) init(ctx context.Context, w Workspace) error {
 	empty := &http.Server{Handler: http.NotFoundHandler(), ReadHeaderTimeout: time.Minute}
 	defer empty.Close()
 	go empty.Serve(listener)
-	port, err := freePort()
-	if err != nil {
-		return err
-	}
-	if s.Sandbox == nil {
-		tcp, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return err
-		}
-		port = tcp.Addr().(*net.TCPAddr).Port
-		go empty.Serve(tcp)
-	}
-	env := append(engineEnv(w.data(), w.config(), w.data()), notServed,
-		"TF_HTTP_ADDRESS=http://127.0.0.1:"+strconv.Itoa(port)+"/")
-	return s.runInit(ctx, w, env, []sandbox.Forward{{Port: port, Socket: socket}})
+	return s.runInit(ctx, w, supervisor.Call{StateSocket: socket, StatePath: "/"})
 }
 
-func (s *Service) runInit(ctx context.Context, w Workspace, env []string, forwards []sandbox.Forward, more ...string) error {
+// initDisk is what the modules and providers of one pattern may take.
+const initDisk = 10 << 30
+
+func (s *Service) runInit(ctx context.Context, w Workspace, c supervisor.Call, more ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, or(s.Timeouts.Init, 5*time.Minute))
 	defer cancel()
-	args := append([]string{"init", "-input=false", "-no-color"}, more...)
-	if _, err := os.Stat(filepath.Join(w.module(), lockFile)); err == nil {
-		args = append(args, "-lockfile=readonly")
-	}
-	var said bytes.Buffer
-	c := call{
-		engine: s.Engine.Path, args: args, dir: w.module(), env: env, forwards: forwards,
-		writable: []string{w.Dir}, readable: dirOf(s.Mirror), stdout: io.Discard, stderr: &said,
-	}
-	if s.Registry {
-		c.network = sandbox.Host
-	}
-	err := c.run(ctx, s.Sandbox)
-	if ctx.Err() != nil {
-		return fault.New(fault.Unavailable, "init.timeout", "The module could not be initialised in %s.", or(s.Timeouts.Init, 5*time.Minute)).Because(err)
-	}
-	if code, _ := exitOf(err); err != nil && code < 0 {
+	box, err := s.box()
+	if err != nil {
 		return err
 	}
-	if err != nil {
-		return fault.New(fault.Invalid, "init.failed", "The module cannot be initialised.").
-			Do("Correct what the engine names; a module may use only providers and modules that are allowed and reachable.").
-			At("init", "%s", clip(strings.TrimSpace(said.String()))).Because(err)
+	c.Args = append([]string{"init", "-input=false", "-no-color"}, more...)
+	if _, err := os.Stat(filepath.Join(w.module(), lockFile)); err == nil {
+		c.Args = append(c.Args, "-lockfile=readonly")
 	}
-	return s.checkLoaded(w)
+	c.Engine, c.Dir, c.Env = s.Engine.Path, w.module(), append(engineEnv(box, w.data(), w.config(), w.data()), notServed)
+	c.Readable, c.Writable, c.Disk = dirOf(s.Mirror), []string{w.Dir}, initDisk
+	hosts := &proxy.Proxy{Allow: s.RegistryHosts}
+	if s.Registry {
+		c.Fetch = hosts.Serve
+	}
+	var said bytes.Buffer
+	err = c.Run(ctx, box, io.Discard, &said)
+	var f *fault.Fault
+	switch code, _ := supervisor.ExitOf(err); {
+	case err == nil:
+		return s.checkLoaded(w)
+	case ctx.Err() != nil:
+		return fault.New(fault.Unavailable, "init.timeout", "The module could not be initialised in %s.", or(s.Timeouts.Init, 5*time.Minute)).Because(err)
+	case errors.As(err, &f) || code < 0:
+		return err
+	}
+	f = fault.New(fault.Invalid, "init.failed", "The module cannot be initialised.").
+		Do("Correct what the engine names; a module may use only providers and modules that are allowed and reachable.").
+		At("init", "%s", clip(strings.TrimSpace(said.String()))).Because(err)
+	if refused := hosts.Refused(); len(refused) > 0 {
+		f.At("network", "Init may not fetch from %s; an operator can add a host with --registry-host.", strings.Join(refused, ", "))
+	}
+	return f
 }
 
 // checkLoaded refuses a workspace whose engine loads what the gate has not read.

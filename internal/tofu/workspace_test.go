@@ -14,7 +14,7 @@ import (
 func TestManyWhoPrepareAtOnceGetOneWorkspace(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine tofu.Engine) {
 		p := start(t, engine)
-		other := &tofu.Service{Engine: engine, Dir: p.Dir, States: p.States, StateSocket: p.StateSocket} // another server
+		other := p.another()
 		dir := write(t, counter)
 		var all sync.WaitGroup
 		for i := range 6 {

@@ -161,7 +161,7 @@ func New(t testing.TB) *Platform {
 	builder := app.NewBuilder(app.Builder{DB: p.DB, Sandbox: box, Blobs: blobs, Logs: logs, Dir: work})
 	p.Changes = &change.Service{DB: p.DB, Durable: p.Durable, Git: p.Git, Patterns: p.Patterns, Builder: builder, Logs: logs, Log: log, BaseURL: "http://flywheel.test"}
 	p.Certify = &certify.Service{DB: p.DB, Durable: p.Durable, Git: p.Git, Changes: p.Changes, Patterns: p.Patterns, Builder: builder, Logs: logs, Log: log, Dir: work}
-	if engine, err := tofu.Find(t.Context(), tofu.FindOptions{}); err == nil {
+	if engine, err := tofu.Find(t.Context(), tofu.FindOptions{Sandbox: box}); err == nil {
 		p.Certify.Engine = &tofu.Service{Engine: engine, Dir: filepath.Join(dir, "workspaces"), Sandbox: box}
 	}
 	p.Patterns.Opened = func(ctx context.Context, name, branch, head string) (string, error) {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/redact"
 )
 
@@ -31,6 +32,7 @@ type Result struct {
 	Commands    []Command    `json:"commands"`
 	Diagnostics []Diagnostic `json:"diagnostics"`
 	Failure     string       `json:"failure,omitempty"` // why the engine could not be run at all
+	Fault       *fault.Fault `json:"fault,omitempty"`   // what the sandbox says of it
 	Started     time.Time    `json:"started"`
 	Ended       time.Time    `json:"ended"`
 }
@@ -38,7 +40,7 @@ type Result struct {
 // Command is one engine command that was run.
 type Command struct {
 	Name    string    `json:"name"`
-	Exit    int       `json:"exit"` // negative if a signal ended it
+	Exit    int       `json:"exit"` // 128 and its number if a signal ended it, negative if the sandbox did
 	Started time.Time `json:"started"`
 	Ended   time.Time `json:"ended"`
 }

@@ -11,9 +11,12 @@
 // SIGINT or SIGTERM asks it to cancel: the engine is interrupted, writes its state and ends. Only an
 // engine that does not react to a second interrupt either is killed.
 //
-// A run that needs neither Flywheel's provider nor the sandbox is started with --plain: it then runs
-// from init, before the other packages of the binary are initialised, which saves most of the start of a
-// large binary. Hence this package and what it imports, package redact, import the standard library only.
+// Where the supervisor itself is killed, an engine that looks only is killed with it. One that applies is
+// interrupted by the first process of its sandbox, cannot reach its state any more, and leaves it in its folder.
+//
+// A run that needs no provider of Flywheel's is started with --plain: it then runs from init, before most other
+// packages of the binary are initialised, which saves most of the start of a large binary. Hence this package and
+// what it imports import little.
 package supervisor
 
 import (
@@ -23,15 +26,14 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"syscall"
 	"time"
 
 	"flywheel.dev/flywheel/internal/redact"
+	"flywheel.dev/flywheel/internal/sandbox"
 )
 
 // Name is the argument that makes the binary run as a supervisor; Plain follows it for a plain run.
@@ -50,42 +52,31 @@ const (
 
 func init() {
 	if len(os.Args) == 4 && os.Args[1] == Name && os.Args[2] == Plain {
-		os.Exit(Main(os.Args[3], Hooks{}))
+		os.Exit(Main(os.Args[3], nil))
 	}
 }
 
 // Launch is what a supervisor is told on standard input. It holds secrets, so it is never a file.
 type Launch struct {
-	Engine   string
-	Dir      string // working folder of the commands
-	Env      []string
+	Call     Call // what all commands have in common
+	Sandbox  sandbox.Settings
 	Commands []Order
 	Hide     []string // values that must not reach the log
 	Remove   []string // files to delete after the last command
 	Grace    time.Duration
-	Durable  bool // its traces must survive a loss of power, because it must not run twice
-	// StateSocket is the Unix socket where the state is served, and StatePath its path there. The engine reaches
-	// it on a port of the loopback: StatePort in the sandbox, else one that the supervisor gets.
-	StateSocket string
-	StatePath   string
-	StatePort   int
+	Durable  bool // it changes the world: its traces survive a loss of power, and its engine the kill of the supervisor
 	// Provider asks for Flywheel's own provider, which reaches what Scope names.
 	Provider bool
 	Scope    Scope
-	// Sandboxed runs every command through the Start hook.
-	Sandboxed  bool
-	SandboxOff bool // the operator runs untrusted code without isolation
-	Network    bool // the sandbox has the host's
-	Readable   []string
-	Writable   []string
 }
 
 // Order is one command to run.
 type Order struct {
-	Name    string
-	Args    []string
-	Output  string // file for its standard output; empty means the log
-	Timeout time.Duration
+	Name     string
+	Args     []string
+	Writable []string
+	Output   string // file for its standard output; empty means the log
+	Timeout  time.Duration
 }
 
 // Scope is what Flywheel's own provider may touch in one step of a run. The zero Scope knows the schema only.
@@ -96,33 +87,20 @@ type Scope struct {
 	Writes   bool   // a plan only looks
 }
 
-// Hooks are what a plain run does without.
-type Hooks struct {
-	// Serve serves Flywheel's own provider on socket until ctx ends, and returns TF_REATTACH_PROVIDERS.
-	Serve func(ctx context.Context, socket string, scope Scope) (string, error)
-	// Start starts a command in the sandbox. The socket is the one of Serve, or empty.
-	Start func(l Launch, o Order, env []string, socket string, stdout, stderr io.Writer) (Process, error)
-	// Exit reads the error of a Process's Wait.
-	Exit func(error) (code int, killed bool)
-}
-
-// Process is a started command.
-type Process interface {
-	Wait() error
-	Signal(os.Signal) error
-	Pid() int
-}
+// Serve serves Flywheel's own provider on socket until ctx ends, and returns TF_REATTACH_PROVIDERS. A plain run
+// does without.
+type Serve func(ctx context.Context, socket string, scope Scope) (string, error)
 
 // Main runs the supervisor of the run in folder and returns its exit code: 0 when it left a result.
-func Main(folder string, hooks Hooks) int {
-	if err := run(folder, hooks); err != nil {
+func Main(folder string, serve Serve) int {
+	if err := run(folder, serve); err != nil {
 		fmt.Fprintln(os.Stderr, "engine-run:", err)
 		return 1
 	}
 	return 0
 }
 
-func run(folder string, hooks Hooks) error {
+func run(folder string, serve Serve) error {
 	text, err := io.ReadAll(os.Stdin)
 	if err != nil {
 		return err
@@ -143,10 +121,11 @@ func run(folder string, hooks Hooks) error {
 		return err
 	}
 
-	s := &supervisor{Launch: launch, folder: folder, hooks: hooks, cancelled: cancelled, redactor: redact.New(launch.Hide...)}
+	s := &supervisor{Launch: launch, folder: folder, serve: serve, cancelled: cancelled, redactor: redact.New(launch.Hide...)}
 	s.result = Result{Outcome: Succeeded, Started: time.Now().UTC(), Commands: []Command{}, Diagnostics: []Diagnostic{}}
 	if err := s.commands(); err != nil {
 		s.result.Outcome, s.result.Failure = Failed, s.redactor.Text(err.Error())
+		s.blame(err)
 	}
 	for _, file := range launch.Remove {
 		if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -182,7 +161,8 @@ func claim(folder string, durable bool) error {
 type supervisor struct {
 	Launch
 	folder    string
-	hooks     Hooks
+	serve     Serve
+	box       *sandbox.Sandbox
 	cancelled chan os.Signal
 	redactor  *redact.Redactor
 	log       io.WriteCloser // without secrets
@@ -190,7 +170,7 @@ type supervisor struct {
 }
 
 func (s *supervisor) commands() error {
-	// The engine is told when its parent dies, and the kernel means the thread that started it.
+	// An engine that keeps nothing dies with its parent, and the kernel means the thread that started it.
 	runtime.LockOSThread()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -202,18 +182,18 @@ func (s *supervisor) commands() error {
 	defer file.Close()
 	s.log = s.redactor.Writer(file)
 	defer s.log.Close()
-	socket, err := s.provider(ctx)
-	if err != nil {
+	if s.box, err = sandbox.Open(s.Sandbox); err != nil {
 		return err
 	}
-	if socket != "" {
-		defer os.RemoveAll(filepath.Dir(socket))
-	}
-	if err := s.state(ctx); err != nil {
-		return err
+	if s.Provider {
+		dir, err := s.provide(ctx)
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
 	}
 	for _, order := range s.Commands {
-		if err := s.command(order, socket); err != nil {
+		if err := s.command(order); err != nil {
 			return err
 		}
 		if s.result.Outcome != Succeeded {
@@ -223,44 +203,24 @@ func (s *supervisor) commands() error {
 	return nil
 }
 
-// state lets the engine reach its state, and tells it where.
-func (s *supervisor) state(ctx context.Context) (err error) {
-	port := s.StatePort
-	if !s.Sandboxed {
-		if port, err = forward(ctx, s.StateSocket); err != nil {
-			return err
-		}
-	}
-	address := "http://127.0.0.1:" + strconv.Itoa(port) + s.StatePath
-	s.Env = append(s.Env, "TF_HTTP_ADDRESS="+address, "TF_HTTP_LOCK_ADDRESS="+address, "TF_HTTP_UNLOCK_ADDRESS="+address)
-	return nil
-}
-
-// provider serves Flywheel's provider if the run needs it, in a folder of its own: the path of a socket
-// must be short, and the sandbox shows the whole folder.
-func (s *supervisor) provider(ctx context.Context) (socket string, err error) {
-	if !s.Provider {
-		return "", nil
-	}
-	if s.hooks.Serve == nil {
+// provide serves Flywheel's provider in a folder of its own: the path of a socket must be short.
+func (s *supervisor) provide(ctx context.Context) (dir string, err error) {
+	if s.serve == nil {
 		return "", errors.New("this program cannot serve Flywheel's provider")
 	}
-	dir, err := os.MkdirTemp("", "flywheel-run-")
-	if err != nil {
+	if dir, err = os.MkdirTemp("", "flywheel-run-"); err != nil {
 		return "", err
 	}
-	socket = filepath.Join(dir, "provider.sock")
-	reattach, err := s.hooks.Serve(ctx, socket, s.Scope)
-	if err != nil {
+	s.Call.Provider = filepath.Join(dir, "provider.sock")
+	if s.Call.Reattach, err = s.serve(ctx, s.Call.Provider, s.Scope); err != nil {
 		os.RemoveAll(dir)
 		return "", fmt.Errorf("serve Flywheel's provider: %w", err)
 	}
-	s.Env = append(s.Env, "TF_REATTACH_PROVIDERS="+reattach)
-	return socket, nil
+	return dir, nil
 }
 
 // command runs one order to its end and adds what happened to the result.
-func (s *supervisor) command(order Order, socket string) error {
+func (s *supervisor) command(order Order) error {
 	stdout := &lines{fn: s.say}
 	stderr := &lines{fn: s.echo}
 	var output io.Writer = stdout
@@ -273,28 +233,36 @@ func (s *supervisor) command(order Order, socket string) error {
 		output = file
 	}
 	done := Command{Name: order.Name, Started: time.Now().UTC()}
-	process, err := s.start(order, socket, output, stderr)
+	call := s.Call
+	call.Args, call.Writable = order.Args, order.Writable
+	if s.Durable {
+		call.Orphan = s.Grace
+	}
+	process, err := call.Prepare(context.Background(), s.box, output, stderr)
 	if err != nil {
 		return fmt.Errorf("start %s: %w", order.Name, err)
 	}
-	unknown := writeJSON(filepath.Join(s.folder, EngineFile), IdentityOf(process.Pid()), false)
-	if unknown != nil { // an engine that nobody could find again must not go on
-		s.cancelled <- os.Interrupt
+	// Before it runs: an engine that nobody could find again must not begin.
+	if err := writeJSON(filepath.Join(s.folder, EngineFile), IdentityOf(process.Pid()), false); err != nil {
+		return errors.Join(err, process.Signal(os.Kill), process.Wait())
+	}
+	if err := process.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", order.Name, err)
 	}
 	why, err := s.wait(process, order.Timeout)
 	stdout.Close()
 	stderr.Close()
-	if unknown != nil {
-		return unknown
-	}
 
-	code, killed := s.exit(err)
+	code, killed := ExitOf(err)
 	done.Exit, done.Ended = code, time.Now().UTC()
 	s.result.Commands = append(s.result.Commands, done)
 	switch {
 	case code == 0: // whatever was asked of it in the meantime: it has finished
 	case killed:
 		s.result.Outcome = Interrupted
+		if s.blame(err) && !s.Durable { // it went over a limit, and there is nothing that it may have half-done
+			s.result.Outcome = Failed
+		}
 	case why != "":
 		s.result.Outcome = why
 	default:
@@ -303,60 +271,18 @@ func (s *supervisor) command(order Order, socket string) error {
 	return nil
 }
 
-func (s *supervisor) start(order Order, socket string, stdout, stderr io.Writer) (Process, error) {
-	if s.Sandboxed {
-		if s.hooks.Start == nil {
-			return nil, errors.New("this program has no sandbox")
-		}
-		return s.hooks.Start(s.Launch, order, s.Env, socket, stdout, stderr)
+// blame keeps the fault in err as the reason of the outcome, if there is one.
+func (s *supervisor) blame(err error) bool {
+	if !errors.As(err, &s.result.Fault) {
+		return false
 	}
-	cmd := exec.Command(s.Engine, order.Args...)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = s.Dir, s.Env, stdout, stderr
-	// If the supervisor is killed the engine is asked to stop, so that it still writes its state. The
-	// group of its own keeps the signals of a terminal away.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGINT}
-	cmd.WaitDelay = 5 * time.Second // a child of the engine that keeps its output open must not hold Wait
-	return plain{cmd}, cmd.Start()
-}
-
-type plain struct{ *exec.Cmd }
-
-// Wait forgives an output that stayed open: the engine itself has ended well.
-func (p plain) Wait() error {
-	err := p.Cmd.Wait()
-	if errors.Is(err, exec.ErrWaitDelay) {
-		return nil
-	}
-	return err
-}
-
-func (p plain) Signal(sig os.Signal) error { return p.Process.Signal(sig) }
-func (p plain) Pid() int                   { return p.Process.Pid }
-
-func (s *supervisor) exit(err error) (code int, killed bool) {
-	if s.Sandboxed {
-		return s.hooks.Exit(err)
-	}
-	var exit *exec.ExitError
-	switch {
-	case err == nil:
-		return 0, false
-	case errors.As(err, &exit):
-		return ExitOf(exit)
-	}
-	return -1, true
-}
-
-// ExitOf says how a command ended: its exit code, and whether it was killed. One that an interrupt ended
-// was not: it had not come so far as to catch it.
-func ExitOf(err *exec.ExitError) (code int, killed bool) {
-	status, ok := err.Sys().(syscall.WaitStatus)
-	return err.ExitCode(), ok && status.Signaled() && status.Signal() != syscall.SIGINT
+	s.echo([]byte(s.result.Fault.Error() + "\n"))
+	return true
 }
 
 // wait waits for the end of a command. A cancel request or the timeout interrupts it; one grace later it
 // is interrupted again, by which engines stop at once, and yet another grace later it is killed.
-func (s *supervisor) wait(process Process, timeout time.Duration) (why Outcome, err error) {
+func (s *supervisor) wait(process *Prepared, timeout time.Duration) (why Outcome, err error) {
 	ended := make(chan error, 1)
 	go func() { ended <- process.Wait() }()
 	late := time.After(timeout)

@@ -1451,7 +1451,7 @@ export interface components {
             /** @description Windows in which only rollbacks are deployed */
             freezes: components["schemas"]["AppFreeze"][];
             name: string;
-            /** @description Whether rollout commands, and plans of patterns under review, may reach the network */
+            /** @description Whether the engine with its providers, and rollout commands, may reach the network */
             network: boolean;
             /**
              * @description What happens to a waiting deployment when a newer one comes
@@ -1482,7 +1482,7 @@ export interface components {
             /** @description Windows in which only rollbacks are deployed */
             freezes?: components["schemas"]["AppFreeze"][];
             name?: string;
-            /** @description Whether rollout commands, and plans of patterns under review, may reach the network */
+            /** @description Whether the engine with its providers, and rollout commands, may reach the network */
             network?: boolean;
             /** @enum {string} */
             onNewer?: "queue" | "replace-pending";

@@ -58,7 +58,7 @@ function Facts({ environment: { class: kind, after, target, onNewer, values, net
           <dt>Comes</dt><dd>{after ? <>after <Link className="link" to="/environments/$environment" params={{ environment: after }}>{after}</Link></> : "first"}</dd>
           <dt>Target</dt><dd>{target}</dd>
           <dt>Waiting deployments</dt><dd>{newerWords[onNewer]}</dd>
-          <dt>Network</dt><dd>{network ? "rollout commands, and plans of patterns under review, may reach it" : "rollout commands have none, nor plans of patterns under review"}</dd>
+          <dt>Network</dt><dd>{network ? "the engine with its providers, and rollout commands, may reach it" : "neither the engine with its providers nor rollout commands have one"}</dd>
           {freezes.map(({ from, until, reason }) => [<dt key={`${from}-name`}>Frozen</dt>, <dd key={from}>{windowOf(from, until)}{reason && `: ${reason}`}</dd>])}
         </dl>
       </Card>

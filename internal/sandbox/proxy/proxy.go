@@ -1,4 +1,6 @@
-package sandbox
+// Package proxy is the way out of a sandbox that may fetch from listed hosts and from no others. It stands apart
+// from package sandbox because net/http is late among the packages that start with the binary.
+package proxy
 
 import (
 	"bufio"
@@ -35,19 +37,13 @@ func (p *Proxy) Refused() []string {
 	return slices.Clone(p.refused)
 }
 
-// serveProxy serves p on a port inside and returns its URL.
-func (c *Cmd) serveProxy(p *Proxy) (string, error) {
-	listener, err := c.listenInside(0)
-	if err != nil {
-		return "", err
-	}
-	server := &http.Server{
-		Handler: p, ReadHeaderTimeout: 30 * time.Second,
-		BaseContext: func(net.Listener) context.Context { return c.alive },
-	}
-	go server.Serve(listener)
-	c.open = append(c.open, server)
-	return "http://" + listener.Addr().String(), nil
+// Serve answers on a port inside until it is closed.
+func (p *Proxy) Serve(l net.Listener) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel() // tunnels end too
+	server := &http.Server{Handler: p, ReadHeaderTimeout: 30 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
+	defer server.Close()
+	server.Serve(l)
 }
 
 // ServeHTTP answers CONNECT and plain requests to absolute URLs.
@@ -181,4 +177,14 @@ func (p *Proxy) relay(w http.ResponseWriter, r *http.Request) {
 	}
 	w.WriteHeader(answer.StatusCode)
 	io.Copy(w, answer.Body)
+}
+
+// pass copies one direction of a connection, and its end: a clean one lets the other direction go on.
+func pass(to, from net.Conn) {
+	if _, err := io.Copy(to, from); err != nil {
+		to.Close()
+		from.Close()
+		return
+	}
+	to.(interface{ CloseWrite() error }).CloseWrite()
 }
