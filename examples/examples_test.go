@@ -167,8 +167,8 @@ func TestTheReadmeOfThePatternNamesItsWholeInterface(t *testing.T) {
 			}
 		}
 		for _, output := range i.Outputs {
-			if !slices.ContainsFunc(rows, func(r string) bool { return strings.HasPrefix(r, output+": ") }) {
-				t.Errorf("%s says nothing of the output %s", version, output)
+			if !slices.ContainsFunc(rows, func(r string) bool { return strings.HasPrefix(r, output.Name+": ") }) {
+				t.Errorf("%s says nothing of the output %s", version, output.Name)
 			}
 		}
 	}
