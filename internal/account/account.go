@@ -51,6 +51,8 @@ const (
 	ScopeRead  Scope = "read"  // see
 	ScopeWrite Scope = "write" // the work of a team: push, change, deploy
 	ScopeAdmin Scope = "admin" // decisions for others: approvals, environments, people
+
+	ScopeChecks Scope = "checks:write" // results of the outer system that the token speaks for; it includes read only
 )
 
 // Actor is who acts. The zero Actor is nobody.
@@ -63,6 +65,8 @@ type Actor struct {
 	Disciplines []string        // of the Center of Excellence
 	Teams       map[string]Role // by team name
 	Scopes      []Scope         // empty for a session: no bound
+	System      string          // the outer system that a token for checks speaks for, else empty
+	App         string          // the only app whose results such a token may post; empty for all of its team
 
 	system  bool
 	session string // hash of the session, so that signing out ends this one
@@ -152,7 +156,10 @@ type Token struct {
 	ID        string    `json:"id" example:"tok_d0c5ghq23akk2s3lvr9g"`
 	Name      string    `json:"name" doc:"What it is for" example:"laptop"`
 	User      string    `json:"user" doc:"Name of the person it stands for"`
-	Scopes    []Scope   `json:"scopes" enum:"read,write,admin"`
+	Scopes    []Scope   `json:"scopes" enum:"read,write,admin,checks:write"`
+	System    string    `json:"system,omitempty" doc:"The outer system that it speaks for, with the scope checks:write" example:"ci"`
+	Team      string    `json:"team,omitempty" doc:"The team about whose apps it posts results"`
+	App       string    `json:"app,omitempty" doc:"The only app about which it posts results"`
 	Service   bool      `json:"service" doc:"Used by a machine; it cannot approve"`
 	CreatedAt time.Time `json:"createdAt"`
 	ExpiresAt time.Time `json:"expiresAt"`

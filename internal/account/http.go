@@ -46,6 +46,9 @@ func (s *Service) Routes(api *web.API) {
 	huma.Register(api, operation("create-token", http.MethodPost, "/tokens", "token", "Make a token"), s.createToken)
 	huma.Register(api, operation("delete-token", http.MethodDelete, "/tokens/{token}", "token", "Delete a token"), s.deleteToken)
 
+	huma.Register(api, operation("get-settings", http.MethodGet, "/settings", "settings", "Show the settings of the platform"), s.getSettings)
+	huma.Register(api, operation("edit-settings", http.MethodPatch, "/settings", "settings", "Change the settings of the platform"), s.editSettings)
+
 	huma.Register(api, operation("list-audit", http.MethodGet, "/audit", "audit", "List decisions, the newest first"), s.listAudit)
 	huma.Register(api, operation("verify-audit", http.MethodGet, "/audit/verify", "audit", "Check that no entry was changed or removed"), s.verifyAudit)
 }
@@ -332,7 +335,10 @@ func (s *Service) listTokens(ctx context.Context, in *listTokensInput) (*web.Pag
 type createTokenInput struct {
 	Body struct {
 		Name      string    `json:"name" minLength:"1" maxLength:"100" doc:"What it is for"`
-		Scopes    []Scope   `json:"scopes,omitempty" maxItems:"3" enum:"read,write,admin" doc:"Read and write if left out"`
+		Scopes    []Scope   `json:"scopes,omitempty" maxItems:"3" enum:"read,write,admin,checks:write" doc:"Read and write if left out; checks:write stands alone, and posts results of an outer system"`
+		System    string    `json:"system,omitempty" maxLength:"40" doc:"With checks:write: the outer system that it speaks for" example:"ci"`
+		Team      string    `json:"team,omitempty" maxLength:"100" doc:"With checks:write: the team about whose apps it posts results"`
+		App       string    `json:"app,omitempty" maxLength:"100" doc:"With checks:write: the only app about which it posts results"`
 		Service   bool      `json:"service,omitempty" doc:"For a machine: it stands for you and cannot approve"`
 		ExpiresAt time.Time `json:"expiresAt,omitempty" doc:"In 90 days if left out, within a year at most"`
 	}
@@ -348,10 +354,30 @@ type createTokenOutput struct {
 
 func (s *Service) createToken(ctx context.Context, in *createTokenInput) (*createTokenOutput, error) {
 	b := in.Body
-	t, secret, err := s.CreateToken(ctx, Token{Name: b.Name, Scopes: b.Scopes, Service: b.Service, ExpiresAt: b.ExpiresAt})
+	t, secret, err := s.CreateToken(ctx, Token{Name: b.Name, Scopes: b.Scopes, Service: b.Service, ExpiresAt: b.ExpiresAt, System: b.System, Team: b.Team, App: b.App})
 	out := &createTokenOutput{CacheControl: "no-store"}
 	out.Body.Token, out.Body.Secret = t, secret
 	return out, err
+}
+
+type settingsOutput struct {
+	Body Settings
+}
+
+func (s *Service) getSettings(ctx context.Context, _ *struct{}) (*settingsOutput, error) {
+	found, err := s.Settings(ctx)
+	return &settingsOutput{found}, err
+}
+
+type editSettingsInput struct {
+	Body struct {
+		FourEyes *bool `json:"fourEyes,omitempty" doc:"Whether whoever wrote what destroys something stateful in production is kept from releasing it"`
+	}
+}
+
+func (s *Service) editSettings(ctx context.Context, in *editSettingsInput) (*settingsOutput, error) {
+	now, err := s.EditSettings(ctx, SettingsEdit(in.Body))
+	return &settingsOutput{now}, err
 }
 
 type listSessionsInput struct {

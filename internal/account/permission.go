@@ -21,7 +21,10 @@ const (
 	Rollback        Permission = "rollback"         // go back to an earlier desired state
 	ManageSecrets   Permission = "manage_secrets"   // set, list and delete secrets of the app
 	PlanStories     Permission = "plan_stories"     // write and order the stories of the app
-	PostResult      Permission = "post_result"      // post a build or test result of an outer CI
+	PostResult      Permission = "post_result"      // post a build or test result, as the outer CI that a token for checks names
+	UploadArtifact  Permission = "upload_artifact"  // store what an outer CI built
+	SpeakForChecks  Permission = "speak_for_checks" // make a token with which an outer CI posts results
+	DropTests       Permission = "drop_tests"       // release a change with which an app is tested less than before
 	HoldRelease     Permission = "release_hold"     // release or drop what is held: destroy plans, degraded instances
 	RemoveApp       Permission = "remove_app"       // ask for an app or one of its environments to be removed
 	GiveApp         Permission = "give_app"         // give the app to another team, where one may make apps as well
@@ -48,7 +51,8 @@ const (
 	ViewUsers          Permission = "view_users"
 	ManageUsers        Permission = "manage_users"
 	ManageTeams        Permission = "manage_teams"
-	OperatePlatform    Permission = "operate_platform" // backup, restore, settings of the server
+	OperatePlatform    Permission = "operate_platform" // backup and restore
+	ManageSettings     Permission = "manage_settings"  // settings of the platform, such as four eyes
 )
 
 // rule says who may. A person may when any one of the conditions holds; the scope bounds tokens on top.
@@ -59,6 +63,7 @@ type rule struct {
 	everybody   bool     // whoever is signed in
 	open        bool     // everybody may know of the thing, so a refusal need not hide it
 	person      bool     // never a service token, never the platform itself
+	checks      bool     // a token for checks may, which else only sees
 	scope       Scope    // a token needs at least this
 }
 
@@ -79,7 +84,10 @@ var rules = map[Permission]rule{
 	Rollback:        {role: Developer, admin: true, scope: ScopeWrite},
 	ManageSecrets:   {role: Developer, admin: true, scope: ScopeWrite},
 	PlanStories:     {role: Developer, admin: true, scope: ScopeWrite},
-	PostResult:      {role: Developer, admin: true, scope: ScopeWrite},
+	PostResult:      {role: Developer, checks: true, scope: ScopeChecks},
+	UploadArtifact:  {role: Developer, admin: true, checks: true, scope: ScopeWrite},
+	SpeakForChecks:  {role: Operator, admin: true, scope: ScopeWrite},
+	DropTests:       {role: Owner, admin: true, scope: ScopeWrite},
 	HoldRelease:     {role: Operator, disciplines: []string{Operations}, admin: true, scope: ScopeWrite},
 	RemoveApp:       {role: Operator, admin: true, scope: ScopeWrite},
 	GiveApp:         {role: Owner, admin: true, scope: ScopeAdmin},
@@ -104,6 +112,7 @@ var rules = map[Permission]rule{
 	ManageUsers:        {admin: true, person: true, scope: ScopeAdmin},
 	ManageTeams:        {admin: true, scope: ScopeAdmin},
 	OperatePlatform:    {admin: true, scope: ScopeAdmin},
+	ManageSettings:     {admin: true, person: true, scope: ScopeAdmin},
 }
 
 // Approve returns the permission to decide on pattern changes for a discipline, or "" for an unknown
@@ -134,13 +143,16 @@ func (a Actor) Require(p Permission, team string) error {
 		return fault.New(fault.NotFound, "not_found", "There is no such thing, or it is not yours to see.")
 	case a.system && !r.person:
 		return nil
+	case p == PostResult && a.System == "":
+		return fault.New(fault.Forbidden, "token.not_for_checks", "Results come only from a token that was made for the outer CI that speaks, not from a person.").
+			Do("Let %s make one: flywheel token create NAME --scope checks:write --system ci --team %s.", rules[SpeakForChecks].who(team), team)
 	case r.person && (a.Service || a.system):
 		return fault.New(fault.Forbidden, "permission.person", "Only a person may %s, not a machine.", p.words()).
 			Do("Let %s do it in the browser or with a personal token.", r.who(team))
 	case !r.allows(a, team):
 		return fault.New(fault.Forbidden, "permission.denied", "You may not %s.", p.words()).
 			Do("Ask %s.", r.who(team))
-	case !a.has(r.scope):
+	case !(r.checks && a.System != "") && !a.has(r.scope):
 		return fault.New(fault.Forbidden, "token.scope", "This token may not %s: it lacks the scope %s.", p.words(), r.scope).
 			Do("Make a token with that scope: flywheel token create --scope %s.", r.scope)
 	}
@@ -206,6 +218,12 @@ func (p Permission) words() string {
 	switch p {
 	case PostResult:
 		return "post results"
+	case UploadArtifact:
+		return "upload artifacts"
+	case SpeakForChecks:
+		return "make a token for the checks of an outer CI"
+	case DropTests:
+		return "let an app be tested less than before"
 	case HoldRelease:
 		return "release what is held"
 	case GiveApp:
@@ -239,7 +257,13 @@ func (p Permission) words() string {
 }
 
 func (s Scope) includes(least Scope) bool {
+	if s == ScopeChecks {
+		return least == ScopeRead || least == ScopeChecks
+	}
 	order := []Scope{ScopeRead, ScopeWrite, ScopeAdmin}
+	if !slices.Contains(order, least) {
+		return false
+	}
 	return slices.Index(order, s) >= slices.Index(order, least)
 }
 

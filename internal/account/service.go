@@ -38,6 +38,8 @@ type Service struct {
 	// TeamInUse says what still belongs to a team, for example "the app storefront", or "" if nothing
 	// does. Apps come later in the order of packages.
 	TeamInUse func(tx *db.Tx, team string) (string, error)
+	// TeamOf returns the team of an app.
+	TeamOf func(tx *db.Tx, app string) (string, error)
 
 	HTTPS bool // people reach Flywheel so, and browsers send the session no other way
 }
@@ -511,6 +513,8 @@ func (s *Service) PutMember(ctx context.Context, team, user, ifMatch string, rol
 
 // CreateToken makes a token for the actor and returns its secret, to be shown once. A token made with
 // a token has no more scopes and no later end than that one, and is deleted with it.
+//
+// A token for checks speaks for an outer system and does nothing else; who operates the team makes it.
 func (s *Service) CreateToken(ctx context.Context, t Token) (Token, string, error) {
 	actor := From(ctx)
 	if actor.Nobody() || actor.system {
@@ -522,18 +526,24 @@ func (s *Service) CreateToken(ctx context.Context, t Token) (Token, string, erro
 	if !actor.has(ScopeWrite) {
 		return t, "", fault.New(fault.Forbidden, "token.scope", "This token may not make tokens: it lacks the scope write.").Do("Sign in as a person.")
 	}
+	if err := t.checkSystem(actor); err != nil {
+		return t, "", err
+	}
 	if len(t.Scopes) == 0 {
 		t.Scopes = []Scope{ScopeRead, ScopeWrite}
 	}
 	slices.Sort(t.Scopes)
 	t.Scopes = slices.Compact(t.Scopes)
 	for _, scope := range t.Scopes {
-		if !actor.has(scope) {
+		if scope != ScopeChecks && !actor.has(scope) {
 			return t, "", fault.New(fault.Forbidden, "token.scope", "This token lacks the scope %s and cannot pass it on.", scope).Do("Sign in as a person.")
 		}
 	}
 	secret, hash := newSecret("fly_")
 	err := s.db.Write(ctx, func(tx *db.Tx) error {
+		if err := s.bind(tx, &t); err != nil {
+			return err
+		}
 		now := tx.Now()
 		latest, standard := now.Add(tokenAtMost), now.Add(tokenLasts)
 		if actor.TokenID != "" {
@@ -563,7 +573,7 @@ func (s *Service) CreateToken(ctx context.Context, t Token) (Token, string, erro
 		if err := insertToken(tx, t, hash, actor); err != nil {
 			return err
 		}
-		return record(tx, "token.create", "token", "created", t.ID, fmt.Sprintf("%s, scopes %v, service %v, until %s", t.Name, t.Scopes, t.Service, t.ExpiresAt.Format(time.DateOnly)))
+		return record(tx, "token.create", "token", "created", t.ID, fmt.Sprintf("%s, scopes %v, service %v%s, until %s", t.Name, t.Scopes, t.Service, t.speaks(), t.ExpiresAt.Format(time.DateOnly)))
 	})
 	return t, secret, err
 }

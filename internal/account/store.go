@@ -134,11 +134,15 @@ func actorBySession(tx *db.Tx, hash string) (a Actor, expires time.Time, err err
 
 // actorByToken returns the actor of a token and when the token ends; ErrNoRows if there is none.
 func actorByToken(tx *db.Tx, hash string) (a Actor, expires time.Time, err error) {
-	err = tx.QueryRow(`select p.id, p.name, p.admin, p.disciplines, t.id, t.service, t.scopes, t.expires_at from token t join person p on p.id = t.person
+	var team string
+	err = tx.QueryRow(`select p.id, p.name, p.admin, p.disciplines, t.id, t.service, t.scopes, t.expires_at, t.system, t.team, t.app from token t join person p on p.id = t.person
 		where t.hash = $1 and p.active`, hash).
-		Scan(&a.ID, &a.Name, &a.Admin, db.Into(&a.Disciplines), &a.TokenID, &a.Service, db.Into(&a.Scopes), &expires)
+		Scan(&a.ID, &a.Name, &a.Admin, db.Into(&a.Disciplines), &a.TokenID, &a.Service, db.Into(&a.Scopes), &expires, &a.System, &team, &a.App)
 	if err == nil {
 		a.Teams, err = teamsOf(tx, a.ID)
+	}
+	if a.System != "" {
+		a = a.speaking(team)
 	}
 	return a, expires, err
 }
@@ -163,8 +167,8 @@ func NameOf(tx *db.Tx, id string) (name string, err error) {
 }
 
 func insertToken(tx *db.Tx, t Token, hash string, by Actor) error {
-	_, err := tx.Exec("insert into token (id, hash, person, name, scopes, service, created_at, expires_at, parent) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-		t.ID, hash, by.ID, t.Name, db.JSON(t.Scopes), t.Service, t.CreatedAt, t.ExpiresAt, by.TokenID)
+	_, err := tx.Exec("insert into token (id, hash, person, name, scopes, service, created_at, expires_at, parent, system, team, app) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+		t.ID, hash, by.ID, t.Name, db.JSON(t.Scopes), t.Service, t.CreatedAt, t.ExpiresAt, by.TokenID, t.System, t.Team, t.App)
 	return err
 }
 
@@ -174,10 +178,10 @@ func lockToken(tx *db.Tx, id string) error {
 	return err
 }
 
-const selectToken = "select t.id, t.name, p.name, t.scopes, t.service, t.created_at, t.expires_at from token t join person p on p.id = t.person"
+const selectToken = "select t.id, t.name, p.name, t.scopes, t.service, t.created_at, t.expires_at, t.system, t.team, t.app from token t join person p on p.id = t.person"
 
 func scanToken(row db.Row) (t Token, err error) {
-	err = row.Scan(&t.ID, &t.Name, &t.User, db.Into(&t.Scopes), &t.Service, &t.CreatedAt, &t.ExpiresAt)
+	err = row.Scan(&t.ID, &t.Name, &t.User, db.Into(&t.Scopes), &t.Service, &t.CreatedAt, &t.ExpiresAt, &t.System, &t.Team, &t.App)
 	return t, err
 }
 

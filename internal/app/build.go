@@ -412,7 +412,7 @@ func (b *Builder) Upload(ctx context.Context, name string, archive io.Reader) (d
 		if err != nil {
 			return err
 		}
-		return account.From(ctx).RequireOf(account.PostResult, team, "app", name)
+		return account.From(ctx).RequireOf(account.UploadArtifact, team, "app", name)
 	})
 	if err != nil {
 		return "", 0, err

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"flywheel.dev/flywheel/internal/account"
+	"flywheel.dev/flywheel/internal/certify"
 	"flywheel.dev/flywheel/internal/certify/certifytest"
 	"flywheel.dev/flywheel/internal/change"
 	"flywheel.dev/flywheel/internal/db"
@@ -83,7 +84,7 @@ func TestApprovalsAreCountedWhenTheLastOneComes(t *testing.T) {
 		approve(p, c.ID, "sam", "otto")
 		tt.happens(p, c.ID)
 		// The last approval: of development.
-		if _, err := p.Certify.Approve(p.As("dev"), c.ID, "development", certification(p, c.ID).Digest, ""); err != nil {
+		if _, err := p.Certify.Approve(p.As("dev"), c.ID, certify.Vote{Discipline: "development", Digest: certification(p, c.ID).Digest}); err != nil {
 			t.Fatal(name, err)
 		}
 		if tt.says == "" {
@@ -162,7 +163,7 @@ func TestWhoChangedTheDisciplineMayDecideForTheOtherOne(t *testing.T) {
 	approve(p, c.ID, "otto")
 	p.Becomes("otto", nil, &[]string{account.Security})
 	security := account.With(t.Context(), account.Actor{ID: "usr_otto", Name: "otto", Disciplines: []string{account.Security}})
-	if _, err := p.Certify.Approve(security, c.ID, "security", certification(p, c.ID).Digest, ""); err != nil {
+	if _, err := p.Certify.Approve(security, c.ID, certify.Vote{Discipline: "security", Digest: certification(p, c.ID).Digest}); err != nil {
 		t.Fatal(err)
 	}
 	// One person counts for one discipline: what otto said for operations is replaced.

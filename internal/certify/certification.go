@@ -44,16 +44,19 @@ type Certification struct {
 	Reasons   []string       `json:"reasons" doc:"Why this is a major, minor or patch version"`
 	Pattern   string         `json:"patternDigest"`
 	Digest    string         `json:"digest" doc:"What an approval binds to"`
+	Destroys  int            `json:"destroys" doc:"Live instances on which it destroys or replaces something stateful; an approval then names the pattern"`
 	Radius    Radius         `json:"radius" doc:"The blast radius: how many live instances it affects, and how"`
 	Instances []Effect       `json:"instances" doc:"Effect on live instances that the reader may see, the gravest first; the rest is under effects"`
 	Needed    map[string]int `json:"needed" doc:"Approvals by discipline"`
 	Approvals []Approval     `json:"approvals"`
 	CreatedAt time.Time      `json:"createdAt"`
 
-	manifest *manifest.Pattern
-	asks     pattern.Interface
-	passes   int // how often the effect was planned since the revision was handed to people
-	lapses   int // how often publishing stopped because an approval did not count any more
+	manifest   *manifest.Pattern
+	asks       pattern.Interface
+	ownVersion string // what the interface alone makes of it
+	ownBump    string
+	passes     int // how often the effect was planned since the revision was handed to people
+	lapses     int // how often publishing stopped because an approval did not count any more
 }
 
 // Approval is one person's decision for one discipline.
@@ -76,6 +79,14 @@ const (
 	ChangesRequested Decision = "changes_requested" // the next push clears it
 	Rejected         Decision = "rejected"
 )
+
+// Vote is what a person says with a decision.
+type Vote struct {
+	Discipline string
+	Digest     string // of the certification that was shown
+	Reason     string
+	Confirm    string // name of the pattern, for the approval of a version that loses something stateful
+}
 
 // version returns the pattern version that the certification is about, as far as planning it needs it.
 func (c Certification) version(name string) pattern.Version {
@@ -121,6 +132,39 @@ func (c Certification) lapsed(tx *db.Tx, a Approval, authors []string) (string, 
 }
 
 const earlierDigest = "given on an earlier digest"
+
+// lose says what the version does on how many live instances, when something stateful is lost on them. That makes
+// it a major version, whatever its interface says, and takes the number back to what that says when no instance
+// loses anything any more.
+func (c *Certification) lose(instances int) error {
+	c.Destroys, c.Version, c.Bump = instances, c.ownVersion, c.ownBump
+	if instances == 0 || c.ownBump == "major" {
+		return nil
+	}
+	next, err := pattern.NextVersion(c.ownVersion, "major")
+	c.Version, c.Bump = next, "major"
+	return err
+}
+
+// breaking says in a sentence why the version is breaking although it can be moved to, or "".
+func (c Certification) breaking() string {
+	if c.Destroys == 0 {
+		return ""
+	}
+	return "it destroys or replaces something stateful on " + live(c.Destroys)
+}
+
+// reasons returns why the change needs its lane and its version its number.
+func (c Certification) reasons(name string) []change.Reason {
+	list := []change.Reason{{Text: "the pattern itself changes: " + name + " " + c.Version + " (" + c.Bump + ")"}}
+	if b := c.breaking(); b != "" {
+		list = append(list, change.Reason{Text: "breaking: " + b, Breaking: true})
+	}
+	for _, r := range c.Reasons {
+		list = append(list, change.Reason{Text: r})
+	}
+	return list
+}
 
 // Missing returns the disciplines that have not approved yet, in the order pages show them.
 func (c Certification) Missing() []string {
@@ -174,17 +218,21 @@ func (c Certification) standing() (state change.State, why string) {
 		lapsed = append(lapsed, fmt.Sprintf("%d approvals were given on an earlier digest and do not count", earlier))
 	}
 	why = strings.Join(append([]string{"waits for the approval of " + strings.Join(missing, ", ")}, lapsed...), "; ")
+	if b := c.breaking(); b != "" {
+		why = "breaking, " + b + "; " + why
+	}
 	return change.Review, why
 }
 
 // mayDecide refuses a decision that rule of change 10 forbids. An approval that does not count any more is
 // replaced by the new decision, and so is another decision for the same discipline.
-func (c Certification) mayDecide(actor account.Actor, authors []string, discipline, digest string, decision Decision) error {
-	if slices.Contains(authors, actor.ID) {
+func (c Certification) mayDecide(actor account.Actor, of change.Change, v Vote, decision Decision) error {
+	discipline := v.Discipline
+	if slices.Contains(of.Authors, actor.ID) {
 		return fault.New(fault.Forbidden, "approval.own_change", "You wrote part of this change, so somebody else must decide about it.").
 			Do("Ask another person of %s.", discipline)
 	}
-	if digest != c.Digest {
+	if v.Digest != c.Digest {
 		return fault.New(fault.Stale, "approval.not_what_was_shown", "This is not what you looked at: the change, or its effect on an instance, is different now.").
 			Do("Look at the change again, then decide with the digest %s.", c.Digest)
 	}
@@ -193,6 +241,10 @@ func (c Certification) mayDecide(actor account.Actor, authors []string, discipli
 			return fault.New(fault.Conflict, "approval.one_discipline", "You have already decided about this change, for %s. One person counts for one discipline.", a.Discipline).
 				Do("Ask another person of %s.", discipline)
 		}
+	}
+	if decision == Approved && c.Destroys > 0 && v.Confirm != of.Subject {
+		return fault.New(fault.Invalid, "approval.confirm", "This version would destroy or replace something stateful on %s, so its approval names the pattern: %s.", live(c.Destroys), of.Subject).
+			Do("See what is lost, `flywheel change effects %s`, then approve with `--confirm %s`.", of.ID, of.Subject).At("confirm", "the name of the pattern")
 	}
 	return nil
 }

@@ -28,7 +28,7 @@ import (
 // and before any plan. Get shows it.
 func (s *Service) Foresee(ctx context.Context, c change.Change, next pattern.Proposal) error {
 	found := Certification{Change: c.ID, Revision: c.Revision, Version: next.Version, Bump: next.Bump, Reasons: next.Reasons, Pattern: next.Digest,
-		Needed: next.Approvals, manifest: next.Manifest, asks: next.Interface}
+		Needed: next.Approvals, manifest: next.Manifest, asks: next.Interface, ownVersion: next.Version, ownBump: next.Bump}
 	return s.DB.Write(ctx, func(tx *db.Tx) error {
 		if err := forget(tx, found); err != nil {
 			return err
@@ -92,10 +92,7 @@ func (s *Service) announce(ctx context.Context, c change.Change) error {
 		if err != nil {
 			return err
 		}
-		c.Lane, c.Reasons = change.Pattern, []change.Reason{{Text: "the pattern itself changes: " + c.Subject + " " + found.Version + " (" + found.Bump + ")"}}
-		for _, r := range found.Reasons {
-			c.Reasons = append(c.Reasons, change.Reason{Text: r})
-		}
+		c.Lane, c.Reasons = change.Pattern, found.reasons(c.Subject)
 		c.Why = "it is validated and tested"
 		switch {
 		case r.Breaking > 0:
@@ -270,17 +267,25 @@ func (s *Service) review(tx *db.Tx, id string, revision int) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.settle(tx, c, &found); err != nil {
+	if _, err := s.settle(tx, &c, &found); err != nil {
 		return err
 	}
 	_, err = s.conclude(tx, c, found, true)
 	return err
 }
 
-// settle ends the planning: the digest becomes that of the effects as they are now. It reports whether that
-// is another one than before.
-func (s *Service) settle(tx *db.Tx, c change.Change, found *Certification) (bool, error) {
+// settle ends the planning: the number of the version and the digest become those of the effects as they are now,
+// and the change gets the reasons for them. It reports whether the digest is another one than before.
+func (s *Service) settle(tx *db.Tx, c *change.Change, found *Certification) (bool, error) {
 	before := found.Digest
+	lost, err := losing(tx, found.Change, found.Revision)
+	if err != nil {
+		return false, err
+	}
+	if err := found.lose(lost); err != nil {
+		return false, err
+	}
+	c.Reasons = found.reasons(c.Subject)
 	if err := digest(tx, found); err != nil {
 		return false, err
 	}
@@ -295,7 +300,7 @@ func (s *Service) settle(tx *db.Tx, c change.Change, found *Certification) (bool
 	if radius.Breaking > 0 || radius.Outcomes[Deferred] > 0 {
 		k.State = change.CheckWarning
 	}
-	return found.Digest != before, change.SetCheck(tx, c, k)
+	return found.Digest != before, change.SetCheck(tx, *c, k)
 }
 
 // again plans the effect on the instances that changed while people decide. The digest changes only if an
@@ -378,7 +383,7 @@ func (s *Service) endPass(tx *db.Tx, id string, revision int, since time.Time) e
 	}
 	found.passes++
 	earlier := found.Digest
-	differs, err := s.settle(tx, c, &found)
+	differs, err := s.settle(tx, &c, &found)
 	if err != nil {
 		return err
 	}

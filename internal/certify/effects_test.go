@@ -96,7 +96,7 @@ func TestApprovalsDoNotOutliveAnotherEffectOnAnInstance(t *testing.T) {
 	if c.State != change.Review || occurred(p, event.Own("change", "effectchanged")) != 1 {
 		t.Errorf("it is %s", c.State)
 	}
-	_, err := p.Certify.Approve(p.As("dev"), c.ID, "development", before.Digest, "")
+	_, err := p.Certify.Approve(p.As("dev"), c.ID, certify.Vote{Discipline: "development", Digest: before.Digest})
 	refused(t, err, "approval.not_what_was_shown")
 	has(t, fault.From(err).Remedy, after.Digest)
 
@@ -281,12 +281,12 @@ func TestARequestForChangesWaitsForThePush(t *testing.T) {
 	p := certifying(t)
 	c := addSearch(p, "search")
 	digest := certification(p, c.ID).Digest
-	_, err := p.Certify.RequestChanges(p.As("sam"), c.ID, "security", digest, " ")
+	_, err := p.Certify.RequestChanges(p.As("sam"), c.ID, certify.Vote{Discipline: "security", Digest: digest, Reason: " "})
 	refused(t, err, "approval.reason_missing")
-	_, err = p.Certify.RequestChanges(p.As("dora"), c.ID, "security", digest, "no")
+	_, err = p.Certify.RequestChanges(p.As("dora"), c.ID, certify.Vote{Discipline: "security", Digest: digest, Reason: "no"})
 	refused(t, err, "permission.denied")
 	approve(p, c.ID, "otto")
-	c, err = p.Certify.RequestChanges(p.As("sam"), c.ID, "security", digest, "bind it to loopback")
+	c, err = p.Certify.RequestChanges(p.As("sam"), c.ID, certify.Vote{Discipline: "security", Digest: digest, Reason: "bind it to loopback"})
 	if err != nil || c.State != change.ChangesRequested {
 		t.Fatalf("%s, %v", c.State, err)
 	}
@@ -319,7 +319,7 @@ func TestWhoAskedForChangesMayApproveAfterAll(t *testing.T) {
 	p := certifying(t)
 	c := addSearch(p, "search")
 	approve(p, c.ID, "otto", "dev")
-	if _, err := p.Certify.RequestChanges(p.As("sam"), c.ID, "security", certification(p, c.ID).Digest, "why?"); err != nil {
+	if _, err := p.Certify.RequestChanges(p.As("sam"), c.ID, certify.Vote{Discipline: "security", Digest: certification(p, c.ID).Digest, Reason: "why?"}); err != nil {
 		t.Fatal(err)
 	}
 	approve(p, c.ID, "sam")
@@ -527,10 +527,10 @@ func TestNobodySpeaksForAnOwnCheckOfAPatternChange(t *testing.T) {
 		t.Fatal(checks, err)
 	}
 	for _, k := range checks {
-		_, err := p.Changes.PostResult(p.As("dora"), c.ID, change.Result{Name: k.Name, Head: c.Head, Passed: true, Summary: "all is well"})
+		_, err := p.Changes.PostResult(p.As("dora-ci"), c.ID, change.Result{Name: k.Name, Head: c.Head, Passed: true, Summary: "all is well"})
 		refused(t, err, "change.result_name")
 	}
-	if _, err := p.Changes.PostResult(p.As("dora"), c.ID, change.Result{Name: "outer/lint", Head: c.Head, Passed: true, Summary: "all is well"}); err != nil {
+	if _, err := p.Changes.PostResult(p.As("dora-ci"), c.ID, change.Result{Name: "outer/lint", Head: c.Head, Passed: true, Summary: "all is well"}); err != nil {
 		t.Error(err)
 	}
 }

@@ -31,25 +31,28 @@ type certifyDecisionInput struct {
 		Discipline string `json:"discipline" enum:"security,operations,development"`
 		Digest     string `json:"digest" doc:"The digest of the certification that was shown"`
 		Reason     string `json:"reason,omitempty" maxLength:"4000"`
+		Confirm    string `json:"confirm,omitempty" maxLength:"100" doc:"Name of the pattern; needed to approve a version that destroys or replaces something stateful on live instances"`
 	}
 }
+
+func (in *certifyDecisionInput) vote() Vote { return Vote(in.Body) }
 
 type certifyDecisionOutput struct {
 	Body change.Change
 }
 
 func (s *Service) approveHTTP(ctx context.Context, in *certifyDecisionInput) (*certifyDecisionOutput, error) {
-	c, err := s.Approve(ctx, in.Change, in.Body.Discipline, in.Body.Digest, in.Body.Reason)
+	c, err := s.Approve(ctx, in.Change, in.vote())
 	return &certifyDecisionOutput{c}, err
 }
 
 func (s *Service) requestChangesHTTP(ctx context.Context, in *certifyDecisionInput) (*certifyDecisionOutput, error) {
-	c, err := s.RequestChanges(ctx, in.Change, in.Body.Discipline, in.Body.Digest, in.Body.Reason)
+	c, err := s.RequestChanges(ctx, in.Change, in.vote())
 	return &certifyDecisionOutput{c}, err
 }
 
 func (s *Service) rejectHTTP(ctx context.Context, in *certifyDecisionInput) (*certifyDecisionOutput, error) {
-	c, err := s.Reject(ctx, in.Change, in.Body.Discipline, in.Body.Digest, in.Body.Reason)
+	c, err := s.Reject(ctx, in.Change, in.vote())
 	return &certifyDecisionOutput{c}, err
 }
 

@@ -146,10 +146,19 @@ func (s *Service) certified(tx *db.Tx, id string, revision int, version pattern.
 	if err != nil {
 		return err
 	}
+	found, err := Find(tx, id, revision)
+	if err != nil {
+		return err
+	}
+	version.Breaking = found.breaking()
 	if err := s.Patterns.Certify(tx, version, c.ID); err != nil {
 		return err
 	}
 	c.State, c.Merged, c.Why, c.Remedy = change.Merged, commit, "published as "+c.Subject+" "+version.Version, ""
+	if version.Breaking != "" {
+		c.Why += ", and not recommended by itself: " + version.Breaking
+		c.Remedy = fmt.Sprintf("Recommend it when new apps are to get it: `flywheel pattern recommend %s %s`.", c.Subject, version.Version)
+	}
 	if err := change.Save(tx, c); err != nil {
 		return err
 	}

@@ -243,7 +243,7 @@ func (s *Service) Awaits(ctx context.Context, c change.Change) (disciplines []st
 		return nil, err
 	}
 	for _, d := range found.Missing() {
-		if actor.Can(account.Approve(d), "") && found.mayDecide(actor, c.Authors, d, found.Digest, Approved) == nil {
+		if actor.Can(account.Approve(d), "") && found.mayDecide(actor, c, Vote{Discipline: d, Digest: found.Digest, Confirm: c.Subject}, Approved) == nil {
 			disciplines = append(disciplines, d)
 		}
 	}
@@ -252,28 +252,29 @@ func (s *Service) Awaits(ctx context.Context, c change.Change) (disciplines []st
 
 // Approve records a person's approval for a discipline. After the last one that is needed the change
 // is merged and published by itself.
-func (s *Service) Approve(ctx context.Context, id, discipline, digest, reason string) (c change.Change, err error) {
-	return s.decide(ctx, id, discipline, digest, reason, Approved)
+func (s *Service) Approve(ctx context.Context, id string, v Vote) (c change.Change, err error) {
+	return s.decide(ctx, id, v, Approved)
 }
 
 // RequestChanges says what would have to be different. The change waits for its authors; their next push
 // clears the request, and so does another decision of the same person.
-func (s *Service) RequestChanges(ctx context.Context, id, discipline, digest, reason string) (c change.Change, err error) {
-	if strings.TrimSpace(reason) == "" {
+func (s *Service) RequestChanges(ctx context.Context, id string, v Vote) (c change.Change, err error) {
+	if strings.TrimSpace(v.Reason) == "" {
 		return c, fault.New(fault.Invalid, "approval.reason_missing", "A request for changes needs a reason.").Do("Say what would have to be different.").At("reason", "missing")
 	}
-	return s.decide(ctx, id, discipline, digest, reason, ChangesRequested)
+	return s.decide(ctx, id, v, ChangesRequested)
 }
 
 // Reject ends a pattern change for everybody, with the reason. Apps that wait for it are blocked.
-func (s *Service) Reject(ctx context.Context, id, discipline, digest, reason string) (c change.Change, err error) {
-	if strings.TrimSpace(reason) == "" {
+func (s *Service) Reject(ctx context.Context, id string, v Vote) (c change.Change, err error) {
+	if strings.TrimSpace(v.Reason) == "" {
 		return c, fault.New(fault.Invalid, "approval.reason_missing", "A rejection needs a reason.").Do("Say what would have to be different.").At("reason", "missing")
 	}
-	return s.decide(ctx, id, discipline, digest, reason, Rejected)
+	return s.decide(ctx, id, v, Rejected)
 }
 
-func (s *Service) decide(ctx context.Context, id, discipline, digest, reason string, decision Decision) (c change.Change, err error) {
+func (s *Service) decide(ctx context.Context, id string, v Vote, decision Decision) (c change.Change, err error) {
+	discipline, digest, reason := v.Discipline, v.Digest, v.Reason
 	actor := account.From(ctx)
 	var refusal error
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
@@ -294,7 +295,7 @@ func (s *Service) decide(ctx context.Context, id, discipline, digest, reason str
 			if found, err = Find(tx, id, c.Revision); err != nil {
 				return err
 			}
-			refusal = found.mayDecide(actor, c.Authors, discipline, digest, decision)
+			refusal = found.mayDecide(actor, c, v, decision)
 		}
 		if refusal != nil {
 			// A refused decision is a decision too: it is in the audit log, and the refusal is answered after the commit.
@@ -343,6 +344,9 @@ func (s *Service) conclude(tx *db.Tx, c change.Change, found Certification, sett
 	switch state {
 	case change.Review:
 		c.Remedy = "`flywheel change approve " + c.ID + " --discipline … --digest " + found.Digest + "`"
+		if found.Destroys > 0 {
+			c.Remedy = "`flywheel change approve " + c.ID + " --discipline … --digest " + found.Digest + " --confirm " + c.Subject + "`"
+		}
 	case change.ChangesRequested:
 		c.Remedy = "Push what was asked for to " + c.Branch + ": it is checked again by itself, and decided about anew."
 	case change.Merging:

@@ -68,7 +68,7 @@ func approve(p *certifytest.Platform, id string, who ...string) {
 	p.T.Helper()
 	for _, name := range who {
 		discipline := map[string]string{"sam": "security", "sue": "security", "otto": "operations", "dev": "development"}[name]
-		if _, err := p.Certify.Approve(p.As(name), id, discipline, certification(p, id).Digest, ""); err != nil {
+		if _, err := p.Certify.Approve(p.As(name), id, certify.Vote{Discipline: discipline, Digest: certification(p, id).Digest}); err != nil {
 			p.T.Fatalf("%s: %v", name, err)
 		}
 	}
@@ -165,7 +165,7 @@ func TestAVersionIsDraftThenInReviewThenCertified(t *testing.T) {
 	_, err = p.Patterns.Move(p.As("otto"), "web-service", "1.1.0", pattern.Certified)
 	refused(t, err, "pattern_version.not_found")
 
-	if _, err := p.Certify.RequestChanges(p.As("sam"), c.ID, "security", certification(p, c.ID).Digest, "Say who may call it."); err != nil {
+	if _, err := p.Certify.RequestChanges(p.As("sam"), c.ID, certify.Vote{Discipline: "security", Digest: certification(p, c.ID).Digest, Reason: "Say who may call it."}); err != nil {
 		t.Fatal(err)
 	}
 	shown("1.0.0 certified, 1.1.0 draft")
@@ -182,7 +182,7 @@ func TestAVersionIsDraftThenInReviewThenCertified(t *testing.T) {
 
 	again, _ := propose(p, "more", "Again", "main.tf", "", strings.ReplaceAll(search, "search", "found"), "pattern.yaml", "    vpc_id:", "    found: {control: team}\n    vpc_id:")
 	p.Reaches(again.ID, change.Review)
-	if _, err := p.Certify.Reject(p.As("sam"), again.ID, "security", certification(p, again.ID).Digest, "Not again."); err != nil {
+	if _, err := p.Certify.Reject(p.As("sam"), again.ID, certify.Vote{Discipline: "security", Digest: certification(p, again.ID).Digest, Reason: "Not again."}); err != nil {
 		t.Fatal(err)
 	}
 	shown("1.0.0 certified, 1.1.0 certified") // a rejected change publishes nothing
@@ -196,9 +196,9 @@ func TestARejectionBlocksTheWaitingAppWithTheReason(t *testing.T) {
 	c := addSearch(p, "search")
 	waiting, _ := use(p, "near", "~1.1", "\n\nNeeds: "+c.ID)
 	p.Reaches(waiting.ID, change.Waiting)
-	_, err := p.Certify.Reject(p.As("sam"), c.ID, "security", certification(p, c.ID).Digest, " ")
+	_, err := p.Certify.Reject(p.As("sam"), c.ID, certify.Vote{Discipline: "security", Digest: certification(p, c.ID).Digest, Reason: " "})
 	refused(t, err, "approval.reason_missing")
-	if _, err := p.Certify.Reject(p.As("sam"), c.ID, "security", certification(p, c.ID).Digest, "it opens a port"); err != nil {
+	if _, err := p.Certify.Reject(p.As("sam"), c.ID, certify.Vote{Discipline: "security", Digest: certification(p, c.ID).Digest, Reason: "it opens a port"}); err != nil {
 		t.Fatal(err)
 	}
 	if s := p.Get(c.ID); s.State != change.Rejected {
@@ -277,7 +277,7 @@ func TestOnlyTheRightPeopleDecide(t *testing.T) {
 	c := addSearch(p, "search")
 	digest := certification(p, c.ID).Digest
 	decide := func(who, discipline, digest string) error {
-		_, err := p.Certify.Approve(p.As(who), c.ID, discipline, digest, "")
+		_, err := p.Certify.Approve(p.As(who), c.ID, certify.Vote{Discipline: discipline, Digest: digest})
 		return err
 	}
 	refused(t, decide("dora", "security", digest), "permission.denied")
@@ -315,9 +315,9 @@ func TestWhoeverPushedCannotApproveAndAPushResetsApprovals(t *testing.T) {
 	if found := certification(p, c.ID); len(found.Approvals) != 0 || found.Digest == shown {
 		t.Errorf("an approval outlived the push: %+v", found)
 	}
-	_, err := p.Certify.Approve(p.As("sam"), c.ID, "security", certification(p, c.ID).Digest, "")
+	_, err := p.Certify.Approve(p.As("sam"), c.ID, certify.Vote{Discipline: "security", Digest: certification(p, c.ID).Digest})
 	refused(t, err, "approval.own_change")
-	_, err = p.Certify.Approve(p.As("otto"), c.ID, "operations", shown, "")
+	_, err = p.Certify.Approve(p.As("otto"), c.ID, certify.Vote{Discipline: "operations", Digest: shown})
 	refused(t, err, "approval.not_what_was_shown")
 	approve(p, c.ID, "otto")
 }
@@ -406,7 +406,7 @@ func TestTwoPatternChangesRaceAndTheSecondIsDecidedAnew(t *testing.T) {
 		p.Reaches(second.ID, change.Review, change.Checking)
 	}
 	p.Reaches(second.ID, change.Review)
-	_, err := p.Certify.Approve(p.As("dev"), second.ID, "development", before, "")
+	_, err := p.Certify.Approve(p.As("dev"), second.ID, certify.Vote{Discipline: "development", Digest: before})
 	refused(t, err, "approval.not_what_was_shown")
 	if found := certification(p, second.ID); found.Version != "1.1.1" || len(found.Approvals) != 0 {
 		t.Errorf("the second is now %+v", found)
@@ -494,7 +494,7 @@ func TestTwoLastApprovalsAtTheSameTimePublish(t *testing.T) {
 	errs := make(chan error, 3)
 	for who, discipline := range map[string]string{"sam": "security", "sue": "security", "otto": "operations", "dev": "development"} {
 		go func() {
-			_, err := p.Certify.Approve(p.As(who), c.ID, discipline, digest, "")
+			_, err := p.Certify.Approve(p.As(who), c.ID, certify.Vote{Discipline: discipline, Digest: digest})
 			errs <- err
 		}()
 	}

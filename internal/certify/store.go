@@ -16,11 +16,12 @@ import (
 )
 
 func save(tx *db.Tx, c Certification) error {
-	_, err := tx.Exec(`insert into certification (change, revision, version, bump, reasons, pattern, manifest, interface, digest, needed, passes, created_at, lapses)
-		values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13) on conflict (change, revision) do update set version = excluded.version, bump = excluded.bump,
+	_, err := tx.Exec(`insert into certification (change, revision, version, bump, reasons, pattern, manifest, interface, digest, needed, passes, created_at, lapses, destroys, own_version, own_bump)
+		values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16) on conflict (change, revision) do update set version = excluded.version, bump = excluded.bump,
 		reasons = excluded.reasons, pattern = excluded.pattern, manifest = excluded.manifest, interface = excluded.interface, digest = excluded.digest,
-		needed = excluded.needed, passes = excluded.passes, lapses = excluded.lapses`,
-		c.Change, c.Revision, c.Version, c.Bump, db.JSON(c.Reasons), c.Pattern, db.JSON(c.manifest), db.JSON(c.asks), c.Digest, db.JSON(c.Needed), c.passes, tx.Now(), c.lapses)
+		needed = excluded.needed, passes = excluded.passes, lapses = excluded.lapses, destroys = excluded.destroys,
+		own_version = excluded.own_version, own_bump = excluded.own_bump`,
+		c.Change, c.Revision, c.Version, c.Bump, db.JSON(c.Reasons), c.Pattern, db.JSON(c.manifest), db.JSON(c.asks), c.Digest, db.JSON(c.Needed), c.passes, tx.Now(), c.lapses, c.Destroys, c.ownVersion, c.ownBump)
 	return err
 }
 
@@ -28,9 +29,9 @@ func save(tx *db.Tx, c Certification) error {
 // fault that there is none yet.
 func Find(tx *db.Tx, id string, revision int) (Certification, error) {
 	var c Certification
-	err := tx.QueryRow(`select change, revision, version, bump, reasons, pattern, manifest, interface, digest, needed, passes, created_at, lapses
+	err := tx.QueryRow(`select change, revision, version, bump, reasons, pattern, manifest, interface, digest, needed, passes, created_at, lapses, destroys, own_version, own_bump
 		from certification where change = $1 and revision = $2`, id, revision).
-		Scan(&c.Change, &c.Revision, &c.Version, &c.Bump, db.Into(&c.Reasons), &c.Pattern, db.Into(&c.manifest), db.Into(&c.asks), &c.Digest, db.Into(&c.Needed), &c.passes, &c.CreatedAt, &c.lapses)
+		Scan(&c.Change, &c.Revision, &c.Version, &c.Bump, db.Into(&c.Reasons), &c.Pattern, db.Into(&c.manifest), db.Into(&c.asks), &c.Digest, db.Into(&c.Needed), &c.passes, &c.CreatedAt, &c.lapses, &c.Destroys, &c.ownVersion, &c.ownBump)
 	if errors.Is(err, db.ErrNoRows) {
 		return c, fault.Missing("certification", id)
 	}
@@ -40,6 +41,9 @@ func Find(tx *db.Tx, id string, revision int) (Certification, error) {
 	c.Approvals, err = db.Collect(tx, func(r db.Row) (a Approval, err error) {
 		return a, r.Scan(&a.Discipline, &a.Person, &a.Name, &a.Decision, &a.Reason, &a.Digest, &a.At)
 	}, `select discipline, person, name, decision, reason, digest, at from approval where change = $1 and revision = $2 order by at, person`, id, revision)
+	if c.ownVersion == "" { // of before versions were breaking for their effect
+		c.ownVersion, c.ownBump = c.Version, c.Bump
+	}
 	if err != nil || len(c.Approvals) == 0 {
 		return c, err
 	}
@@ -72,7 +76,7 @@ func Proposed(tx *db.Tx, name string) ([]pattern.Version, error) {
 			return nil, err
 		}
 		v := found.version(name)
-		v.ID, v.State, v.Change, v.Commit, v.CreatedAt = c.ID, pattern.Draft, c.ID, c.Head, found.CreatedAt
+		v.ID, v.State, v.Change, v.Commit, v.CreatedAt, v.Breaking = c.ID, pattern.Draft, c.ID, c.Head, found.CreatedAt, found.breaking()
 		if c.State == change.Review || c.State == change.Merging {
 			v.State = pattern.InReview
 		}
@@ -144,6 +148,12 @@ func Given(tx *db.Tx, app, team string) error {
 func counts(tx *db.Tx, change string, revision int) ([]counted, error) {
 	return db.Collect(tx, func(r db.Row) (c counted, err error) { return c, r.Scan(&c.class, &c.team, &c.outcome, &c.n) },
 		`select class, team, outcome, count(*) from effect where change = $1 and revision = $2 group by class, team, outcome`, change, revision)
+}
+
+// losing counts the live instances on which something stateful is destroyed or replaced, also where a policy refuses that.
+func losing(tx *db.Tx, change string, revision int) (n int, err error) {
+	err = tx.QueryRow(`select count(*) from effect where change = $1 and revision = $2 and destructive not in ('null', '[]', '')`, change, revision).Scan(&n)
+	return n, err
 }
 
 // allEffects returns every effect of a revision without its plan.

@@ -107,7 +107,7 @@ func (s State) Open() bool {
 func (c Change) Awaits(actor account.Actor) string {
 	switch c.State {
 	case Held:
-		if actor.Can(account.HoldRelease, c.Team) {
+		if c.mayRelease(actor) == nil {
 			return "release"
 		}
 	case Ready:

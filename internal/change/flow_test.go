@@ -42,25 +42,27 @@ func TestRemovingAnEnvironmentIsHeldForAnOperatorWhoReleasesWhatWasShown(t *test
 	if p.Checks(c.ID)["plan: prod"].State != change.CheckHeld {
 		t.Errorf("checks %v", p.Checks(c.ID))
 	}
-	_, err = p.Changes.ReleaseHeld(p.As("dora"), c.ID, c.HeldDigest())
+	_, err = p.Changes.ReleaseHeld(p.As("dora"), c.ID, c.HeldDigest(), "")
 	refused(t, err, "permission.denied")
-	_, err = p.Changes.ReleaseHeld(p.As("eve"), c.ID, c.HeldDigest())
+	_, err = p.Changes.ReleaseHeld(p.As("eve"), c.ID, c.HeldDigest(), "")
 	refused(t, err, "change.not_found")
-	_, err = p.Changes.ReleaseHeld(p.As("olga"), c.ID, "sha256:something else")
+	_, err = p.Changes.ReleaseHeld(p.As("olga"), c.ID, c.HeldDigest(), "")
+	refused(t, err, "release.own_change")
+	_, err = p.Changes.ReleaseHeld(p.As("owen"), c.ID, "sha256:something else", "")
 	refused(t, err, "change.plan_changed")
 	rolled(t, p)
 
 	// The plan changes after it was looked at: the release does not count for the new one.
 	plan = "sha256:two"
 	shown := c.HeldDigest()
-	if c, err = p.Changes.ReleaseHeld(p.As("olga"), c.ID, shown); err != nil || c.State != change.Held {
+	if c, err = p.Changes.ReleaseHeld(p.As("owen"), c.ID, shown, ""); err != nil || c.State != change.Held {
 		t.Fatalf("the release answers %s, %v", c.State, err)
 	}
 	if c.HeldDigest() == shown {
 		t.Error("another plan has the same digest")
 	}
 	rolled(t, p)
-	if c, err = p.Changes.ReleaseHeld(p.As("olga"), c.ID, c.HeldDigest()); err != nil || c.State != change.Merged {
+	if c, err = p.Changes.ReleaseHeld(p.As("owen"), c.ID, c.HeldDigest(), ""); err != nil || c.State != change.Merged {
 		t.Fatalf("the release answers %s, %v", c.State, err)
 	}
 	rolled(t, p, "prod  map[]")
@@ -80,7 +82,7 @@ func TestRemovingAnAppIsHeldToo(t *testing.T) {
 	}
 	c = p.Reaches(c.ID, change.Held)
 	has(t, c.Why, "staging is removed", "prod is removed")
-	if _, err := p.Changes.ReleaseHeld(p.As("olga"), c.ID, c.HeldDigest()); err != nil {
+	if _, err := p.Changes.ReleaseHeld(p.As("olga"), c.ID, c.HeldDigest(), ""); err != nil {
 		t.Fatal(err)
 	}
 	p.Reaches(c.ID, change.Merged)
@@ -323,7 +325,7 @@ func TestAnOuterResultCountsForTheHeadItIsAbout(t *testing.T) {
 	p := shopped(t)
 	c, _ := p.Shop("ci", "Checked outside", map[string]string{"src/x": "x", "flywheel.yaml": manifest("~1.0", "  merge: manual\n"+certifytest.Environments)})
 	c = p.Reaches(c.ID, change.Ready)
-	post := func(r change.Result) error { _, err := p.Changes.PostResult(p.As("dora-token"), c.ID, r); return err }
+	post := func(r change.Result) error { _, err := p.Changes.PostResult(p.As("dora-ci"), c.ID, r); return err }
 	refused(t, post(change.Result{Head: "0000", Name: "load", Passed: true}), "change.result_stale")
 	refused(t, post(change.Result{Head: c.Head, Name: "tests", Passed: true}), "change.result_name")
 	if err := post(change.Result{Head: c.Head, Name: "load", Passed: false, Summary: "too slow"}); err != nil {
@@ -374,7 +376,7 @@ func TestAnOuterCIBuildsInsteadOfThePlatform(t *testing.T) {
 
 	post := func(c change.Change, r change.Result) error {
 		r.Head, r.Name = c.Head, "ci"
-		_, err := p.Changes.PostResult(p.As("dora-token"), c.ID, r)
+		_, err := p.Changes.PostResult(p.As("dora-ci"), c.ID, r)
 		return err
 	}
 	refused(t, post(c, change.Result{Passed: true, Artifact: "sha256:0000"}), "artifact.not_found")
@@ -392,6 +394,11 @@ func TestAnOuterCIBuildsInsteadOfThePlatform(t *testing.T) {
 		t.Errorf("%s is now %s", digest, again)
 	}
 	if err := post(c, change.Result{Passed: true, Artifact: digest}); err != nil {
+		t.Fatal(err)
+	}
+	c = p.Reaches(c.ID, change.Held)
+	has(t, c.Why, "the outer CI ci builds and tests it from now on", "an owner of the team releases that")
+	if _, err := p.Changes.ReleaseHeld(p.As("owen"), c.ID, c.HeldDigest(), ""); err != nil {
 		t.Fatal(err)
 	}
 	p.Reaches(c.ID, change.Merged)

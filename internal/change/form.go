@@ -2,6 +2,7 @@ package change
 
 import (
 	"context"
+	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
@@ -298,7 +299,55 @@ func outerFailure(k Check) string { return "the outer check " + k.Name + " faile
 
 // outerBuild is the detail of the outer check that built the artifact.
 type outerBuild struct {
-	Artifact string `json:"artifact"`
+	Artifact string `json:"artifact,omitempty"`
+	System   string `json:"system"` // that posted it
+}
+
+func (k Check) outer() (built outerBuild) {
+	detail, err := json.Marshal(k.Detail)
+	if err == nil {
+		_ = json.Unmarshal(detail, &built) // the detail of a check that is none
+	}
+	return built
+}
+
+// outerName returns the check that builds the change according to its branch, or "".
+func (s *Service) outerName(ctx context.Context, c Change) (string, error) {
+	if c.Kind != OfApp {
+		return "", nil
+	}
+	content, err := s.Git.ReadFile(ctx, c.Repo(), c.Head, "flywheel.yaml")
+	if err != nil {
+		if f := fault.From(err); f.Kind == fault.NotFound {
+			return "", nil
+		}
+		return "", err
+	}
+	m, err := manifest.ParseApp("flywheel.yaml", content)
+	if err != nil {
+		return "", nil // its lane says so
+	}
+	return m.Build.Outer, nil
+}
+
+// maySay refuses a result that the system of the token does not speak for: the build belongs to the system that
+// flywheel.yaml names, every check to the one that posted it first, and a token for one app says nothing of another.
+func maySay(actor account.Actor, c Change, builds string, checks []Check, name string) error {
+	if actor.App != "" && (c.Kind != OfApp || actor.App != c.Subject) {
+		return fault.New(fault.Forbidden, "token.other_app", "This token posts results about %s only.", actor.App).Do("Make another one: flywheel token create NAME --scope checks:write --system %s --app %s.", actor.System, c.Subject)
+	}
+	owner := ""
+	if at := slices.IndexFunc(checks, func(k Check) bool { return k.Name == name }); at >= 0 {
+		owner = checks[at].outer().System
+	}
+	if name == builds {
+		owner = builds
+	}
+	if owner != "" && owner != actor.System {
+		return fault.New(fault.Forbidden, "change.result_system", "The check %s is of the system %s, and this token speaks for %s.", name, owner, actor.System).
+			Do("Post it with a token of that system: flywheel token create NAME --scope checks:write --system %s --app %s.", owner, c.Subject)
+	}
+	return nil
 }
 
 // ownCheck reports whether only the platform speaks for a check of that name. People decide about a pattern change
@@ -328,6 +377,13 @@ func (s *Service) pastOuter(tx *db.Tx, c Change) error {
 // PostResult records what an outer CI says about the head of a change. A failed one fails the change
 // like a failed check of the platform.
 func (s *Service) PostResult(ctx context.Context, id string, r Result) (c Change, err error) {
+	if c, _, err = s.Get(ctx, id); err != nil {
+		return c, err
+	}
+	builds, err := s.outerName(ctx, c)
+	if err != nil {
+		return c, err
+	}
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		if c, err = s.visible(ctx, tx, id, Take); err != nil {
 			return err
@@ -344,7 +400,15 @@ func (s *Service) PostResult(ctx context.Context, id string, r Result) (c Change
 		if strings.ContainsAny(r.Name, "\n\r") || ownCheck(c.Kind, r.Name) {
 			return fault.New(fault.Invalid, "change.result_name", "%q is the name of a check that Flywheel runs itself.", r.Name).At("name", "choose another")
 		}
-		k := Check{Name: r.Name, State: CheckPassed, Summary: r.Summary}
+		checks, err := Checks(tx, c.ID, c.Revision)
+		if err != nil {
+			return err
+		}
+		actor := account.From(ctx)
+		if err := maySay(actor, c, builds, checks, r.Name); err != nil {
+			return err
+		}
+		k := Check{Name: r.Name, State: CheckPassed, Summary: r.Summary, Detail: outerBuild{System: actor.System}}
 		if !r.Passed {
 			k.State = CheckFailed
 		} else if r.Artifact != "" {
@@ -353,7 +417,7 @@ func (s *Service) PostResult(ctx context.Context, id string, r Result) (c Change
 			} else if !there {
 				return fault.New(fault.Invalid, "artifact.not_found", "%s has no artifact %q.", c.Subject, r.Artifact).Do("Upload it first: flywheel artifact upload FOLDER --app %s", c.Subject).At("artifact", "unknown")
 			}
-			k.Detail = outerBuild{r.Artifact}
+			k.Detail = outerBuild{r.Artifact, actor.System}
 		}
 		state := k.State
 		if err := SetCheck(tx, c, k); err != nil {
@@ -371,7 +435,7 @@ func (s *Service) PostResult(ctx context.Context, id string, r Result) (c Change
 				return err
 			}
 		}
-		return account.Audit(tx, account.Entry{Action: "change.result", Subject: id, Decision: "allowed", Reason: r.Name + " " + string(state)})
+		return account.Audit(tx, account.Entry{Action: "change.result", Subject: id, Decision: "allowed", Reason: r.Name + " " + string(state) + ", said by " + actor.System})
 	})
 	return c, err
 }

@@ -90,12 +90,13 @@ func (s *Service) mergeHTTP(ctx context.Context, in *ByID) (*one, error) {
 type changeReleaseInput struct {
 	ByID
 	Body struct {
-		Digest string `json:"digest" doc:"The heldDigest that was shown with the change"`
+		Digest  string `json:"digest" doc:"The heldDigest that was shown with the change"`
+		Confirm string `json:"confirm,omitempty" maxLength:"100" doc:"Name of the app; asked for where the only active person releases what they wrote"`
 	}
 }
 
 func (s *Service) releaseHTTP(ctx context.Context, in *changeReleaseInput) (*one, error) {
-	c, err := s.ReleaseHeld(ctx, in.Change, in.Body.Digest)
+	c, err := s.ReleaseHeld(ctx, in.Change, in.Body.Digest, in.Body.Confirm)
 	return &one{c}, err
 }
 

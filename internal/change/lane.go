@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"flywheel.dev/flywheel/internal/app"
+	"flywheel.dev/flywheel/internal/manifest"
 )
 
 // Lane is how much governance a change needs.
@@ -21,11 +22,13 @@ const (
 
 // Reason is one observation that led to the lane. Every reason is kept and shown.
 type Reason struct {
-	Environment string `json:"environment,omitempty"`
-	Variable    string `json:"variable,omitempty"`
-	Text        string `json:"text"`
-	Held        bool   `json:"held,omitempty" doc:"Whether an operator must release the change for it, whatever the plan says"`
-	Value       any    `json:"value,omitempty" doc:"Of what is refused: the value outside its bounds, which a waiver could accept"`
+	Environment string       `json:"environment,omitempty"`
+	Variable    string       `json:"variable,omitempty"`
+	Text        string       `json:"text"`
+	Held        bool         `json:"held,omitempty" doc:"Whether an operator must release the change for it, whatever the plan says"`
+	Needs       manifest.Who `json:"needs,omitempty" enum:"owner,coe" doc:"Who must release the change for it, if not an operator"`
+	Breaking    bool         `json:"breaking,omitempty" doc:"Of a pattern change: it destroys or replaces something stateful on live instances"`
+	Value       any          `json:"value,omitempty" doc:"Of what is refused: the value outside its bounds, which a waiver could accept"`
 }
 
 // Effect is what a change does to one environment.

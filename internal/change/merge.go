@@ -18,7 +18,7 @@ func Decide(c Change, held []string) Change {
 	}
 	switch {
 	case len(held) > 0 && c.Released != c.HeldDigest():
-		c.State, c.Remedy = Held, "An operator releases it with `flywheel change release "+c.ID+" --digest "+c.HeldDigest()+"`."
+		c.State, c.Remedy = Held, "It is released with `flywheel change release "+c.ID+" --digest "+c.HeldDigest()+"`."
 	case len(held) == 0 && !c.Proposal.Auto && !c.MergeRequested:
 		c.State, c.Why, c.Remedy = Ready, "every check is green, and flywheel.yaml says `merge: manual`", "Merge it with `flywheel change merge "+c.ID+"`."
 		if c.Reverts != "" {

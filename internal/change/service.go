@@ -645,10 +645,11 @@ func (s *Service) Merge(ctx context.Context, id string) (Change, error) {
 }
 
 // ReleaseHeld lets a held change go on. digest is the one that was shown: an operator releases what
-// they have seen, and nothing else (rule of change 10). It returns the change after that.
-func (s *Service) ReleaseHeld(ctx context.Context, id, digest string) (Change, error) {
+// they have seen, and nothing else (rule of change 10). confirm is the name of the app, where one who may not is the
+// only person; see account.FourEyes. It returns the change after that.
+func (s *Service) ReleaseHeld(ctx context.Context, id, digest, confirm string) (Change, error) {
 	return s.goesOn(ctx, id, func(tx *db.Tx, c *Change) error {
-		if err := account.From(ctx).Require(account.HoldRelease, c.Team); err != nil {
+		if err := c.mayRelease(account.From(ctx)); err != nil {
 			return err
 		}
 		if c.State != Held {
@@ -657,8 +658,12 @@ func (s *Service) ReleaseHeld(ctx context.Context, id, digest string) (Change, e
 		if shown := c.HeldDigest(); digest != shown {
 			return fault.New(fault.Stale, "change.plan_changed", "What change %s would do is not what you looked at.", c.ID).Do("Look again, then release it with the digest %s.", shown)
 		}
+		note, err := s.fourEyes(tx, *c, confirm)
+		if err != nil {
+			return err
+		}
 		c.Released = digest
-		return account.Audit(tx, account.Entry{Action: "change.release", Subject: c.ID, Decision: "allowed", Reason: digest})
+		return account.Audit(tx, account.Entry{Action: "change.release", Subject: c.ID, Decision: "allowed", Reason: strings.TrimSpace(digest + " " + note)})
 	})
 }
 

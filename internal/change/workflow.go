@@ -2,7 +2,6 @@ package change
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -295,11 +294,51 @@ func (s *Service) look(ctx context.Context, c Change, main string, a app.App, en
 		return version.Manifest.Explain(classOf(environments, environment), variable)
 	})
 	f.Verdict.Reasons = append(f.Verdict.Reasons, waived...)
+	dropped, err := s.dropped(ctx, c, a, m, version, main)
+	if err != nil {
+		return f, err
+	}
+	f.Verdict.Reasons = append(f.Verdict.Reasons, dropped...)
 	if version.State == pattern.Retired && slices.ContainsFunc(f.Verdict.Effects, func(e Effect) bool { return e.Action == "deploy" }) {
 		return f, fault.New(fault.Conflict, "pattern.retired", "%s %s is retired: nothing is deployed on it any more.", version.Pattern, version.Version).
 			Do("Move to a certified version in the same change.")
 	}
 	return f, nil
+}
+
+// dropped returns how the change lets its app be tested less than main does, and who must release it for that: whom
+// the pattern names, as main has it or as the change would, whichever is stricter.
+func (s *Service) dropped(ctx context.Context, c Change, a app.App, m *manifest.App, version pattern.Version, main string) ([]Reason, error) {
+	if a.Pin.Pattern == "" { // nothing is on main yet
+		return nil, nil
+	}
+	content, err := s.Git.ReadFile(ctx, c.Repo(), main, "flywheel.yaml")
+	if err != nil {
+		return nil, err
+	}
+	old, err := manifest.ParseApp("flywheel.yaml", content)
+	if err != nil {
+		return nil, err
+	}
+	texts := weaker(old, m)
+	if len(texts) == 0 {
+		return nil, nil
+	}
+	var before pattern.Version
+	err = s.DB.Read(ctx, func(tx *db.Tx) error { before, err = s.Patterns.ByDigest(tx, a.Pin.Digest); return err })
+	if err != nil {
+		return nil, err
+	}
+	who := manifest.Stricter(before.Manifest.Spec.Tests.Removal, version.Manifest.Spec.Tests.Removal)
+	reasons := []Reason{}
+	for _, text := range texts {
+		r := Reason{Text: text}
+		if who != manifest.Free {
+			r.Text, r.Held, r.Needs = text+"; "+map[manifest.Who]string{manifest.Owner: "an owner of the team", manifest.CoE: "the Center of Excellence"}[who]+" releases that", true, who
+		}
+		reasons = append(reasons, r)
+	}
+	return reasons, nil
 }
 
 // pin resolves the pattern version of the proposal (rules of change 4 and 5). What is not certified yet is
@@ -494,10 +533,7 @@ func (s *Service) outer(ctx context.Context, id string, revision int, f found) (
 			return err
 		}
 		for _, k := range checks {
-			var built outerBuild
-			if k.Name != f.Build.Outer || k.State != CheckPassed {
-				continue
-			} else if detail, _ := json.Marshal(k.Detail); json.Unmarshal(detail, &built) == nil && built.Artifact != "" {
+			if built := k.outer(); k.Name == f.Build.Outer && k.State == CheckPassed && built.System == f.Build.Outer && built.Artifact != "" {
 				artifact, err = app.KeepOuter(tx, f.Proposal.Description.Source, c.Subject, built.Artifact)
 				return err
 			}

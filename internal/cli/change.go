@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,9 +28,17 @@ type change struct {
 	OpenedAt, UpdatedAt                          time.Time
 }
 
+// heading is the title of a change, and before it whether it is breaking on live instances.
+func (v change) heading(p *page) string {
+	if slices.ContainsFunc(v.Reasons, func(r reason) bool { return r.Breaking }) {
+		return p.paint(red, "breaking:") + " " + v.Title
+	}
+	return v.Title
+}
+
 type reason struct {
 	Environment, Variable, Text string
-	Held                        bool
+	Held, Breaking              bool
 }
 
 type effect struct {
@@ -55,6 +64,7 @@ type changePage struct {
 
 type certification struct {
 	Version, Bump, Digest string
+	Destroys              int
 	Reasons               []string
 	Needed                map[string]int
 	Radius                struct {
@@ -260,7 +270,7 @@ func effects(p *page, list []effect) {
 }
 
 func changeSummary(p *page, v change) {
-	p.fields("change", v.ID, "title", v.Title, v.Kind, v.Subject, "branch", v.Branch, "lane", v.Lane, "state", p.state(v.State), "why", v.Why,
+	p.fields("change", v.ID, "title", v.heading(p), v.Kind, v.Subject, "branch", v.Branch, "lane", v.Lane, "state", p.state(v.State), "why", v.Why,
 		"story", v.Story, "needs", v.Needs, "reverts", v.Reverts, "reverted by", v.Revert, "fixes", v.FixForward,
 		"head", short(v.Head), "merged", short(v.Merged), "opened", p.ago(v.OpenedAt), "updated", p.ago(v.UpdatedAt), "request", v.RequestID)
 }
@@ -286,7 +296,7 @@ func (s *shell) changeList() *cobra.Command {
 					return err
 				}
 				return many(s, c, raw, none(kind+subject+state+story, "There are no changes yet. Push a branch of an app, or change a variable: flywheel change create APP --set ENVIRONMENT.VARIABLE=VALUE", "No change matches."), []string{"CHANGE", "OF", "LANE", "STATE", "TITLE", "UPDATED", "WHY"}, func(p *page, v change) []string {
-					return []string{v.ID, v.Subject, v.Lane, p.state(v.State), clip(v.Title, 60), p.ago(v.UpdatedAt), clip(v.Why, 70)}
+					return []string{v.ID, v.Subject, v.Lane, p.state(v.State), clip(v.heading(p), 60), p.ago(v.UpdatedAt), clip(v.Why, 70)}
 				})
 			})
 		},
@@ -359,6 +369,9 @@ func changeDetail(p *page, v changePage) {
 
 func certificationDetail(p *page, id string, v *certification) {
 	p.heading("Certification of " + v.Version + ", a " + v.Bump + " version")
+	if v.Destroys > 0 {
+		p.line("%s it destroys or replaces something stateful on %d live %s; to approve it, name the pattern with --confirm", p.paint(red, "breaking:"), v.Destroys, plural(v.Destroys, "instance", "instances"))
+	}
 	for _, r := range v.Reasons {
 		p.line("- %s", r)
 	}
@@ -555,24 +568,27 @@ func (s *shell) changeMerge() *cobra.Command {
 }
 
 func (s *shell) changeRelease() *cobra.Command {
-	var digest string
+	var digest, name string
 	c := &cobra.Command{
 		Use: "release CHANGE --digest DIGEST", Short: "Let a held change go on, as an operator",
 		Long: "Let a held change go on. The digest says what you looked at: `flywheel change show` prints it. Without\n--digest, at a terminal, the change is shown and you are asked.", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return s.bind(c, args[0], digest, "Release what this would do?", func(v changePage) string { return v.HeldDigest },
-				func(digest string) error { return s.decide(c, args[0], "release", map[string]any{"digest": digest}) })
+			return s.bind(c, args[0], digest, "Release what this would do?", func(v changePage) (string, string) { return v.HeldDigest, "" },
+				func(digest, _ string) error {
+					return s.decide(c, args[0], "release", map[string]any{"digest": digest, "confirm": name})
+				})
 		},
 	}
 	c.Flags().StringVar(&digest, "digest", "", "what was shown")
+	c.Flags().StringVar(&name, "confirm", "", "name of the app, where you are the only active person and release what you wrote")
 	return c
 }
 
 // bind calls do with the digest that the person has seen: the one they name, or the one that is shown
-// to them now and that they confirm.
-func (s *shell) bind(c *cobra.Command, id, digest, question string, of func(changePage) string, do func(digest string) error) error {
+// to them now and that they confirm. Where of returns a name as well, they confirm it by typing that name.
+func (s *shell) bind(c *cobra.Command, id, digest, question string, of func(changePage) (digest, name string), do func(digest, typed string) error) error {
 	if digest != "" {
-		return do(digest)
+		return do(digest, "")
 	}
 	if !isTerminal(c.InOrStdin()) {
 		return usage("--digest is needed: it says what you looked at. `flywheel change show %s` prints it.", id)
@@ -585,6 +601,18 @@ func (s *shell) bind(c *cobra.Command, id, digest, question string, of func(chan
 		p := newPage(c.ErrOrStderr(), s.now())
 		changeDetail(p, v)
 		fmt.Fprintln(c.ErrOrStderr(), p.text.String())
+		digest, name := of(v)
+		if name != "" {
+			typed, err := ask(c, bufio.NewReader(c.InOrStdin()), question+" Type the name of the pattern: ")
+			if err != nil {
+				return err
+			}
+			if typed != name {
+				note(c, "That is not %s. Nothing was decided.", name)
+				return exitError(Failed)
+			}
+			return do(digest, typed)
+		}
 		yes, err := confirm(c, question)
 		if err != nil {
 			return err
@@ -593,7 +621,7 @@ func (s *shell) bind(c *cobra.Command, id, digest, question string, of func(chan
 			note(c, "Nothing was decided.")
 			return exitError(Failed)
 		}
-		return do(of(v))
+		return do(digest, "")
 	})
 }
 
@@ -638,7 +666,7 @@ func (s *shell) changeReject() *cobra.Command {
 }
 
 func (s *shell) decision(verb, shortText, question string) *cobra.Command {
-	var discipline, digest, why string
+	var discipline, digest, why, name string
 	c := &cobra.Command{
 		Use: verb + " CHANGE --discipline DISCIPLINE --digest DIGEST", Short: shortText,
 		Long: shortText + ". The digest says what you looked at: `flywheel change show` prints it. Without\n--digest, at a terminal, the change is shown and you are asked.", Args: cobra.ExactArgs(1),
@@ -646,19 +674,29 @@ func (s *shell) decision(verb, shortText, question string) *cobra.Command {
 			if verb != "approve" && why == "" {
 				return usage("--reason is needed: the authors are told why.")
 			}
-			return s.bind(c, args[0], digest, fmt.Sprintf(question, discipline), func(v changePage) string {
-				if v.Certification == nil {
-					return ""
+			return s.bind(c, args[0], digest, fmt.Sprintf(question, discipline), func(v changePage) (string, string) {
+				switch {
+				case v.Certification == nil:
+					return "", ""
+				case verb == "approve" && v.Certification.Destroys > 0 && name == "":
+					return v.Certification.Digest, v.Change.Subject
 				}
-				return v.Certification.Digest
-			}, func(digest string) error {
-				return s.decide(c, args[0], verb, map[string]any{"discipline": discipline, "digest": digest, "reason": why})
+				return v.Certification.Digest, ""
+			}, func(digest, typed string) error {
+				body := map[string]any{"discipline": discipline, "digest": digest, "reason": why}
+				if verb == "approve" {
+					body["confirm"] = first(name, typed)
+				}
+				return s.decide(c, args[0], verb, body)
 			})
 		},
 	}
 	c.Flags().StringVar(&discipline, "discipline", "", "security, operations or development")
 	c.Flags().StringVar(&digest, "digest", "", "what was shown")
 	c.Flags().StringVar(&why, "reason", "", "why")
+	if verb == "approve" {
+		c.Flags().StringVar(&name, "confirm", "", "name of the pattern, for a version that destroys or replaces something stateful on live instances")
+	}
 	must(c.MarkFlagRequired("discipline"))
 	return c
 }

@@ -74,7 +74,7 @@ Start with: flywheel login http://127.0.0.1:7270`,
 	}
 	group("work", s.appCommand(), s.changeCommand(), s.deploymentCommand(), s.secretCommand(), s.waiverCommand(), s.storyCommand(), s.artifactCommand(), s.validateCommand())
 	group("govern", s.patternCommand(), s.environmentCommand(), s.auditCommand())
-	group("account", s.loginCommand(), s.logoutCommand(), s.whoamiCommand(), s.userCommand(), s.teamCommand(), s.tokenCommand(), s.sessionCommand())
+	group("account", s.loginCommand(), s.logoutCommand(), s.whoamiCommand(), s.userCommand(), s.teamCommand(), s.tokenCommand(), s.sessionCommand(), s.settingsCommand())
 	group("machine", s.versionCommand(), s.gitCredentialCommand())
 	for _, c := range extra {
 		if c.GroupID == "" {

@@ -23,9 +23,9 @@ type pattern struct {
 }
 
 type patternVersion struct {
-	Pattern, Version, Digest, State, Readme, Commit, Change string
-	Recommended                                             bool
-	Interface                                               struct {
+	Pattern, Version, Digest, State, Readme, Commit, Change, Breaking string
+	Recommended                                                       bool
+	Interface                                                         struct {
 		Variables []variable
 		Outputs   []struct {
 			Name, Description, Deprecated string
@@ -111,6 +111,9 @@ func versionRows(p *page, list []patternVersion) [][]string {
 		recommended := ""
 		if v.Recommended {
 			recommended = "recommended"
+		}
+		if v.Breaking != "" {
+			recommended = strings.TrimSpace(recommended + " breaking")
 		}
 		rows = append(rows, []string{v.Version, p.state(v.State), recommended, short(v.Digest), v.Change, p.ago(v.CreatedAt)})
 	}

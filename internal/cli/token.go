@@ -13,10 +13,19 @@ import (
 
 type token struct {
 	ID, Name, User, Secret string
+	System, Team, App      string
 	Scopes                 []string
 	Service                bool
 	CreatedAt              time.Time `json:"createdAt"`
 	ExpiresAt              time.Time `json:"expiresAt"`
+}
+
+// speaks says for which system the token posts results, and about what.
+func (v token) speaks() string {
+	if v.System == "" {
+		return ""
+	}
+	return v.System + " about " + first(v.App, "team "+v.Team)
 }
 
 func (s *shell) tokenCommand() *cobra.Command {
@@ -28,14 +37,22 @@ func (s *shell) tokenCommand() *cobra.Command {
 func (s *shell) tokenCreate() *cobra.Command {
 	var scopes []string
 	var service bool
+	var system, team, app string
 	var expires time.Duration
 	c := &cobra.Command{
 		Use: "create NAME", Short: "Make a token; it is shown once", Args: cobra.ExactArgs(1),
-		Example: "  flywheel token create ci --service --scope read,write --expires 720h",
+		Long: `Make a token; it is shown once. With --scope checks:write it posts the results of an outer CI, and does
+nothing else: --system names the CI as flywheel.yaml does, and --team or --app says about what it may speak.`,
+		Example: "  flywheel token create laptop\n  flywheel token create build --scope checks:write --system ci --app storefront",
 		RunE: func(c *cobra.Command, args []string) error {
 			body := map[string]any{"name": args[0], "service": service}
 			if len(scopes) > 0 {
 				body["scopes"] = scopes
+			}
+			for field, value := range map[string]string{"system": system, "team": team, "app": app} {
+				if value != "" {
+					body[field] = value
+				}
 			}
 			if expires > 0 {
 				body["expiresAt"] = s.now().Add(expires).UTC()
@@ -46,15 +63,18 @@ func (s *shell) tokenCreate() *cobra.Command {
 					return err
 				}
 				return one(s, c, raw, func(p *page, v token) {
-					p.fields("token", v.ID, "name", v.Name, "scopes", strings.Join(v.Scopes, ", "), "expires", p.ago(v.ExpiresAt), "secret", v.Secret)
+					p.fields("token", v.ID, "name", v.Name, "scopes", strings.Join(v.Scopes, ", "), "speaks for", v.speaks(), "expires", p.ago(v.ExpiresAt), "secret", v.Secret)
 					p.line("\nKeep the secret now; it is not shown again. Programs read it from FLYWHEEL_TOKEN.")
 				})
 			})
 		},
 	}
 	f := c.Flags()
-	f.StringSliceVar(&scopes, "scope", nil, "read, write or admin (default read and write)")
+	f.StringSliceVar(&scopes, "scope", nil, "read, write or admin (default read and write); or checks:write, for the results of an outer CI")
 	f.BoolVar(&service, "service", false, "for a machine: it stands for you and cannot approve")
+	f.StringVar(&system, "system", "", "the outer CI that it speaks for, with --scope checks:write")
+	f.StringVar(&team, "team", "", "about the apps of this team")
+	f.StringVar(&app, "app", "", "about this app only")
 	f.DurationVar(&expires, "expires", 0, "when it ends, from now, for example 720h (default 90 days)")
 	return c
 }
@@ -73,7 +93,7 @@ func (s *shell) tokenList() *cobra.Command {
 				return many(s, c, raw, "There are no tokens. Make one: flywheel token create NAME", []string{"TOKEN", "NAME", "OF", "SCOPES", "KIND", "EXPIRES"}, func(p *page, v token) []string {
 					kind := "personal"
 					if v.Service {
-						kind = "service"
+						kind = first(v.speaks(), "service")
 					}
 					return []string{v.ID, v.Name, v.User, strings.Join(v.Scopes, ","), kind, p.ago(v.ExpiresAt)}
 				})

@@ -88,11 +88,12 @@ type deploymentReleaseInput struct {
 	ByID
 	Body struct {
 		PlanDigest string `json:"planDigest" doc:"Digest of the plan that was shown"`
+		Confirm    string `json:"confirm,omitempty" maxLength:"100" doc:"Name of the app; asked for where the only active person releases what they wrote"`
 	}
 }
 
 func (s *Service) releaseHTTP(ctx context.Context, in *deploymentReleaseInput) (*one, error) {
-	d, err := s.Proceed(ctx, in.Deployment, in.Body.PlanDigest)
+	d, err := s.Proceed(ctx, in.Deployment, in.Body.PlanDigest, in.Body.Confirm)
 	return &one{d}, err
 }
 

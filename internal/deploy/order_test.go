@@ -687,7 +687,7 @@ func TestAnInstanceIsDegradedUntilSomethingMendsIt(t *testing.T) {
 	if i := o.instance("staging"); i.State != app.Healthy || i.Running != held.ID || !strings.Contains(i.Reason, "held for an operator") {
 		t.Errorf("%+v", i)
 	}
-	if _, err := o.Proceed(o.as(), held.ID, held.PlanDigest); err != nil {
+	if _, err := o.Proceed(o.as(), held.ID, held.PlanDigest, ""); err != nil {
 		t.Fatal(err)
 	}
 	if i := o.instance("staging"); i.State != app.Deploying || i.Reason != "" {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"flywheel.dev/flywheel/internal/account"
@@ -561,8 +562,9 @@ func (s *Service) Awaits(ctx context.Context, d Deployment) (yes bool, err error
 }
 
 // Proceed lets a held deployment go on. It binds to the plan that was shown: planDigest must be its
-// digest, so that nobody releases what they have not seen (rule of change 10).
-func (s *Service) Proceed(ctx context.Context, id, planDigest string) (d Deployment, err error) {
+// digest, so that nobody releases what they have not seen (rule of change 10). confirm is the name of the app, where
+// one who may not is the only person; see account.FourEyes.
+func (s *Service) Proceed(ctx context.Context, id, planDigest, confirm string) (d Deployment, err error) {
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		if d, _, err = s.visible(ctx, tx, id, account.HoldRelease); err != nil {
 			return err
@@ -575,12 +577,39 @@ func (s *Service) Proceed(ctx context.Context, id, planDigest string) (d Deploym
 			return fault.New(fault.Stale, "deployment.plan_changed", "The plan of deployment %s is not the one you looked at.", d.ID).
 				Do("Look at the plan again and release it with its digest %s.", d.PlanDigest)
 		}
+		note, err := s.fourEyes(tx, d, confirm)
+		if err != nil {
+			return err
+		}
 		if _, err := s.happen(tx, &d, &instance, release, with{who: account.From(ctx).Name}); err != nil {
 			return err
 		}
-		return account.Audit(tx, account.Entry{Action: "deployment.release", Subject: d.ID, Decision: "allowed", Reason: planDigest})
+		return account.Audit(tx, account.Entry{Action: "deployment.release", Subject: d.ID, Decision: "allowed", Reason: strings.TrimSpace(planDigest + " " + note)})
 	})
 	return d, err
+}
+
+// fourEyes refuses that an author of what a held deployment destroys in production releases it; see
+// account.FourEyes. What a rollback destroys, who asked for the rollback caused as well.
+func (s *Service) fourEyes(tx *db.Tx, d Deployment, confirm string) (note string, err error) {
+	e, err := app.FindEnvironment(tx, d.Environment)
+	if err != nil || e.Class != "production" || len(d.Destroys) == 0 {
+		return "", err
+	}
+	changes, err := db.Collect(tx, func(r db.Row) (id string, err error) { return id, r.Scan(&id) },
+		`select change from rollout where state = 'carried' and deployment = $1 and app = $2 and environment = $3`, d.Change, d.App, d.Environment)
+	if err != nil {
+		return "", err
+	}
+	pin := app.Pin{Pattern: d.Desired.Pattern, Version: d.Desired.Version}
+	causes, err := s.Changes.Causes(tx, d.App, append(changes, d.Change), d.Previous, pin)
+	if err != nil {
+		return "", err
+	}
+	if d.Trigger == ByRollback {
+		causes = append(causes, d.CreatedBy)
+	}
+	return account.FourEyes(tx, causes, d.App, confirm)
 }
 
 // RollBack deploys what an earlier deployment of the instance brought, and pins the instance there:

@@ -59,6 +59,41 @@ type PatternSpec struct {
 	Stateful    []string       `json:"stateful"`
 	Approvals   map[string]int `json:"approvals"`
 	Skeleton    string         `json:"skeleton"`
+	Tests       Tests          `json:"tests,omitzero"`
+}
+
+// Tests says what a team may do about the tests of its app.
+type Tests struct {
+	Removal Who `json:"removal,omitempty"` // who releases a change with which an app is tested less
+}
+
+// Who releases something. Nobody is named where it is empty, and that is an owner of the team.
+type Who string
+
+const (
+	Free  Who = "free"  // nobody has to
+	Owner Who = "owner" // of the team
+	CoE   Who = "coe"
+)
+
+// Stricter returns the stricter one of two rules.
+func Stricter(a, b Who) Who {
+	rank := func(w Who) int {
+		switch w {
+		case Free:
+			return 0
+		case CoE:
+			return 2
+		}
+		return 1
+	}
+	if rank(b) > rank(a) {
+		a = b
+	}
+	if rank(a) == 1 {
+		return Owner
+	}
+	return a
 }
 
 // Release says how a software-lane change rolls out.

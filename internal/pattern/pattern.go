@@ -41,6 +41,7 @@ type Version struct {
 	Digest      string            `json:"digest"`
 	State       State             `json:"state" enum:"draft,in_review,certified,deprecated,retired"`
 	Recommended bool              `json:"recommended"`
+	Breaking    string            `json:"breaking,omitempty" doc:"What it destroyed or replaced on live instances when it was certified; such a version is not recommended by itself"`
 	Manifest    *manifest.Pattern `json:"manifest"`
 	Interface   Interface         `json:"interface"`
 	Readme      string            `json:"readme,omitempty"`
@@ -189,6 +190,27 @@ func Outdated(running string, versions []Version) string {
 		return ""
 	}
 	return recommended.Version
+}
+
+// Passed returns the published versions between the two, the first one left out, whatever became of them since, and
+// whichever is newer: what moves from one to the other meets what they brought. From "" it is the second one alone.
+func Passed(from, to string, versions []Version) (passed []Version) {
+	end, err := semver.StrictNewVersion(to)
+	if err != nil {
+		return nil
+	}
+	begin, err := semver.StrictNewVersion(from)
+	for _, v := range versions {
+		n, bad := semver.StrictNewVersion(v.Version)
+		switch {
+		case bad != nil || !v.State.published():
+		case v.Version == to && (err != nil || !begin.Equal(end)),
+			err == nil && begin.LessThan(end) && n.GreaterThan(begin) && n.LessThan(end),
+			err == nil && begin.GreaterThan(end) && n.GreaterThan(end) && !n.GreaterThan(begin):
+			passed = append(passed, v)
+		}
+	}
+	return passed
 }
 
 // latest returns the published version with the highest number, whatever became of it since, or the zero

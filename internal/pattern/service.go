@@ -165,8 +165,8 @@ func (s *Service) Add(ctx context.Context, name, number, dir, commit string) (v 
 
 func key(digest string) string { return "patterns/" + strings.TrimPrefix(digest, "sha256:") }
 
-// Certify makes a version certified and recommended, as the outcome of a pattern change. A retired or
-// deprecated version does not come back this way.
+// Certify makes a version certified and, unless it is breaking on live instances, recommended, as the outcome of a
+// pattern change. A retired or deprecated version does not come back this way.
 func (s *Service) Certify(tx *db.Tx, v Version, change string) error {
 	now, err := findVersion(tx, v.Pattern, v.Version)
 	if err != nil {
@@ -178,11 +178,13 @@ func (s *Service) Certify(tx *db.Tx, v Version, change string) error {
 	if err := setState(tx, v, Certified); err != nil {
 		return err
 	}
-	if _, err := tx.Exec(`update pattern_version set change = $2 where id = $1`, v.ID, change); err != nil {
+	if _, err := tx.Exec(`update pattern_version set change = $2, breaking = $3 where id = $1`, v.ID, change, v.Breaking); err != nil {
 		return err
 	}
-	if err := recommend(tx, v); err != nil {
-		return err
+	if v.Breaking == "" {
+		if err := recommend(tx, v); err != nil {
+			return err
+		}
 	}
 	if err := event.Append(tx, event.Event{Type: event.Own("pattern", "certified"), Subject: v.Pattern, Data: map[string]any{"pattern": v.Pattern, "version": v.Version, "digest": v.Digest, "change": change}}); err != nil {
 		return err

@@ -48,10 +48,10 @@ func missingVersion(name string) error {
 	return fault.New(fault.NotFound, "pattern_version.not_found", "There is no pattern version %q.", name)
 }
 
-const versionColumns = `id, pattern, version, digest, state, recommended, manifest, interface, readme, commit_id, change, created_at`
+const versionColumns = `id, pattern, version, digest, state, recommended, manifest, interface, readme, commit_id, change, created_at, breaking`
 
 func scanVersion(r db.Row) (v Version, err error) {
-	err = r.Scan(&v.ID, &v.Pattern, &v.Version, &v.Digest, &v.State, &v.Recommended, db.Into(&v.Manifest), db.Into(&v.Interface), &v.Readme, &v.Commit, &v.Change, &v.CreatedAt)
+	err = r.Scan(&v.ID, &v.Pattern, &v.Version, &v.Digest, &v.State, &v.Recommended, db.Into(&v.Manifest), db.Into(&v.Interface), &v.Readme, &v.Commit, &v.Change, &v.CreatedAt, &v.Breaking)
 	return v, err
 }
 
@@ -113,8 +113,8 @@ func insertVersion(tx *db.Tx, v Version) (Version, error) {
 	if fault.From(err).Kind != fault.NotFound {
 		return v, err
 	}
-	_, err = tx.Exec(`insert into pattern_version (`+versionColumns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12)`,
-		v.ID, v.Pattern, v.Version, v.Digest, v.State, v.Recommended, db.JSON(v.Manifest), db.JSON(v.Interface), v.Readme, v.Commit, v.Change, tx.Now())
+	_, err = tx.Exec(`insert into pattern_version (`+versionColumns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13)`,
+		v.ID, v.Pattern, v.Version, v.Digest, v.State, v.Recommended, db.JSON(v.Manifest), db.JSON(v.Interface), v.Readme, v.Commit, v.Change, tx.Now(), v.Breaking)
 	return v, err
 }
 

@@ -102,7 +102,7 @@ func (s *Server) getChange(ctx context.Context, in *changeInput) (*changeOutput,
 	}
 	if d.Change.State == change.Held {
 		d.HeldDigest = d.Change.HeldDigest()
-		if actor.Can(account.HoldRelease, d.Change.Team) {
+		if d.Change.Awaits(actor) == "release" {
 			d.MayDecide = append(d.MayDecide, "release")
 		}
 	}

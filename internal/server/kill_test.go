@@ -148,7 +148,7 @@ func TestKilledWhileItDestroys(t *testing.T) {
 			var c change.Change
 			s.by.must("DELETE", "/apps/"+s.name+"/environments/prod", nil, &c)
 			held := p.settle(p.dana, c.ID, change.Held)
-			p.dana.must("POST", "/changes/"+c.ID+"/release", map[string]any{"digest": held.HeldDigest}, nil)
+			p.olga.must("POST", "/changes/"+c.ID+"/release", map[string]any{"digest": held.HeldDigest}, nil)
 			p.eventually("the step runs, or has run", func() bool {
 				return len(p.query(`select s.name from deployment d join deployment_step s on s.deployment = d.id where d.change = $1 and s.name = 'destroy'`, c.ID)) > 0
 			})

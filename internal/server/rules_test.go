@@ -127,7 +127,8 @@ func heldDestroy(t *testing.T, p *platform) {
 	if s.instance("prod").URL == "" || s.page("prod") == "" {
 		t.Error("it was removed before anybody released it")
 	}
-	p.dana.must("POST", "/changes/"+c.ID+"/release", map[string]any{"digest": now.HeldDigest}, nil)
+	p.dana.refused("release.own_change", "POST", "/changes/"+c.ID+"/release", map[string]any{"digest": now.HeldDigest})
+	p.admin.must("POST", "/changes/"+c.ID+"/release", map[string]any{"digest": now.HeldDigest}, nil)
 	// One decision is enough: the deployment destroys what was shown.
 	list := p.settle(p.dana, c.ID, change.Deployed).Deployments
 	if len(list) != 1 || list[0].Kind != deploy.Destroy || list[0].State != deploy.Succeeded {
@@ -150,7 +151,7 @@ func heldDestroy(t *testing.T, p *platform) {
 	// The whole app goes the same way.
 	s.by.must("DELETE", "/apps/"+s.name, nil, &c)
 	now = p.settle(p.dana, c.ID, change.Held)
-	p.dana.must("POST", "/changes/"+c.ID+"/release", map[string]any{"digest": now.HeldDigest}, nil)
+	p.admin.must("POST", "/changes/"+c.ID+"/release", map[string]any{"digest": now.HeldDigest}, nil)
 	// The app is gone for its people, so the database says how it ended.
 	p.eventually("the app is removed", func() bool {
 		return slices.Equal(p.query(`select state from deployment where change = $1`, c.ID), []string{"succeeded"})

@@ -298,7 +298,7 @@ func (s *Server) connect(ctx context.Context) (err error) {
 		}
 		return app.Team(tx, name)
 	}
-	s.Accounts.TeamInUse = app.OfTeam
+	s.Accounts.TeamInUse, s.Accounts.TeamOf = app.OfTeam, app.Team
 	s.Accounts.HTTPS = strings.HasPrefix(o.PublicURL, "https://")
 
 	s.Changes.Register()

@@ -269,8 +269,14 @@ func (p *Platform) told(change string) bool {
 
 // As returns the context of a person: root is an admin; dora and dan develop for the team shop, olga
 // operates it and owen owns it; sam and sue decide for security, otto for operations and dev for development; eve belongs to
-// another team. A name with the suffix "-token" acts through a service token.
+// another team. A name with the suffix "-token" acts through a service token, and with "-ci"
+// through a token for the checks of the system ci about apps of the team shop.
 func (p *Platform) As(name string) context.Context {
+	name, ci := strings.CutSuffix(name, "-ci")
+	if ci {
+		return account.With(context.Background(), account.Actor{ID: "usr_" + name, Name: name, Service: true, Teams: map[string]account.Role{"shop": account.Developer},
+			Scopes: []account.Scope{account.ScopeChecks}, System: "ci"})
+	}
 	name, service := strings.CutSuffix(name, "-token")
 	a := account.Actor{ID: "usr_" + name, Name: name, Service: service, Teams: map[string]account.Role{}}
 	switch name {

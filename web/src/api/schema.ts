@@ -937,6 +937,24 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/settings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Show the settings of the platform */
+        get: operations["get-settings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /** Change the settings of the platform */
+        patch: operations["edit-settings"];
+        trace?: never;
+    };
     "/api/v1/stories": {
         parameters: {
             query?: never;
@@ -1298,6 +1316,14 @@ export interface components {
             /** @description Name of the person */
             user: string;
         };
+        AccountSettings: {
+            /** @description Whoever wrote what destroys or replaces something stateful in production may not release it; on unless it was turned off */
+            fourEyes: boolean;
+            /** Format: date-time */
+            updatedAt?: string;
+            /** @description Name of who last changed it */
+            updatedBy?: string;
+        };
         AccountTeam: {
             /** Format: date-time */
             createdAt: string;
@@ -1314,6 +1340,8 @@ export interface components {
             updatedBy: string;
         };
         AccountToken: {
+            /** @description The only app about which it posts results */
+            app?: string;
             /** Format: date-time */
             createdAt: string;
             /** Format: date-time */
@@ -1325,9 +1353,16 @@ export interface components {
              * @example laptop
              */
             name: string;
-            scopes: ("read" | "write" | "admin")[];
+            scopes: ("read" | "write" | "admin" | "checks:write")[];
             /** @description Used by a machine; it cannot approve */
             service: boolean;
+            /**
+             * @description The outer system that it speaks for, with the scope checks:write
+             * @example ci
+             */
+            system?: string;
+            /** @description The team about whose apps it posts results */
+            team?: string;
             /** @description Name of the person it stands for */
             user: string;
         };
@@ -1607,6 +1642,11 @@ export interface components {
             change: string;
             /** Format: date-time */
             createdAt: string;
+            /**
+             * Format: int64
+             * @description Live instances on which it destroys or replaces something stateful; an approval then names the pattern
+             */
+            destroys: number;
             /** @description What an approval binds to */
             digest: string;
             /** @description Effect on live instances that the reader may see, the gravest first; the rest is under effects */
@@ -1626,6 +1666,8 @@ export interface components {
             version: string;
         };
         CertifyDecisionInputBody: {
+            /** @description Name of the pattern; needed to approve a version that destroys or replaces something stateful on live instances */
+            confirm?: string;
             /** @description The digest of the certification that was shown */
             digest: string;
             /** @enum {string} */
@@ -1812,15 +1854,24 @@ export interface components {
             remedy?: string;
         };
         ChangeReason: {
+            /** @description Of a pattern change: it destroys or replaces something stateful on live instances */
+            breaking?: boolean;
             environment?: string;
             /** @description Whether an operator must release the change for it, whatever the plan says */
             held?: boolean;
+            /**
+             * @description Who must release the change for it, if not an operator
+             * @enum {string}
+             */
+            needs?: "owner" | "coe";
             text: string;
             /** @description Of what is refused: the value outside its bounds, which a waiver could accept */
             value?: unknown;
             variable?: string;
         };
         ChangeReleaseInputBody: {
+            /** @description Name of the app; asked for where the only active person releases what they wrote */
+            confirm?: string;
             /** @description The heldDigest that was shown with the change */
             digest: string;
         };
@@ -1845,6 +1896,8 @@ export interface components {
             title?: string;
         };
         CreateTokenInputBody: {
+            /** @description With checks:write: the only app about which it posts results */
+            app?: string;
             /**
              * Format: date-time
              * @description In 90 days if left out, within a year at most
@@ -1852,12 +1905,21 @@ export interface components {
             expiresAt?: string;
             /** @description What it is for */
             name: string;
-            /** @description Read and write if left out */
-            scopes?: ("read" | "write" | "admin")[];
+            /** @description Read and write if left out; checks:write stands alone, and posts results of an outer system */
+            scopes?: ("read" | "write" | "admin" | "checks:write")[];
             /** @description For a machine: it stands for you and cannot approve */
             service?: boolean;
+            /**
+             * @description With checks:write: the outer system that it speaks for
+             * @example ci
+             */
+            system?: string;
+            /** @description With checks:write: the team about whose apps it posts results */
+            team?: string;
         };
         CreateTokenOutputBody: {
+            /** @description The only app about which it posts results */
+            app?: string;
             /** Format: date-time */
             createdAt: string;
             /** Format: date-time */
@@ -1869,7 +1931,7 @@ export interface components {
              * @example laptop
              */
             name: string;
-            scopes: ("read" | "write" | "admin")[];
+            scopes: ("read" | "write" | "admin" | "checks:write")[];
             /**
              * @description The token itself; shown only in this answer
              * @example fly_…
@@ -1877,6 +1939,13 @@ export interface components {
             secret: string;
             /** @description Used by a machine; it cannot approve */
             service: boolean;
+            /**
+             * @description The outer system that it speaks for, with the scope checks:write
+             * @example ci
+             */
+            system?: string;
+            /** @description The team about whose apps it posts results */
+            team?: string;
             /** @description Name of the person it stands for */
             user: string;
         };
@@ -1956,12 +2025,18 @@ export interface components {
             trigger: "change" | "rollback" | "redeploy";
         };
         DeploymentReleaseInputBody: {
+            /** @description Name of the app; asked for where the only active person releases what they wrote */
+            confirm?: string;
             /** @description Digest of the plan that was shown */
             planDigest: string;
         };
         DeploymentRollbackInputBody: {
             /** @description The deployment to go back to; the one before the current if left out */
             to?: string;
+        };
+        EditSettingsInputBody: {
+            /** @description Whether whoever wrote what destroys something stateful in production is kept from releasing it */
+            fourEyes?: boolean;
         };
         EditUserInputBody: {
             /** @description false ends the sessions and deletes the tokens */
@@ -2060,6 +2135,7 @@ export interface components {
             release: components["schemas"]["ManifestRelease"];
             skeleton: string;
             stateful: string[];
+            tests?: components["schemas"]["ManifestTests"];
             variables: {
                 [key: string]: components["schemas"]["ManifestVariable"];
             };
@@ -2075,6 +2151,9 @@ export interface components {
             /** Format: int64 */
             timeout?: number;
             url?: string;
+        };
+        ManifestTests: {
+            removal?: string;
         };
         ManifestVariable: {
             classes?: {
@@ -2292,6 +2371,8 @@ export interface components {
             type: string;
         };
         PatternVersion: {
+            /** @description What it destroyed or replaced on live instances when it was certified; such a version is not recommended by itself */
+            breaking?: string;
             change?: string;
             commit: string;
             /** Format: date-time */
@@ -4713,6 +4794,68 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "get-settings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountSettings"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "edit-settings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EditSettingsInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountSettings"];
+                };
             };
             /** @description Error */
             default: {

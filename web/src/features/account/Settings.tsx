@@ -1,11 +1,12 @@
 // What a person sets for themselves.
 import { Button, PasswordInput, SegmentedControl, useMantineColorScheme, type MantineColorScheme } from "@mantine/core";
+import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useState, type FormEvent } from "react";
 import { Problem } from "../../api/client";
-import { useAct } from "../../ui/act";
-import { Card, Id, Page, Wrong } from "../../ui/parts";
-import { changePassword, useMe } from "./queries";
+import { Confirm, useAct } from "../../ui/act";
+import { Ask, Card, Id, Page, Time, Wrong } from "../../ui/parts";
+import { changePassword, editSettings, may, settingsQuery, useMe } from "./queries";
 import { Sessions } from "./Sessions";
 import { Rights } from "./Users";
 
@@ -29,6 +30,7 @@ export default function Settings() {
       </Card>
       <Password />
       <Sessions />
+      <Platform />
       <Card title="Appearance">
         <SegmentedControl size="xs" aria-label="Colours" data={[{ value: "light", label: "Light" }, { value: "dark", label: "Dark" }, { value: "auto", label: "Like the system" }]} value={colorScheme} onChange={(scheme) => setColorScheme(scheme as MantineColorScheme)} />
       </Card>
@@ -55,6 +57,32 @@ function Password() {
         <Wrong error={change.error} />
         <div className="line"><Button type="submit" disabled={!present || !next || short} loading={change.isPending}>Change the password</Button></div>
       </form>
+    </Card>
+  );
+}
+
+/** What holds for everybody; an admin may change it. */
+function Platform() {
+  const me = useMe();
+  const query = useQuery(settingsQuery);
+  const { fourEyes, updatedBy, updatedAt } = query.data ?? {};
+  return (
+    <Card title="Platform">
+      <Ask query={query} rows={1}>
+        {() => (
+          <div className="stack">
+            <p>Four eyes is <span className={fourEyes ? "strong" : "ink-hold strong"}>{fourEyes ? "on" : "off"}</span>{updatedBy && updatedAt && <span className="dim small"> since <Time at={updatedAt} />, by {updatedBy}</span>}</p>
+            <p className="dim small">While it is on, whoever wrote what would destroy or replace something stateful in production cannot release it: somebody else does.</p>
+            {may(me, "manage_settings") && (
+              <div className="line">
+                <Confirm label={fourEyes ? "Turn it off" : "Turn it on"} title={fourEyes ? "Turn four eyes off" : "Turn four eyes on"} go={fourEyes ? "Turn it off" : "Turn it on"} danger={fourEyes} act={() => editSettings({ fourEyes: !fourEyes })} done="The settings are changed.">
+                  <p>{fourEyes ? "Authors may then release what destroys data in production. The audit log says who turned it off." : "Authors then need somebody else to release what destroys data in production."}</p>
+                </Confirm>
+              </div>
+            )}
+          </div>
+        )}
+      </Ask>
     </Card>
   );
 }

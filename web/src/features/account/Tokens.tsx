@@ -9,12 +9,13 @@ import { Confirm } from "../../ui/act";
 import { Once } from "../../ui/Once";
 import { Ask, Empty, Page, Time } from "../../ui/parts";
 import { useForm } from "../app/form";
-import { createToken, deleteToken, tokensQuery } from "./queries";
+import { createToken, deleteToken, teamsWhere, tokensQuery, useMe } from "./queries";
 
-const scopes: { value: "read" | "write" | "admin"; label: string; means: string }[] = [
+const scopes: { value: "read" | "write" | "admin" | "checks:write"; label: string; means: string }[] = [
   { value: "read", label: "Read", means: "sees what you see" },
   { value: "write", label: "Read and write", means: "the work of a team: push, change, deploy" },
   { value: "admin", label: "Everything", means: "decisions for others as well: approvals, environments, people" },
+  { value: "checks:write", label: "Results of an outer CI", means: "speaks for a system about the apps of a team, and does nothing else" },
 ];
 
 export default function Tokens() {
@@ -43,7 +44,7 @@ function Row({ token }: { token: Token }) {
     <>
       <div className="stack minimal">
         <span className="strong wrap">{token.name}</span>
-        <span className="dim small">{token.scopes.join(", ")}{token.service && " · for a machine, cannot approve"} · made <Time at={token.createdAt} /></span>
+        <span className="dim small">{token.scopes.join(", ")}{token.system ? ` · speaks for ${token.system} about ${token.app || `the team ${token.team}`}` : token.service && " · for a machine, cannot approve"} · made <Time at={token.createdAt} /></span>
       </div>
       <span className={ended ? "ink-bad small" : "dim small"}>{ended ? "ended" : "ends"} <Time at={token.expiresAt} /></span>
       <Confirm label="Revoke" title={`Revoke ${token.name}`} go="Revoke" danger act={() => deleteToken(token.id)} done="The token is gone.">
@@ -54,11 +55,13 @@ function Row({ token }: { token: Token }) {
 }
 
 function Add() {
-  const first = { name: "", scope: "write" as (typeof scopes)[number]["value"], service: false, days: "90" };
+  const me = useMe();
+  const first = { name: "", scope: "write" as (typeof scopes)[number]["value"], service: false, days: "90", system: "ci", team: "" };
   const { values, set } = useForm(first);
   const [secret, setSecret] = useState<string>();
   const create = () => {
-    const body: NewToken = { name: values.name, scopes: scopes.slice(0, scopes.findIndex(({ value }) => value === values.scope) + 1).map(({ value }) => value), service: values.service, expiresAt: new Date(Date.now() + Number(values.days) * 86_400_000).toISOString() };
+    const checks = values.scope === "checks:write";
+    const body: NewToken = { name: values.name, ...(checks ? { system: values.system, team: values.team } : {}), scopes: checks ? ["checks:write"] : scopes.slice(0, scopes.findIndex(({ value }) => value === values.scope) + 1).map(({ value }) => value), service: values.service, expiresAt: new Date(Date.now() + Number(values.days) * 86_400_000).toISOString() };
     return createToken(body);
   };
   return (
@@ -71,7 +74,12 @@ function Add() {
               <div className="stack checks">{scopes.map(({ value, label, means }) => <Radio key={value} value={value} label={label} description={means} />)}</div>
             </Radio.Group>
             <Select label="It ends" data={[{ value: "7", label: "in a week" }, { value: "30", label: "in 30 days" }, { value: "90", label: "in 90 days" }, { value: "365", label: "in a year" }]} value={values.days} allowDeselect={false} onChange={(days) => set({ days: days ?? "90" })} error={problem?.field("expiresAt")} />
-            <Checkbox label="For a machine" description="It stands for you and cannot approve" checked={values.service} onChange={(event) => set({ service: event.currentTarget.checked })} />
+            {values.scope === "checks:write" ? (
+              <>
+                <TextInput label="System" description="As build.outer of flywheel.yaml names it" value={values.system} onChange={(event) => set({ system: event.currentTarget.value })} error={problem?.field("system")} spellCheck={false} autoCapitalize="none" />
+                <Select label="Team" data={teamsWhere(me, "speak_for_checks")} value={values.team || null} onChange={(team) => set({ team: team ?? "" })} error={problem?.field("team")} />
+              </>
+            ) : <Checkbox label="For a machine" description="It stands for you and cannot approve" checked={values.service} onChange={(event) => set({ service: event.currentTarget.checked })} />}
           </>
         )}
       </Confirm>

@@ -98,3 +98,6 @@ export function asKept(text: string): { keptSound: number; keptLast: string } | 
   return sound && last && Number(sound) > 0 ? { keptSound: Number(sound), keptLast: last } : undefined;
 }
 export const verifyAudit = (kept: string) => data(api.GET("/api/v1/audit/verify", { params: { query: asKept(kept) ?? {} } }));
+
+export const settingsQuery = queryOptions({ queryKey: ["settings"], queryFn: () => data(api.GET("/api/v1/settings")) });
+export const editSettings = (body: { fourEyes: boolean }) => data(api.PATCH("/api/v1/settings", { body }));

@@ -34,6 +34,7 @@ export default function ChangePage() {
         <div className="line small dim">
           <State state={stateOf(change)} big />
           <LaneTag lane={change.lane} big />
+          {change.reasons.some(({ breaking }) => breaking) && <span className="tag tone-bad">breaking</span>}
           <span className="line gap-4"><IconGitBranch size={14} aria-hidden /><code>{change.branch}</code></span>
           <Id id={change.id} />
           <span>updated <Time at={change.updatedAt} /></span>
@@ -85,7 +86,7 @@ function Decide({ detail }: { detail: ChangeDetail }) {
         <div className="stack loose">
           <Card title={change.lane ? "Why this lane" : change.state === "refused" ? "Why it is refused" : "What it does"} aside={change.lane ? <span className="dim small wide-only">{laneMeaning(change.lane)}</span> : undefined}>
             {reasons.length === 0 ? <p className="dim">{change.kind === "pattern" ? "The source of a pattern differs, so the Center of Excellence decides." : "Its lane is being found."}</p> : (
-              <ul className="reasons">{reasons.map((reason, i) => <li key={i}><Sentence text={reason.text} /></li>)}</ul>
+              <ul className="reasons">{reasons.map((reason, i) => <li key={i} className={reason.breaking ? "ink-bad" : undefined}><Sentence text={reason.text} /></li>)}</ul>
             )}
             {prose(change.body) && <p className="body-text dim">{prose(change.body)}</p>}
           </Card>

@@ -16,6 +16,7 @@ export function Actions({ detail: { change, heldDigest, mayDecide } }: { detail:
   const me = useMe();
   const [reason, setReason] = useState("");
   const [broken, setBroken] = useState("");
+  const [typed, setTyped] = useState("");
   const can = (permission: string) => (change.kind === "app" ? may(me, permission, change.team ?? "") : false);
   if (over.has(change.state)) return null;
   const develops = change.kind === "app" ? can("push_app") : may(me, "develop_pattern");
@@ -44,10 +45,15 @@ export function Actions({ detail: { change, heldDigest, mayDecide } }: { detail:
         </Confirm>
       )}
       {change.state === "held" && mayDecide.includes("release") && (
-        <Confirm label="Release" variant="filled" danger title="Release what is held" go="Release" act={() => release(change.id, heldDigest ?? "")} ready={!!heldDigest} done="The change goes on.">
-          <Note tone="hold"><p><Sentence text={change.why} /></p></Note>
-          <p>You release what this page shows, and nothing else: if it changes meanwhile, you are asked again.</p>
-          <dl className="facts"><dt>Digest</dt><dd><Id id={heldDigest} /></dd></dl>
+        <Confirm label="Release" variant="filled" danger title="Release what is held" go="Release" act={() => release(change.id, heldDigest ?? "", typed)} ready={!!heldDigest} done="The change goes on.">
+          {(problem) => (
+            <>
+              <Note tone="hold"><p><Sentence text={change.why} /></p></Note>
+              <p>You release what this page shows, and nothing else: if it changes meanwhile, you are asked again.</p>
+              <dl className="facts"><dt>Digest</dt><dd><Id id={heldDigest} /></dd></dl>
+              {(problem?.code === "release.confirm" || typed !== "") && <TextInput label="Name of the app" value={typed} onChange={(event) => setTyped(event.currentTarget.value)} spellCheck={false} autoCapitalize="none" />}
+            </>
+          )}
         </Confirm>
       )}
     </>
@@ -105,7 +111,8 @@ function DecisionForm({ change, certification, mine }: { change: Change; certifi
   const [reason, setReason] = useState("");
   // What is approved is what this page showed when the person began to look, not what came since.
   const [digest, setDigest] = useState(certification.digest);
-  const yes = useAct(() => approve(change.id, { discipline, digest, reason }), "Approved.");
+  const [typed, setTyped] = useState("");
+  const yes = useAct(() => approve(change.id, { discipline, digest, reason, confirm: typed || undefined }), "Approved.");
   const no = useAct(() => reject(change.id, { discipline, digest, reason }), "Rejected.");
   const ask = useAct(() => requestChanges(change.id, { discipline, digest, reason }), "You asked for changes.");
   const stale = digest !== certification.digest;
@@ -127,7 +134,14 @@ function DecisionForm({ change, certification, mine }: { change: Change; certifi
         <Note tone="hold" action={<Button variant="default" onClick={() => setDigest(certification.digest)}>I have looked</Button>}><p>The change, or an instance it affects, is different since you began to look.</p></Note>
       )}
       <Wrong error={all.find(({ error }) => error)?.error} />
-      <Button fullWidth leftSection={<IconCheck size={14} />} disabled={stale} loading={yes.isPending} onClick={() => decide(yes)}>Approve</Button>
+      {certification.destroys > 0 ? (
+        <Confirm label="Approve…" danger variant="filled" title="Approve what destroys data" go="Approve" ready={!stale && typed === change.subject} begin={() => setTyped("")} act={() => approve(change.id, { discipline, digest, reason, confirm: typed })} done="Approved.">
+          <Note tone="bad" title={`Version ${certification.version} destroys or replaces something stateful on ${certification.destroys} of ${certification.radius.instances} live instances`}>
+            <ul>{certification.instances.filter(({ destructive }) => destructive?.length).map(({ app, environment, destructive }) => <li key={`${app} ${environment}`}>{app} in {environment}: {destructive!.map((address) => <code key={address}>{address} </code>)}</li>)}</ul>
+          </Note>
+          <TextInput label={<>Type <code className="word">{change.subject}</code>, the name of the pattern</>} data-autofocus value={typed} onChange={(event) => setTyped(event.currentTarget.value)} spellCheck={false} autoCapitalize="none" />
+        </Confirm>
+      ) : <Button fullWidth leftSection={<IconCheck size={14} />} disabled={stale} loading={yes.isPending} onClick={() => decide(yes)}>Approve</Button>}
       <div className="line nowrap-line">
         <Button flex="3" px="xs" variant="default" leftSection={<IconMessage size={14} />} disabled={blank} loading={ask.isPending} onClick={() => decide(ask)}>Request changes</Button>
         <Button flex="2" px="xs" variant="default" leftSection={<IconX size={14} />} disabled={blank} loading={no.isPending} onClick={() => decide(no)}>Reject</Button>

@@ -19,7 +19,7 @@ export function ChangeRow({ change, verb }: { change: Change; verb?: ReactNode }
       <span className="line nowrap-line">
         <span className="narrow-only" title={word(stateOf(change))}><StateIcon state={stateOf(change)} /><span className="hidden">{word(stateOf(change))}: </span></span>
         <span className="stack tight minimal">
-          <span className="clip strong">{change.title}</span>
+          <span className="clip strong">{change.reasons.some(({ breaking }) => breaking) && <span className="tag tone-bad">breaking</span>} {change.title}</span>
           <span className="dim small clip">{change.subject}{change.why ? <> · {change.why.replaceAll("`", "")}</> : <> · {change.branch}</>}</span>
         </span>
       </span>

@@ -44,7 +44,7 @@ export const effectQuery = (id: string, app: string, environment: string, digest
   });
 
 export const merge = (id: string) => data(api.POST("/api/v1/changes/{change}/merge", { params: at(id) }));
-export const release = (id: string, digest: string) => data(api.POST("/api/v1/changes/{change}/release", { params: at(id), body: { digest } }));
+export const release = (id: string, digest: string, confirm: string) => data(api.POST("/api/v1/changes/{change}/release", { params: at(id), body: { digest, confirm } }));
 export const recheck = (id: string) => data(api.POST("/api/v1/changes/{change}/recheck", { params: at(id) }));
 export const close = (id: string, reason: string) => data(api.POST("/api/v1/changes/{change}/close", { params: at(id), body: { reason } }));
 export const declareFix = (id: string, fixes: string) => data(api.POST("/api/v1/changes/{change}/fix", { params: at(id), body: { fixes } }));

@@ -25,7 +25,7 @@ export function way({ change, checks, deployments, certification }: Pick<ChangeD
   ];
   if (certification) {
     const needed = Object.values(certification.needed).reduce((sum, n) => sum + n, 0);
-    const valid = certification.approvals.filter(({ decision, digest }) => decision === "approved" && digest === certification.digest).length;
+    const valid = certification.approvals.filter(({ decision, lapsed }) => decision === "approved" && !lapsed).length;
     const no = certification.approvals.find(({ decision, digest }) => decision === "rejected" || (decision === "changes_requested" && digest === certification.digest));
     stages.push({ name: "Approvals", state: through ? "passed" : no ? no.decision : change.state === "review" ? "review" : "pending", note: `${Math.min(valid, needed)} of ${needed}` });
   }

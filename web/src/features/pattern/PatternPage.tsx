@@ -33,7 +33,7 @@ export default function PatternPage() {
                   <li key={version.id}>
                     <Link to="/patterns/$pattern/$version" params={{ pattern: name, version: version.version }} className="row-link row-version">
                       <span className="strong tabular">{version.version}</span>
-                      <span className="line"><State state={version.state} />{version.recommended && <span className="tag tone-busy">Recommended</span>}</span>
+                      <span className="line"><State state={version.state} />{version.recommended && <span className="tag tone-busy">Recommended</span>}{version.breaking && <span className="tag tone-bad" title={version.breaking}>Breaking</span>}</span>
                       <span className="dim small end"><Time at={version.createdAt} /></span>
                     </Link>
                   </li>
