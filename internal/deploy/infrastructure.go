@@ -480,34 +480,58 @@ func told(summary, detail string) (said, code string) {
 	return strings.TrimSuffix(strings.TrimSpace(summary+separator+detail), ":"), code
 }
 
-// outputs returns the outputs of an instance's state.
-func (r *Runs) outputs(ctx context.Context, instance string) (map[string]any, error) {
-	values, _, err := r.outputsAndHidden(ctx, instance)
-	return values, err
+// applied is what a release needs of an instance's state.
+type applied struct {
+	outputs  map[string]any
+	hidden   []string // texts of the outputs that the module calls sensitive
+	services []string // ids of the services in it
 }
 
-// outputsAndHidden returns the outputs too, and the texts of those that the module calls sensitive.
-func (r *Runs) outputsAndHidden(ctx context.Context, instance string) (values map[string]any, hidden []string, err error) {
+// applied returns what the last apply of an instance left, which is nothing before the first.
+func (r *Runs) applied(ctx context.Context, instance string) (applied, error) {
 	text, err := r.Engine.States.Current(ctx, instance)
 	if err != nil || len(text) == 0 {
-		return nil, nil, err
+		return applied{}, err
 	}
-	var state struct {
+	return readState(text)
+}
+
+func readState(text []byte) (applied, error) {
+	var raw struct {
 		Outputs map[string]struct {
 			Value     any  `json:"value"`
 			Sensitive bool `json:"sensitive"`
 		} `json:"outputs"`
+		Resources []struct {
+			Mode      string `json:"mode"`
+			Type      string `json:"type"`
+			Provider  string `json:"provider"`
+			Instances []struct {
+				Deposed    string         `json:"deposed"`
+				Attributes map[string]any `json:"attributes"`
+			} `json:"instances"`
+		} `json:"resources"`
 	}
-	if err := json.Unmarshal(text, &state); err != nil {
-		return nil, nil, err
+	if err := json.Unmarshal(text, &raw); err != nil {
+		return applied{}, err
 	}
-	values = map[string]any{}
-	for name, o := range state.Outputs {
-		if values[name] = o.Value; o.Sensitive {
-			hidden = append(hidden, outputText(o.Value))
+	s := applied{outputs: map[string]any{}}
+	for name, o := range raw.Outputs {
+		if s.outputs[name] = o.Value; o.Sensitive {
+			s.hidden = append(s.hidden, outputText(o.Value))
 		}
 	}
-	return values, hidden, nil
+	for _, resource := range raw.Resources {
+		if resource.Mode != "managed" || resource.Type != "flywheel_service" || !strings.Contains(resource.Provider, `provider["`+local.ProviderAddress+`"]`) {
+			continue
+		}
+		for _, one := range resource.Instances {
+			if id, _ := one.Attributes["id"].(string); id != "" && one.Deposed == "" {
+				s.services = append(s.services, id)
+			}
+		}
+	}
+	return s, nil
 }
 
 // outputText is how a command sees an output: a text as it is, everything else as JSON.

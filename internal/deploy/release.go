@@ -29,6 +29,7 @@ type Rollout struct {
 	Release    manifest.Release
 	Module     string         // folder with the certified pattern
 	Outputs    map[string]any // of the instance's infrastructure
+	Services   []string       // ids of the services that its own state holds; an output may say anything
 	Log        io.Writer
 	Cancel     <-chan struct{} // closed when the rollout is to be given up; it may be so from the beginning
 
@@ -58,7 +59,7 @@ func (l Local) Release(ctx context.Context, r Rollout) error {
 		return err
 	}
 	agent := *l.Runs.Agent
-	agent.Fence = r.Deployment.fence
+	agent.Instance, agent.Fence = r.Deployment.Instance, r.Deployment.fence
 	secrets, err := l.Runs.Secrets.Resolve(ctx, r.Deployment.App, r.Deployment.Environment)
 	if err != nil {
 		return err
@@ -97,10 +98,13 @@ func (l Local) Prepare(ctx context.Context, r Rollout) error {
 	if err := l.Runs.bring(ctx, l.Runs.Agent, r.Deployment.Desired.Artifact); err != nil {
 		return err
 	}
-	return l.Runs.Agent.Prepare(ctx, id, r.Deployment.Desired.Artifact)
+	agent := *l.Runs.Agent
+	agent.Instance = r.Deployment.Instance
+	return agent.Prepare(ctx, id, r.Deployment.Desired.Artifact)
 }
 
-// service returns the id of the service that the pattern's release names.
+// service returns the id of the service that the pattern's release names. It is one of the instance's own: the output
+// may come from a variable, and so from anybody.
 func (r Rollout) service() (string, error) {
 	id, _ := r.Outputs[r.Release.Output].(string)
 	if object, ok := r.Outputs[r.Release.Output].(map[string]any); ok {
@@ -108,6 +112,10 @@ func (r Rollout) service() (string, error) {
 	}
 	if id == "" {
 		return "", fault.New(fault.Conflict, "release.no_service", "The output %q of the pattern names no service.", r.Release.Output).Do("Correct release.output in pattern.yaml.")
+	}
+	if !slices.Contains(r.Services, id) {
+		return "", fault.New(fault.Conflict, "release.foreign_service", "The output %q of the pattern names no service of this instance.", r.Release.Output).
+			Do("Let it be the id of a flywheel_service of the pattern: value = flywheel_service.NAME.id.")
 	}
 	return id, nil
 }
@@ -288,7 +296,7 @@ func (s *Service) Prepare(ctx context.Context, name, artifact string) error {
 		if !known {
 			continue
 		}
-		outputs, err := s.Runs.outputs(ctx, i.ID)
+		state, err := s.Runs.applied(ctx, i.ID)
 		if err != nil {
 			return err
 		}
@@ -296,7 +304,7 @@ func (s *Service) Prepare(ctx context.Context, name, artifact string) error {
 		desired.Artifact = artifact
 		if err := driver.Prepare(ctx, Rollout{
 			Deployment: Deployment{App: name, Environment: i.Environment, Instance: i.ID, Desired: desired},
-			Release:    v.Manifest.Spec.Release, Outputs: outputs, Log: io.Discard,
+			Release:    v.Manifest.Spec.Release, Outputs: state.outputs, Services: state.services, Log: io.Discard,
 		}); err != nil {
 			return err
 		}
@@ -314,10 +322,11 @@ func (s *Service) releaseArtifact(ctx context.Context, d Deployment) outcome {
 	if !known {
 		return outcome{Failed: fmt.Sprintf("The pattern %s %s has no release driver.", v.Pattern, v.Version), Code: "release.no_driver"}
 	}
-	outputs, hidden, err := s.Runs.outputsAndHidden(ctx, d.Instance)
+	state, err := s.Runs.applied(ctx, d.Instance)
 	if err != nil {
 		return failed(err)
 	}
+	hidden := state.hidden
 	var credentials map[string]string
 	if v.Manifest.Spec.Release.Driver == command {
 		if _, credentials, err = s.Runs.secretsOf(ctx, v, d.App, d.Environment); err != nil {
@@ -335,7 +344,7 @@ func (s *Service) releaseArtifact(ctx context.Context, d Deployment) outcome {
 	if err != nil {
 		return failed(err)
 	}
-	if err := driver.Release(ctx, Rollout{Deployment: d, Release: v.Manifest.Spec.Release, Module: module, Outputs: outputs, Log: log, Cancel: d.cancelled, Credentials: credentials}); err != nil {
+	if err := driver.Release(ctx, Rollout{Deployment: d, Release: v.Manifest.Spec.Release, Module: module, Outputs: state.outputs, Services: state.services, Log: log, Cancel: d.cancelled, Credentials: credentials}); err != nil {
 		out := failed(err)
 		out.Untouched = fault.Is(err, "service.cancelled")
 		fmt.Fprintln(log, out.Failed)
@@ -360,11 +369,11 @@ func (s *Service) verify(ctx context.Context, d Deployment) outcome {
 	if release.Driver == noop || release.URL == "" {
 		return verifyNothing(nil, d)
 	}
-	outputs, err := s.Runs.outputs(ctx, d.Instance)
+	state, err := s.Runs.applied(ctx, d.Instance)
 	if err != nil {
 		return failed(err)
 	}
-	url, _ := outputs[release.URL].(string)
+	url, _ := state.outputs[release.URL].(string)
 	if url == "" {
 		return outcome{Failed: fmt.Sprintf("The output %q of the pattern is not a URL.", release.URL), Code: "verify.no_url"}
 	}

@@ -299,6 +299,14 @@ func (a *agent) find(id string) *service {
 	return a.services[id]
 }
 
+// own returns a service of the instance. One of another instance looks as if it were not there.
+func (a *agent) own(instance, id string) (*service, error) {
+	if s := a.find(id); s != nil && s.instance == instance {
+		return s, nil
+	}
+	return nil, serviceMissing(id)
+}
+
 // apply brings a service to what is asked and returns when it is. If the new processes do not become
 // healthy it stops them, leaves everything as it was and returns the fault `service.unhealthy`.
 func (a *agent) apply(wanted Service, fence int64) (Status, error) {
@@ -320,12 +328,12 @@ func (a *agent) apply(wanted Service, fence int64) (Status, error) {
 
 // release is apply with only the artifact changed, and with the secrets that come with it. They are written
 // while the new processes start, and before anything that lasts.
-func (a *agent) release(id string, asked releaseRequest, fence int64) (Status, error) {
+func (a *agent) release(instance, id string, asked releaseRequest, fence int64) (Status, error) {
 	unlock := a.lock(id)
 	defer unlock()
-	s := a.find(id)
-	if s == nil {
-		return Status{}, serviceMissing(id)
+	s, err := a.own(instance, id)
+	if err != nil {
+		return Status{}, err
 	}
 	wanted := s.record.Service
 	wanted.Artifact = asked.Artifact
@@ -586,13 +594,16 @@ func (s *service) setChange(change string) {
 	s.change = change
 }
 
-// delete ends a service and forgets it. Its volumes stay. It is fine if there is none.
-func (a *agent) delete(id string, fence int64) error {
+// delete ends a service of the instance and forgets it. Its volumes stay. It is fine if there is none.
+func (a *agent) delete(instance, id string, fence int64) error {
 	unlock := a.lock(id)
 	defer unlock()
-	s := a.find(id)
-	if s == nil {
+	if a.find(id) == nil {
 		return nil
+	}
+	s, err := a.own(instance, id)
+	if err != nil {
+		return err
 	}
 	if err := a.raiseFence(s.instance, fence); err != nil {
 		return err
@@ -755,10 +766,10 @@ func (a *agent) status(s *service) Status {
 	return status
 }
 
-func (a *agent) get(id string) (Status, error) {
-	s := a.find(id)
-	if s == nil {
-		return Status{}, serviceMissing(id)
+func (a *agent) get(instance, id string) (Status, error) {
+	s, err := a.own(instance, id)
+	if err != nil {
+		return Status{}, err
 	}
 	status := a.status(s)
 	secrets, err := a.secretsOf(status.Service)

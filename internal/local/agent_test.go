@@ -761,7 +761,7 @@ func TestOneFolderHasOneAgent(t *testing.T) {
 	wantFault(t, RunAgent(t.Context(), AgentOptions{Data: dir}), "agent.running")
 	same, err := EnsureAgent(t.Context(), dir, "/nowhere")
 	must(t, err)
-	if health, err := same.Health(t.Context()); err != nil || health.API != 1 || health.Version != "test" {
+	if health, err := same.Health(t.Context()); err != nil || health.API != 2 || health.Version != "test" {
 		t.Errorf("the agent says %+v, %v", health, err)
 	}
 	if info, err := os.Stat(agent.Socket); err != nil || info.Mode().Perm() != 0o600 {

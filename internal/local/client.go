@@ -22,9 +22,14 @@ import (
 	"flywheel.dev/flywheel/internal/web"
 )
 
-// Client speaks to an agent through its socket. The zero values of the other fields are fine.
+// Client speaks to an agent through its socket. The zero values of the other fields are fine, but a client without an
+// instance cannot name a service or a volume.
 type Client struct {
 	Socket string // DIR/agent.sock
+
+	// Instance is whose services and volumes this client is for: to the agent, an id of anybody else's is none. So
+	// an id may come from where it could be forged, such as the output of a pattern.
+	Instance string
 
 	// Fence, if not 0, goes with every change: the agent refuses it with `instance.fenced` when it has seen
 	// a higher one for that instance. A deployment that was overtaken changes nothing.
@@ -216,6 +221,9 @@ func (c *Client) once(ctx context.Context, method, path string, body any) (*http
 	}
 	if id := web.RequestID(ctx); id != "" {
 		request.Header.Set(web.RequestHeader, id)
+	}
+	if c.Instance != "" {
+		request.Header.Set(instanceHeader, c.Instance)
 	}
 	if c.Fence != 0 {
 		request.Header.Set(fenceHeader, strconv.FormatInt(c.Fence, 10))

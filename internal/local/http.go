@@ -13,7 +13,7 @@ import (
 
 // apiVersion is the version of the agent's HTTP API. A server that finds an agent with another one says
 // so; it never replaces an agent, and thereby the apps, on its own.
-const apiVersion = 1
+const apiVersion = 2
 
 // AgentHealth is what an agent says about itself.
 type AgentHealth struct {
@@ -23,7 +23,10 @@ type AgentHealth struct {
 	Services int    `json:"services"`
 }
 
-const fenceHeader = "Flywheel-Fence"
+const (
+	fenceHeader    = "Flywheel-Fence"
+	instanceHeader = "Flywheel-Instance" // whose services and volumes the request may name
+)
 
 // routes is the agent's whole API. Whoever can open its socket may use all of it.
 func (a *agent) routes() http.Handler {
@@ -89,25 +92,25 @@ func (a *agent) routes() http.Handler {
 		if err != nil {
 			return nil, err
 		}
-		return a.release(r.PathValue("id"), body, fenceOf(r))
+		return a.release(instanceOf(r), r.PathValue("id"), body, fenceOf(r))
 	})
 	handle("POST /v1/services/{id}/prepare", func(r *http.Request) (any, error) {
 		body, err := decode[struct{ Artifact string }](r)
 		if err != nil {
 			return nil, err
 		}
-		return nil, a.prepare(r.PathValue("id"), body.Artifact)
+		return nil, a.prepare(instanceOf(r), r.PathValue("id"), body.Artifact)
 	})
 	handle("GET /v1/services/{id}", func(r *http.Request) (any, error) {
-		return a.get(r.PathValue("id"))
+		return a.get(instanceOf(r), r.PathValue("id"))
 	})
 	handle("DELETE /v1/services/{id}", func(r *http.Request) (any, error) {
-		return nil, a.delete(r.PathValue("id"), fenceOf(r))
+		return nil, a.delete(instanceOf(r), r.PathValue("id"), fenceOf(r))
 	})
 	mux.HandleFunc("GET /v1/services/{id}/logs", func(w http.ResponseWriter, r *http.Request) {
-		s := a.find(r.PathValue("id"))
-		if s == nil {
-			a.answer(w, r, nil, serviceMissing(r.PathValue("id")))
+		s, err := a.own(instanceOf(r), r.PathValue("id"))
+		if err != nil {
+			a.answer(w, r, nil, err)
 			return
 		}
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -124,10 +127,10 @@ func (a *agent) routes() http.Handler {
 		return a.applyVolume(volume, fenceOf(r))
 	})
 	handle("GET /v1/volumes/{id}", func(r *http.Request) (any, error) {
-		return a.getVolume(r.PathValue("id"))
+		return a.ownVolume(instanceOf(r), r.PathValue("id"))
 	})
 	handle("DELETE /v1/volumes/{id}", func(r *http.Request) (any, error) {
-		return nil, a.deleteVolume(r.PathValue("id"), fenceOf(r))
+		return nil, a.deleteVolume(instanceOf(r), r.PathValue("id"), fenceOf(r))
 	})
 	return mux
 }
@@ -170,6 +173,8 @@ func decode[T any](r *http.Request) (T, error) {
 	}
 	return value, nil
 }
+
+func instanceOf(r *http.Request) string { return r.Header.Get(instanceHeader) }
 
 func fenceOf(r *http.Request) int64 {
 	fence, _ := strconv.ParseInt(r.Header.Get(fenceHeader), 10, 64)

@@ -72,6 +72,7 @@ func startAgentIn(t *testing.T, dir string, flags ...string) *Client {
 		log, _ := os.ReadFile(filepath.Join(dir, "agent.log"))
 		t.Fatalf("%v\n%s", err, log)
 	}
+	agent.Instance = "ins_shop"
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience.Of(patience.Limit))
 		defer cancel()

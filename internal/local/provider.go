@@ -36,6 +36,9 @@ func ServeProvider(ctx context.Context, socket string, agent *Client, instance s
 	if _, set := os.LookupEnv("TF_LOG_SDK"); !set {
 		os.Setenv("TF_LOG_SDK", "off")
 	}
+	own := *agent
+	own.Instance = instance
+	agent = &own
 	factory := providerserver.NewProtocol6(&flywheelProvider{agent: agent, instance: instance})
 	plugin := &tf6server.GRPCProviderPlugin{
 		Name:         ProviderAddress,

@@ -120,12 +120,12 @@ func (a *agent) discard(surplus []*standby) {
 // prepare makes the sandboxes that the release of this artifact will need, one for each process, and
 // nothing else: no line of the app runs. The release starts in them, if the service is still the same by
 // then; else, or where they are gone, it makes its own. Asked again it keeps what fits.
-func (a *agent) prepare(id, artifact string) error {
+func (a *agent) prepare(instance, id, artifact string) error {
 	unlock := a.lock(id)
 	defer unlock()
-	s := a.find(id)
-	if s == nil {
-		return serviceMissing(id)
+	s, err := a.own(instance, id)
+	if err != nil {
+		return err
 	}
 	wanted := s.record.Service
 	wanted.Artifact = artifact

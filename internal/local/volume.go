@@ -46,6 +46,15 @@ func (a *agent) getVolume(id string) (Volume, error) {
 	return a.withUse(v), nil
 }
 
+// ownVolume returns a volume of the instance. One of another instance looks as if it were not there.
+func (a *agent) ownVolume(instance, id string) (Volume, error) {
+	v, err := a.getVolume(id)
+	if err == nil && v.Instance != instance {
+		return Volume{}, volumeMissing(id)
+	}
+	return v, err
+}
+
 // listVolumes returns the volumes of an instance, or all if it is "".
 func (a *agent) listVolumes(instance string) ([]Volume, error) {
 	ids, err := a.store.ids("volumes")
@@ -72,7 +81,7 @@ func (a *agent) listVolumes(instance string) ([]Volume, error) {
 // goes when the last service has let go of it. So an engine may replace a mounted volume in its own order
 // (delete, create, move the service over), and where that fails in the middle, what ran before still has
 // its data, and a volume made again under its name is the same one. It is fine if there is none.
-func (a *agent) deleteVolume(id string, fence int64) error {
+func (a *agent) deleteVolume(instance, id string, fence int64) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var v Volume
@@ -82,6 +91,9 @@ func (a *agent) deleteVolume(id string, fence int64) error {
 	}
 	if err != nil {
 		return err
+	}
+	if v.Instance != instance {
+		return volumeMissing(id)
 	}
 	if err := a.raiseFence(v.Instance, fence); err != nil {
 		return err
