@@ -205,7 +205,7 @@ func TestServicesComeBackOnTheirAddressesAfterTheAgentWasKilled(t *testing.T) {
 	for _, pid := range pids(before) {
 		awaitEnd(t, pid)
 	}
-	again, err := EnsureAgent(t.Context(), dir, "")
+	again, err := ensureAgent(t, dir)
 	must(t, err)
 	var after Status
 	eventually(t, func() error {
@@ -252,7 +252,7 @@ func TestAnAgentKilledInTheMiddleOfAReleaseComesBackWithWhatRan(t *testing.T) {
 	must(t, syscall.Kill(health.Pid, syscall.SIGKILL))
 	wantFault(t, <-released, "agent.unreachable")
 	awaitEnd(t, health.Pid)
-	again, err := EnsureAgent(t.Context(), dir, "")
+	again, err := ensureAgent(t, dir)
 	must(t, err)
 	after := apply(t, again, service)
 	if after.URL != before.URL || after.Artifact != before.Artifact || version(t, after) != "one" {

@@ -65,14 +65,22 @@ func startAgent(t *testing.T, flags ...string) (*Client, string) {
 	return startAgentIn(t, dir, flags...), dir
 }
 
+// ensureAgent returns a client for the instance that most tests are about.
+func ensureAgent(t *testing.T, dir string, flags ...string) (*Client, error) {
+	agent, err := EnsureAgent(t.Context(), dir, "", flags...)
+	if err == nil {
+		agent.Instance = "ins_shop"
+	}
+	return agent, err
+}
+
 func startAgentIn(t *testing.T, dir string, flags ...string) *Client {
 	t.Helper()
-	agent, err := EnsureAgent(t.Context(), dir, "", flags...)
+	agent, err := ensureAgent(t, dir, flags...)
 	if err != nil {
 		log, _ := os.ReadFile(filepath.Join(dir, "agent.log"))
 		t.Fatalf("%v\n%s", err, log)
 	}
-	agent.Instance = "ins_shop"
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience.Of(patience.Limit))
 		defer cancel()
