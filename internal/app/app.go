@@ -122,6 +122,7 @@ type Environment struct {
 	OnNewer   string         `json:"onNewer" enum:"queue,replace-pending" doc:"What happens to a waiting deployment when a newer one comes"`
 	Values    map[string]any `json:"values" doc:"Values of variables that the Center of Excellence controls"`
 	Network   bool           `json:"network" doc:"Whether the engine with its providers, and rollout commands, may reach the network"`
+	Reach     []string       `json:"reach" doc:"What Flywheel may connect to there for probes and smoke tests, besides an instance's own addresses: hosts, *.hosts, addresses and ranges, each with :port where only one is meant"`
 	Freezes   []Freeze       `json:"freezes" doc:"Windows in which only rollbacks are deployed"`
 	UpdatedAt time.Time      `json:"updatedAt"`
 	UpdatedBy string         `json:"updatedBy" doc:"Name of who last changed it"`

@@ -192,11 +192,12 @@ type environmentBody struct {
 	OnNewer string         `json:"onNewer,omitempty" enum:"queue,replace-pending"`
 	Values  map[string]any `json:"values,omitempty" doc:"Values of variables that the Center of Excellence controls"`
 	Network bool           `json:"network,omitempty" doc:"Whether the engine with its providers, and rollout commands, may reach the network"`
+	Reach   []string       `json:"reach,omitempty" maxItems:"100" doc:"What Flywheel may connect to there for probes and smoke tests, besides an instance's own addresses: hosts, *.hosts, addresses and ranges, each with :port where only one is meant"`
 	Freezes []Freeze       `json:"freezes,omitempty" doc:"Windows in which only rollbacks are deployed"`
 }
 
 func (b environmentBody) environment() Environment {
-	return Environment{Name: b.Name, Class: b.Class, After: b.After, Target: b.Target, OnNewer: b.OnNewer, Values: b.Values, Network: b.Network, Freezes: b.Freezes}
+	return Environment{Name: b.Name, Class: b.Class, After: b.After, Target: b.Target, OnNewer: b.OnNewer, Values: b.Values, Network: b.Network, Reach: b.Reach, Freezes: b.Freezes}
 }
 
 type appEnvironmentOutput struct {

@@ -18,6 +18,7 @@ import (
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/git"
 	"flywheel.dev/flywheel/internal/manifest"
+	"flywheel.dev/flywheel/internal/outbound"
 	"flywheel.dev/flywheel/internal/pattern"
 	"flywheel.dev/flywheel/internal/web"
 )
@@ -389,6 +390,12 @@ func (s *Service) SaveEnvironment(ctx context.Context, e Environment, create boo
 	}
 	if err := checkFreezes(e.Freezes); err != nil {
 		return e, err
+	}
+	if e.Reach == nil {
+		e.Reach = []string{}
+	}
+	if err := outbound.CheckAllowed(e.Reach); err != nil {
+		return e, fault.From(err).At("reach", "%s", fault.From(err).Message)
 	}
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {
 		all, err := Environments(tx)

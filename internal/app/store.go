@@ -143,11 +143,11 @@ func all(tx *db.Tx, f Filter, after string, limit int) ([]App, error) {
 		f.Removed, after, f.Team, words, limit)
 }
 
-const environmentColumns = `name, class, position, after_name, target, on_newer, coe_values, network, freezes, updated_at, updated_by`
+const environmentColumns = `name, class, position, after_name, target, on_newer, coe_values, network, reach, freezes, updated_at, updated_by`
 
 func scanEnvironment(r db.Row) (Environment, error) {
 	var e Environment
-	err := r.Scan(&e.Name, &e.Class, &e.Order, &e.After, &e.Target, &e.OnNewer, db.Into(&e.Values), &e.Network, db.Into(&e.Freezes), &e.UpdatedAt, &e.UpdatedBy)
+	err := r.Scan(&e.Name, &e.Class, &e.Order, &e.After, &e.Target, &e.OnNewer, db.Into(&e.Values), &e.Network, db.Into(&e.Reach), db.Into(&e.Freezes), &e.UpdatedAt, &e.UpdatedBy)
 	return e, err
 }
 
@@ -168,11 +168,11 @@ func environmentsAfter(tx *db.Tx, after Place, limit int) ([]Environment, error)
 }
 
 func saveEnvironment(tx *db.Tx, e Environment) error {
-	_, err := tx.Exec(`insert into environment (`+environmentColumns+`, created_at) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$10)
+	_, err := tx.Exec(`insert into environment (`+environmentColumns+`, created_at) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$11)
 		on conflict (name) do update set class = excluded.class, position = excluded.position, after_name = excluded.after_name, target = excluded.target,
-			on_newer = excluded.on_newer, coe_values = excluded.coe_values, network = excluded.network, freezes = excluded.freezes, updated_at = excluded.updated_at,
+			on_newer = excluded.on_newer, coe_values = excluded.coe_values, network = excluded.network, reach = excluded.reach, freezes = excluded.freezes, updated_at = excluded.updated_at,
 			updated_by = excluded.updated_by`,
-		e.Name, e.Class, e.Order, e.After, e.Target, e.OnNewer, db.JSON(e.Values), e.Network, db.JSON(e.Freezes), e.UpdatedAt, e.UpdatedBy)
+		e.Name, e.Class, e.Order, e.After, e.Target, e.OnNewer, db.JSON(e.Values), e.Network, db.JSON(e.Reach), db.JSON(e.Freezes), e.UpdatedAt, e.UpdatedBy)
 	return err
 }
 

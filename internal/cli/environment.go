@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,6 +22,7 @@ type environment struct {
 	OnNewer   string         `json:"onNewer,omitempty"`
 	Values    map[string]any `json:"values,omitempty"`
 	Network   bool           `json:"network,omitempty"`
+	Reach     []string       `json:"reach,omitempty"`
 	Freezes   []freeze       `json:"freezes,omitempty"`
 	Order     int            `json:"-"`
 	UpdatedAt time.Time      `json:"-"`
@@ -84,6 +86,9 @@ func environmentDetail(p *page, e environment) {
 	if e.Network {
 		p.fields("network", "rollout commands, and plans of patterns under review, may reach it")
 	}
+	if len(e.Reach) > 0 {
+		p.fields("reach", strings.Join(e.Reach, ", "))
+	}
 	for _, f := range e.Freezes {
 		p.fields("frozen", f.String())
 	}
@@ -106,7 +111,7 @@ func (s *shell) environmentShow() *cobra.Command {
 
 func (s *shell) environmentSave(create bool) *cobra.Command {
 	var given environment
-	var set, frozen []string
+	var set, frozen, reach []string
 	c := &cobra.Command{
 		Use: "update ENVIRONMENT", Short: "Change an environment; what is not named stays", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -139,6 +144,9 @@ func (s *shell) environmentSave(create bool) *cobra.Command {
 				if c.Flags().Changed("network") {
 					e.Network = given.Network
 				}
+				if c.Flags().Changed("reach") {
+					e.Reach = slices.DeleteFunc(slices.Clone(reach), func(one string) bool { return one == "" })
+				}
 				if c.Flags().Changed("freeze") {
 					e.Freezes = freezes
 				}
@@ -165,6 +173,7 @@ func (s *shell) environmentSave(create bool) *cobra.Command {
 	f.StringVar(&given.OnNewer, "on-newer", "", "what happens to a waiting deployment when a newer one comes: queue or replace-pending")
 	f.StringArrayVar(&set, "set", nil, "VARIABLE=VALUE that the Center of Excellence controls; an empty value removes it")
 	f.BoolVar(&given.Network, "network", false, "let the engine with its providers, and rollout commands, reach the network")
+	f.StringSliceVar(&reach, "reach", nil, "what probes and smoke tests may connect to besides an instance's own addresses: shop.example.com, *.example.com, 10.1.0.0/16, 127.0.0.1:8080; repeatable, an empty one forbids all")
 	f.StringArrayVar(&frozen, "freeze", nil, "FROM/UNTIL or FROM/UNTIL=REASON, as in 2026-11-23T00:00:00Z/2026-11-30T00:00:00Z='Black Friday': only rollbacks are deployed then; an empty one lifts all")
 	if create {
 		c.Use, c.Short = "create ENVIRONMENT --class CLASS", "Make an environment"

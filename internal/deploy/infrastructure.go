@@ -19,6 +19,7 @@ import (
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/local"
+	"flywheel.dev/flywheel/internal/outbound"
 	"flywheel.dev/flywheel/internal/pattern"
 	"flywheel.dev/flywheel/internal/runlog"
 	"flywheel.dev/flywheel/internal/sandbox"
@@ -37,6 +38,7 @@ type Runs struct {
 	Blobs    *blob.Bucket
 	Agent    *local.Client
 	Logs     *runlog.Store
+	Outbound *outbound.Guard
 	Dir      string // one folder a run
 }
 
@@ -494,6 +496,24 @@ func (r *Runs) applied(ctx context.Context, instance string) (applied, error) {
 		return applied{}, err
 	}
 	return readState(text)
+}
+
+// reach says what may be connected to for an instance whatever its outputs say: its own addresses, and what
+// its environment allows.
+func (r *Runs) reach(ctx context.Context, d Deployment, now applied) (outbound.Policy, error) {
+	p := outbound.Policy{Guard: r.Outbound}
+	err := r.DB.Read(ctx, func(tx *db.Tx) error {
+		environment, err := app.FindEnvironment(tx, d.Environment)
+		p.Allowed = environment.Reach
+		return err
+	})
+	if err != nil || len(now.services) == 0 {
+		return p, err
+	}
+	agent := *r.Agent
+	agent.Instance = d.Instance
+	p.Own, err = agent.Addresses(ctx)
+	return p, err
 }
 
 func readState(text []byte) (applied, error) {

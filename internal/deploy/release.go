@@ -20,6 +20,7 @@ import (
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/local"
 	"flywheel.dev/flywheel/internal/manifest"
+	"flywheel.dev/flywheel/internal/outbound"
 	"flywheel.dev/flywheel/internal/sandbox"
 )
 
@@ -373,14 +374,31 @@ func (s *Service) verify(ctx context.Context, d Deployment) outcome {
 	if err != nil {
 		return failed(err)
 	}
-	url, _ := state.outputs[release.URL].(string)
-	if url == "" {
+	text, _ := state.outputs[release.URL].(string)
+	if text == "" {
 		return outcome{Failed: fmt.Sprintf("The output %q of the pattern is not a URL.", release.URL), Code: "verify.no_url"}
 	}
 	path := release.Health
 	if path == "" {
 		path = local.DefaultHealth
 	}
+	policy, err := s.Runs.reach(ctx, d, state)
+	if err != nil {
+		return failed(err)
+	}
+	// Both are looked at: a path that begins oddly would make another address of the first.
+	at, err := policy.Check(text)
+	if err != nil {
+		return failed(err)
+	}
+	asked, err := policy.Check(strings.TrimRight(text, "/") + path)
+	if err != nil {
+		return failed(err)
+	}
+	if at.Address() != asked.Address() {
+		return outcome{Failed: fmt.Sprintf("The path %q of the health check leads to another address than %s.", path, at.Address()), Code: "verify.no_url"}
+	}
+	prober := policy.Client(5 * time.Second)
 	// It may need a moment to answer well. When nobody answers at all, what runs it was killed and is on its
 	// way back, which takes longer.
 	probe := Probe{}
@@ -392,8 +410,12 @@ func (s *Service) verify(ctx context.Context, d Deployment) outcome {
 			case <-time.After(500 * time.Millisecond):
 			}
 		}
-		if probe = s.probe(ctx, strings.TrimRight(url, "/")+path); probe.Status == http.StatusOK {
-			return s.smoke(ctx, d, outcome{Detail: fmt.Sprintf("%s answered 200 in %d ms", probe.URL, probe.Millis), URL: url, Probes: []Probe{probe}})
+		if probe, err = s.probe(ctx, prober, asked.URL.String()); probe.Status == http.StatusOK {
+			return s.smoke(ctx, d, at, outcome{Detail: fmt.Sprintf("%s answered 200 in %d ms", probe.URL, probe.Millis), URL: text, Probes: []Probe{probe}})
+		}
+		var refused *fault.Fault
+		if errors.As(err, &refused) {
+			return failed(refused)
 		}
 		if probe.Status == 0 {
 			unanswered++
@@ -405,7 +427,7 @@ func (s *Service) verify(ctx context.Context, d Deployment) outcome {
 	if why == "" {
 		why = fmt.Sprintf("it answered %d", probe.Status)
 	}
-	return outcome{Failed: fmt.Sprintf("%s is not well: %s.", probe.URL, why), Code: "verify.unhealthy", URL: url, Probes: []Probe{probe}}
+	return outcome{Failed: fmt.Sprintf("%s is not well: %s.", probe.URL, why), Code: "verify.unhealthy", URL: text, Probes: []Probe{probe}}
 }
 
 // command names the driver that runs a command of the pattern.
@@ -428,13 +450,13 @@ func verifyNothing(*db.Tx, Deployment) outcome {
 }
 
 // smoke adds the app's own smoke test to a passed probe.
-func (s *Service) smoke(ctx context.Context, d Deployment, passed outcome) outcome {
+func (s *Service) smoke(ctx context.Context, d Deployment, at outbound.Target, passed outcome) outcome {
 	log, _, err := s.Runs.log(ctx, d)
 	if err != nil {
 		return failed(err)
 	}
 	defer log.Close()
-	summary, err := s.Smoke.run(ctx, d, passed.URL, log)
+	summary, err := s.Smoke.run(ctx, d, at, log)
 	if err != nil {
 		out := failed(err)
 		out.URL, out.Probes = passed.URL, passed.Probes
@@ -446,26 +468,25 @@ func (s *Service) smoke(ctx context.Context, d Deployment, passed outcome) outco
 	return passed
 }
 
-var prober = &http.Client{Timeout: 5 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-
-func (s *Service) probe(ctx context.Context, url string) Probe {
+// probe asks once. The error is why nobody answered, which the probe says as well.
+func (s *Service) probe(ctx context.Context, prober *http.Client, url string) (Probe, error) {
 	p := Probe{URL: url, At: s.DB.Now().UTC()}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		p.Error = err.Error()
-		return p
+		return p, err
 	}
 	began := time.Now()
 	response, err := prober.Do(request)
 	p.Millis = time.Since(began).Milliseconds()
 	if err != nil {
 		p.Error = err.Error()
-		return p
+		return p, err
 	}
 	defer response.Body.Close()
 	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, 1<<20)) // the status is the answer
 	p.Status = response.StatusCode
-	return p
+	return p, nil
 }
 
 // forget removes what runs left behind long ago.

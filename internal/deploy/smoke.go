@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/git"
+	"flywheel.dev/flywheel/internal/outbound"
 	"flywheel.dev/flywheel/internal/sandbox"
 )
 
@@ -29,15 +29,16 @@ type Smoke struct {
 }
 
 const (
-	smokeTimeout = 5 * time.Minute
-	smokeDisk    = 4 << 30 // bytes that the source and what the test adds may take
+	smokeTimeout  = 5 * time.Minute
+	bridgeTimeout = 30 * time.Second // until a connection stands
+	smokeDisk     = 4 << 30          // bytes that the source and what the test adds may take
 )
 
 // smokePort is where the test finds the instance inside the sandbox, as $URL says.
 const smokePort = 8080
 
 // run returns a summary, or a fault if the test failed. A change without a smoke test has none to fail.
-func (s *Smoke) run(ctx context.Context, d Deployment, instanceURL string, log io.Writer) (string, error) {
+func (s *Smoke) run(ctx context.Context, d Deployment, at outbound.Target, log io.Writer) (string, error) {
 	if d.Change == "" || d.Trigger != ByChange {
 		return "", nil // what is gone back to was tested when it came
 	}
@@ -58,7 +59,7 @@ func (s *Smoke) run(ctx context.Context, d Deployment, instanceURL string, log i
 		return "", err
 	}
 	socket := filepath.Join(work, "instance.sock")
-	bridge, err := openBridge(socket, instanceURL)
+	bridge, err := openBridge(socket, at)
 	if err != nil {
 		return "", err
 	}
@@ -85,12 +86,9 @@ func (s *Smoke) run(ctx context.Context, d Deployment, instanceURL string, log i
 	return "the smoke test passed", err
 }
 
-// openBridge listens on a Unix socket and carries each connection to the host of a URL.
-func openBridge(socket, to string) (io.Closer, error) {
-	u, err := url.Parse(to)
-	if err != nil {
-		return nil, err
-	}
+// openBridge listens on a Unix socket and carries each connection to the instance, and nowhere else. The test speaks
+// plain HTTP; where the instance wants TLS, the bridge adds it.
+func openBridge(socket string, to outbound.Target) (io.Closer, error) {
 	l, err := net.Listen("unix", socket)
 	if err != nil {
 		return nil, err
@@ -103,12 +101,17 @@ func openBridge(socket, to string) (io.Closer, error) {
 			}
 			go func() {
 				defer in.Close()
-				out, err := net.Dial("tcp", u.Host)
+				ctx, cancel := context.WithTimeout(context.Background(), bridgeTimeout)
+				defer cancel()
+				out, err := to.Dial(ctx)
 				if err != nil {
 					return // the test sees a connection that ends
 				}
 				defer out.Close()
-				go func() { _, _ = io.Copy(out, in); _ = out.(*net.TCPConn).CloseWrite() }()
+				go func() {
+					_, _ = io.Copy(out, in)
+					_ = out.(interface{ CloseWrite() error }).CloseWrite()
+				}()
 				_, _ = io.Copy(in, out)
 			}()
 		}

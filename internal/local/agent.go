@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -31,6 +32,7 @@ type AgentOptions struct {
 	Self       string       // the flywheel binary, for the first process inside a sandbox; "" is this one
 	Version    string       // shown by Health
 	Log        *slog.Logger // nil discards
+	Proxies    []string     // addresses and ranges of proxies in front of apps, which are believed who their clients are
 	SandboxOff bool         // apps run as plain processes; for machines without user namespaces, and audited by the platform
 }
 
@@ -56,6 +58,7 @@ type agent struct {
 	sandbox   *sandbox.Sandbox
 	store     *store
 	artifacts artifacts
+	proxies   []netip.Prefix
 	started   time.Time
 	ctx       context.Context // ends when the agent stops
 	stopping  context.CancelFunc
@@ -123,6 +126,13 @@ func RunAgent(ctx context.Context, options AgentOptions) error {
 		artifacts: artifacts{dir: filepath.Join(dir, "artifacts")},
 		services:  map[string]*service{}, gateways: map[string]*front{}, applying: map[string]applying{},
 	}
+	for _, text := range options.Proxies {
+		trusted, err := trustedProxy(text)
+		if err != nil {
+			return err
+		}
+		a.proxies = append(a.proxies, trusted)
+	}
 	a.ctx, a.stopping = context.WithCancel(ctx)
 	defer a.stopping()
 	if a.store, err = openStore(dir); err != nil {
@@ -141,14 +151,31 @@ func RunAgent(ctx context.Context, options AgentOptions) error {
 		a.stop()
 		return err
 	}
-	api := serveFront(listener, a.routes(), a.log)
+	api := &http.Server{Handler: a.routes(), ReadHeaderTimeout: headTimeout, IdleTimeout: idleTimeout, ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelWarn)}
+	go api.Serve(listener)
 	a.log.Info("the agent runs", "folder", dir, "services", len(a.services))
 	<-a.ctx.Done()
 	a.log.Info("the agent stops")
 	os.Remove(socket)
 	a.stop()
-	api.stop(time.Second)
+	ended, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	api.Shutdown(ended)
+	api.Close()
 	return nil
+}
+
+// trustedProxy reads an address or a range.
+func trustedProxy(text string) (netip.Prefix, error) {
+	if ip, err := netip.ParseAddr(text); err == nil {
+		return netip.PrefixFrom(ip.Unmap(), ip.Unmap().BitLen()), nil
+	}
+	prefix, err := netip.ParsePrefix(text)
+	if err != nil {
+		return prefix, fault.New(fault.Invalid, "configuration.proxy", "%q is not the address of a proxy.", text).
+			Do("Write addresses or ranges, for example 127.0.0.1 or 10.0.0.0/8.").Because(err)
+	}
+	return prefix.Masked(), nil
 }
 
 // lockFolder makes this process the only agent of dir for as long as the file is open.
@@ -223,7 +250,7 @@ func (a *agent) openFront(s *service) {
 	listener, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(s.record.Port))
 	if err == nil {
 		s.mu.Lock()
-		s.front, s.reason = serveFront(listener, s.proxy, a.log), ""
+		s.front, s.reason = a.front(listener, s), ""
 		s.mu.Unlock()
 		return
 	}
@@ -237,6 +264,11 @@ func (a *agent) openFront(s *service) {
 			a.openFront(s)
 		}
 	})
+}
+
+// front serves the service's stable address on the listener.
+func (a *agent) front(listener net.Listener, s *service) *front {
+	return serveFront(listener, func() *proxy { return s.proxy }, a.proxies, a.log)
 }
 
 // stop ends every service, letting requests finish for stopPatience.
@@ -381,7 +413,7 @@ func (a *agent) applyLocked(wanted Service, secrets map[string]string, fence int
 			return Status{}, err
 		}
 		next.Port = wanted.Port
-		moved = serveFront(listener, s.proxy, a.log)
+		moved = a.front(listener, s)
 	}
 	if err := a.replaceProcesses(ctx, s, next, secrets, written); err != nil {
 		if moved != nil {
@@ -539,7 +571,7 @@ func (a *agent) create(ctx context.Context, wanted Service, secrets map[string]s
 		s.log.close(true)
 		return Status{}, err
 	}
-	s.front = serveFront(listener, s.proxy, a.log)
+	s.front = a.front(listener, s)
 	a.mu.Lock()
 	if a.ctx.Err() != nil { // stop has gone through the services already
 		a.mu.Unlock()
@@ -711,14 +743,12 @@ func (a *agent) gateway(id string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	a.gateways[id] = serveFront(listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s := a.find(id)
-		if s == nil {
-			http.Error(w, "The service does not exist.", http.StatusServiceUnavailable)
-			return
+	a.gateways[id] = serveFront(listener, func() *proxy {
+		if s := a.find(id); s != nil {
+			return s.proxy
 		}
-		s.proxy.ServeHTTP(w, r)
-	}), a.log)
+		return nil
+	}, nil, a.log)
 	return socket, nil
 }
 
@@ -794,6 +824,22 @@ func (a *agent) list(instance string) []Status {
 		}
 	}
 	return statuses
+}
+
+// addresses returns the stable addresses of an instance on which the agent itself listens.
+func (a *agent) addresses(instance string) []string {
+	own := []string{}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, id := range sortedKeys(a.services) {
+		s := a.services[id]
+		s.mu.Lock()
+		if s.instance == instance && s.front != nil {
+			own = append(own, "127.0.0.1:"+strconv.Itoa(s.record.Port))
+		}
+		s.mu.Unlock()
+	}
+	return own
 }
 
 func (a *agent) logFile(id string) string { return filepath.Join(a.dir, "logs", id+".log") }

@@ -121,6 +121,12 @@ func (c *Client) ListServices(ctx context.Context, instance string) ([]Status, e
 	return call[[]Status](ctx, c, http.MethodGet, "/v1/services?instance="+url.QueryEscape(instance), nil)
 }
 
+// Addresses returns, as host:port, what the agent listens on for the client's instance: an address that another
+// program took meanwhile is none.
+func (c *Client) Addresses(ctx context.Context) ([]string, error) {
+	return call[[]string](ctx, c, http.MethodGet, "/v1/addresses", nil)
+}
+
 // DeleteService ends a service and returns when nothing of it runs. Its volumes stay. It is fine if there
 // is none.
 func (c *Client) DeleteService(ctx context.Context, id string) error {

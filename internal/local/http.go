@@ -77,6 +77,9 @@ func (a *agent) routes() http.Handler {
 	handle("POST /v1/instances/{instance}/cancel", func(r *http.Request) (any, error) {
 		return nil, a.cancel(r.PathValue("instance"), fenceOf(r))
 	})
+	handle("GET /v1/addresses", func(r *http.Request) (any, error) {
+		return a.addresses(instanceOf(r)), nil
+	})
 	handle("GET /v1/services", func(r *http.Request) (any, error) {
 		return a.list(r.FormValue("instance")), nil
 	})

@@ -8,18 +8,15 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httputil"
-	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// proxy spreads the requests to one service over its processes. It never retries: a request reaches at
-// most one process, at most once. Each request has its own connection to the process, because a kept
+// proxy spreads the requests to one service over its processes (front.go carries them). It never retries: a request
+// reaches at most one process, at most once. Each request has its own connection to the process, because a kept
 // one that the process closes at the same moment would fail a POST.
 type proxy struct {
 	mu       sync.Mutex
@@ -29,49 +26,17 @@ type proxy struct {
 
 // backend is the way to one process.
 type backend struct {
-	handler http.Handler
-	ready   bool          // answers its health check
-	busy    int           // requests in flight
-	idle    chan struct{} // not nil once retired; closed when busy is 0
+	dial  dialer
+	log   *slog.Logger
+	ready bool          // answers its health check
+	busy  int           // requests in flight
+	idle  chan struct{} // not nil once retired; closed when busy is 0
 }
 
 type dialer func(context.Context) (net.Conn, error)
 
 // newBackend returns a backend that reaches its server by dial.
-func newBackend(dial dialer, log *slog.Logger) *backend {
-	transport := &http.Transport{
-		DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
-		DisableKeepAlives:  true,
-		DisableCompression: true,
-	}
-	return &backend{handler: &httputil.ReverseProxy{
-		Transport:     transport,
-		FlushInterval: -1, // streams pass as they come
-		Rewrite: func(r *httputil.ProxyRequest) {
-			r.SetURL(&url.URL{Scheme: "http", Host: "service"})
-			r.Out.Host = r.In.Host
-			r.SetXForwarded()
-		},
-		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			if !errors.Is(err, context.Canceled) {
-				log.Warn("a request reached no answer", "path", r.URL.Path, "error", err)
-			}
-			http.Error(w, "The service did not answer.", http.StatusBadGateway)
-		},
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}}
-}
-
-func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	b := p.take()
-	if b == nil {
-		w.Header().Set("Retry-After", "1")
-		http.Error(w, "The service has no running process.", http.StatusServiceUnavailable)
-		return
-	}
-	defer p.give(b)
-	b.handler.ServeHTTP(w, r)
-}
+func newBackend(dial dialer, log *slog.Logger) *backend { return &backend{dial: dial, log: log} }
 
 // take picks the ready backend with the fewest requests in flight, in turn among equals.
 func (p *proxy) take() *backend {
@@ -129,39 +94,6 @@ func (p *proxy) replace(backends []*backend) []<-chan struct{} {
 	}
 	p.backends = backends
 	return left
-}
-
-// front is one listener with a handler behind it.
-type front struct {
-	server *http.Server
-	done   chan struct{}
-}
-
-func serveFront(listener net.Listener, handler http.Handler, log *slog.Logger) *front {
-	f := &front{
-		server: &http.Server{
-			Handler:           handler,
-			ReadHeaderTimeout: 30 * time.Second,
-			// Long, because a client that sends at the moment its idle connection is closed sees a failure.
-			IdleTimeout: time.Hour,
-			ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-		},
-		done: make(chan struct{}),
-	}
-	go func() {
-		defer close(f.done)
-		f.server.Serve(listener)
-	}()
-	return f
-}
-
-// stop refuses new connections, lets requests finish within the patience and ends what is left.
-func (f *front) stop(patience time.Duration) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	f.server.Shutdown(ctx)
-	f.server.Close()
-	<-f.done
 }
 
 // A socket's address has room for 107 bytes; a folder's file descriptor stands in for a longer path.

@@ -302,6 +302,7 @@ runs: its folder is what that server calls --agent.`,
 	}
 	c.Flags().String("config", "", "configuration file of the server, in YAML")
 	c.Flags().StringVar(&o.Data, "data", "", "folder of the agent (default: agent in the server's data folder)")
+	c.Flags().StringSliceVar(&o.Proxies, "trusted-proxy", nil, "address or range of a proxy in front of apps that is believed who its clients are; repeatable")
 	c.Flags().Var(sandboxFlag{&o.SandboxOff}, "sandbox", "on, or off to run apps without isolation")
 	return c
 }
@@ -323,6 +324,9 @@ func agentOf(c *cobra.Command, o *local.AgentOptions) error {
 	}
 	if !c.Flags().Changed("data") {
 		o.Data = server.Agent
+	}
+	if !c.Flags().Changed("trusted-proxy") {
+		o.Proxies = server.Proxies
 	}
 	if !c.Flags().Changed("sandbox") {
 		o.SandboxOff = server.SandboxOff

@@ -35,6 +35,7 @@ import (
 	"flywheel.dev/flywheel/internal/git"
 	"flywheel.dev/flywheel/internal/local"
 	"flywheel.dev/flywheel/internal/manifest"
+	"flywheel.dev/flywheel/internal/outbound"
 	"flywheel.dev/flywheel/internal/pattern"
 	"flywheel.dev/flywheel/internal/runlog"
 	"flywheel.dev/flywheel/internal/sandbox"
@@ -100,6 +101,7 @@ type Server struct {
 	web      *web.Server
 	durable  *durable.Engine
 	listener net.Listener
+	outbound outbound.Guard
 	states   *http.Server
 	log      *slog.Logger
 	cleanup  []func() // run in reverse order by Stop
@@ -131,9 +133,11 @@ func New(ctx context.Context, o Options) (s *Server, err error) {
 		return nil, fault.New(fault.Unavailable, "listen.refused", "Nobody can listen on %s: %v.", o.Listen, err).Do("Choose another address with --listen.")
 	}
 	s.defer_(func() { s.listener.Close() })
+	s.outbound.Protect(s.listener.Addr())
 	if s.Options.PublicURL == "" {
 		s.Options.PublicURL = "http://" + s.listener.Addr().String()
 	}
+	s.outbound.Name(s.Options.PublicURL)
 	if s.DB, err = db.Open(ctx, o.DatabaseURL); err != nil {
 		return nil, err
 	}
@@ -255,7 +259,7 @@ func (s *Server) connect(ctx context.Context) (err error) {
 	builder := app.NewBuilder(app.Builder{DB: s.DB, Sandbox: s.Sandbox, Blobs: s.Blobs, Logs: logs, Dir: at("work"), Hosts: o.FetchHosts, Bring: agent.PutArtifact})
 	s.Changes = &change.Service{DB: s.DB, Durable: s.durable, Git: s.Git, Patterns: s.Patterns, Builder: builder, Logs: logs, Log: s.log, BaseURL: s.Options.PublicURL}
 	runs := &deploy.Runs{
-		DB: s.DB, Engine: runner, Policies: policies, Patterns: s.Patterns, Secrets: secrets, Blobs: s.Blobs, Agent: agent, Logs: logs, Dir: at("run", "engine"),
+		Outbound: &s.outbound, DB: s.DB, Engine: runner, Policies: policies, Patterns: s.Patterns, Secrets: secrets, Blobs: s.Blobs, Agent: agent, Logs: logs, Dir: at("run", "engine"),
 	}
 	s.Deploy = &deploy.Service{
 		DB: s.DB, Durable: s.durable, Changes: s.Changes, Runs: runs, Logs: logs, Log: s.log,
@@ -453,6 +457,9 @@ func (s *Server) superviseAgent() {
 	flags := []string{}
 	if s.Options.SandboxOff {
 		flags = append(flags, "--sandbox=off")
+	}
+	for _, proxy := range s.Options.Proxies {
+		flags = append(flags, "--trusted-proxy", proxy)
 	}
 	go func() {
 		defer close(done)

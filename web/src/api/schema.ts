@@ -1498,6 +1498,8 @@ export interface components {
              * @description Its place in the order that follows from after
              */
             order: number;
+            /** @description What Flywheel may connect to there for probes and smoke tests, besides an instance's own addresses: hosts, *.hosts, addresses and ranges, each with :port where only one is meant */
+            reach: string[];
             /** @description Where it runs: local, or the name of an outer target */
             target: string;
             /** Format: date-time */
@@ -1521,6 +1523,8 @@ export interface components {
             network?: boolean;
             /** @enum {string} */
             onNewer?: "queue" | "replace-pending";
+            /** @description What Flywheel may connect to there for probes and smoke tests, besides an instance's own addresses: hosts, *.hosts, addresses and ranges, each with :port where only one is meant */
+            reach?: string[];
             /** @description Where it runs; local if left out */
             target?: string;
             /** @description Values of variables that the Center of Excellence controls */

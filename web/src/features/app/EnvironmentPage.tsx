@@ -48,7 +48,7 @@ export default function EnvironmentPage() {
   );
 }
 
-function Facts({ environment: { class: kind, after, target, onNewer, values, network, freezes } }: { environment: Environment }) {
+function Facts({ environment: { class: kind, after, target, onNewer, values, network, reach, freezes } }: { environment: Environment }) {
   const list = Object.entries(values).sort(([a], [b]) => a.localeCompare(b));
   return (
     <>
@@ -59,6 +59,7 @@ function Facts({ environment: { class: kind, after, target, onNewer, values, net
           <dt>Target</dt><dd>{target}</dd>
           <dt>Waiting deployments</dt><dd>{newerWords[onNewer]}</dd>
           <dt>Network</dt><dd>{network ? "the engine with its providers, and rollout commands, may reach it" : "neither the engine with its providers nor rollout commands have one"}</dd>
+          <dt>May be reached</dt><dd>{reach.length === 0 ? "an instance's own addresses" : <>an instance's own addresses, and {reach.map((one, i) => <span key={one}>{i > 0 && ", "}<code>{one}</code></span>)}</>}</dd>
           {freezes.map(({ from, until, reason }) => [<dt key={`${from}-name`}>Frozen</dt>, <dd key={from}>{windowOf(from, until)}{reason && `: ${reason}`}</dd>])}
         </dl>
       </Card>
@@ -128,11 +129,11 @@ export function written(value: unknown): string {
 function Form({ all, known }: { all: Environment[]; known?: Environment & { etag: string } }) {
   const navigate = useNavigate();
   const { values, set } = useForm({
-    name: "", class: known?.class ?? ("staging" as Environment["class"]), after: known ? (known.after ?? "") : (last(all)?.name ?? ""), target: known?.target ?? "local", onNewer: known?.onNewer ?? ("queue" as Environment["onNewer"]), network: known?.network ?? false,
+    name: "", class: known?.class ?? ("staging" as Environment["class"]), after: known ? (known.after ?? "") : (last(all)?.name ?? ""), target: known?.target ?? "local", onNewer: known?.onNewer ?? ("queue" as Environment["onNewer"]), network: known?.network ?? false, reach: (known?.reach ?? []).join(" "),
   });
   const [freezes, setFreezes] = useState<Freeze[]>(() => (known?.freezes ?? []).map(({ from, until, reason = "" }) => ({ from: minute(from), until: minute(until), reason })));
   const [list, setList] = useState<Value[]>(() => Object.entries(known?.values ?? {}).sort(([a], [b]) => a.localeCompare(b)).map(([name, value]) => ({ name, text: written(value) })));
-  const body: EnvironmentBody = { ...values, freezes: freezes.filter(({ from, until }) => from && until).map(({ from, until, reason }) => ({ from: `${from}:00Z`, until: `${until}:00Z`, reason: reason || undefined })), after: values.after || undefined, values: Object.fromEntries(list.filter(({ name }) => name).map(({ name, text }) => [name, meant(text)])) };
+  const body: EnvironmentBody = { ...values, reach: values.reach.split(/[\s,]+/).filter(Boolean), freezes: freezes.filter(({ from, until }) => from && until).map(({ from, until, reason }) => ({ from: `${from}:00Z`, until: `${until}:00Z`, reason: reason || undefined })), after: values.after || undefined, values: Object.fromEntries(list.filter(({ name }) => name).map(({ name, text }) => [name, meant(text)])) };
   const save = useAct(() => (known ? updateEnvironment(known.name, { ...body, name: undefined }, known.etag) : createEnvironment(body)), () => void navigate({ to: "/environments" }));
   const problem = save.error instanceof Problem ? save.error : undefined;
   const submit = (event: FormEvent) => {
@@ -149,6 +150,7 @@ function Form({ all, known }: { all: Environment[]; known?: Environment & { etag
           <TextInput label="Target" description="Where it runs: local, or the name of an outer target" value={values.target} onChange={(event) => set({ target: event.currentTarget.value })} error={problem?.field("target")} spellCheck={false} />
           <Select label="When a newer deployment comes" description="What happens to the ones that wait" data={[{ value: "queue", label: "One after the other" }, { value: "replace-pending", label: "The newest replaces what waits" }]} value={values.onNewer} allowDeselect={false} onChange={(next) => next && set({ onNewer: next as Environment["onNewer"] })} error={problem?.field("onNewer")} />
           <Checkbox label="Rollout commands may reach the network" description="For patterns whose release driver is command; plans of patterns under review may reach it too" checked={values.network} onChange={(event) => set({ network: event.currentTarget.checked })} />
+          <TextInput label="What probes and smoke tests may connect to" description="Besides an instance's own addresses: hosts, addresses and ranges, each with :port where only one is meant" placeholder="shop.example.com *.example.org 10.1.0.0/16" value={values.reach} onChange={(event) => set({ reach: event.currentTarget.value })} error={problem?.field("reach")} spellCheck={false} autoCapitalize="none" />
         </div>
       </Card>
       <Freezes list={freezes} setList={setFreezes} wrong={problem?.field("freezes")} />

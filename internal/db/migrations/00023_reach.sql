@@ -1,0 +1,2 @@
+-- +goose Up
+alter table environment add column reach text not null default '[]';
