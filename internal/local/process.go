@@ -50,6 +50,8 @@ type process struct {
 	backend *backend
 	proxy   *proxy
 	start   func() (*sandbox.Cmd, int, error) // returns the port inside too
+	explain func(error) error                 // why it could not be started
+	hint    func() string                     // what is odd about its program; "" if nothing is
 	cleanup func()
 	output  *output
 
@@ -141,7 +143,7 @@ func (p *process) live() error {
 	}
 	p.mu.Unlock()
 	if err != nil {
-		return fmt.Errorf("it could not be started: %w", err)
+		return fmt.Errorf("it could not be started: %w", p.explain(err))
 	}
 	ctx, stopWatching := context.WithCancel(context.Background())
 	unhealthy := make(chan error, 1)
@@ -194,7 +196,11 @@ func (p *process) ended(err error) error {
 	if fault.Is(err, "sandbox.out_of_memory") {
 		return fmt.Errorf("it ended: it used more than its %d MB of memory", p.service.MemoryMB)
 	}
-	return errors.New("it ended: " + describeExit(err))
+	why := "it ended: " + describeExit(err)
+	if hint := p.hint(); hint != "" {
+		why += "; " + hint
+	}
+	return errors.New(why)
 }
 
 func describeExit(err error) string {
@@ -219,6 +225,9 @@ func (p *process) watch(ctx context.Context) error {
 			break
 		}
 		if time.Now().After(deadline) {
+			if port, silent := p.nothingListens(ctx); silent {
+				return fmt.Errorf("nothing listens on port %d of 127.0.0.1, which $PORT names, after %d s", port, p.service.StartSec)
+			}
 			return fmt.Errorf("it was not healthy within %d s: %w", p.service.StartSec, err)
 		}
 		if !sleep(ctx, pause) {
@@ -243,6 +252,20 @@ func (p *process) watch(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// nothingListens reports whether the port where the server is to listen is closed.
+func (p *process) nothingListens(ctx context.Context) (port int, silent bool) {
+	p.mu.Lock()
+	port = p.port
+	p.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, probeEvery)
+	defer cancel()
+	conn, err := p.dial(ctx)
+	if err == nil {
+		conn.Close()
+	}
+	return port, errors.Is(err, syscall.ECONNREFUSED)
 }
 
 // probe returns nil if the server inside, reached by dial, answers its health check.
@@ -289,6 +312,8 @@ func (a *agent) newProcess(f *fleet, log *serviceLog, to *proxy, prepared *stand
 		defer func() { prepared = nil }()
 		return a.startIn(prepared, f, p)
 	}
+	p.explain = func(err error) error { return a.notStarted(f.service, err) }
+	p.hint = func() string { return a.lineEndings(f.service) }
 	p.cleanup = func() { removeTree(a.home(p.id)) }
 	return p
 }
