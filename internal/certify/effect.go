@@ -244,10 +244,10 @@ func (f Effect) plan(p change.Planned) Effect {
 		f.Outcome = Destroys
 	case p.Worst == tofu.Replace || p.Worst == tofu.Delete || p.Worst == tofu.Forget:
 		f.Outcome = Replaces
-	case p.Worst == tofu.Update || p.Worst == tofu.Create:
-		f.Outcome = Updates
-	default:
+	case p.Worst == tofu.NoOp || p.Worst == "":
 		f.Outcome = Unchanged
+	default:
+		f.Outcome = Updates
 	}
 	f.Breaking = f.Outcome.breaking()
 	return f

@@ -331,20 +331,7 @@ func (r *Runs) plan(ctx context.Context, d Deployment) (planned, outcome) {
 // release perhaps, of which the engine's state does not know yet.
 func summarise(p *tofu.Plan, stateful []string, deployed app.Desired) planned {
 	p.Released(deployed.Artifact)
-	count := map[tofu.Action]int{}
-	for _, c := range p.Changes {
-		count[c.Action]++
-	}
-	words := []string{}
-	for _, a := range []tofu.Action{tofu.Create, tofu.Update, tofu.Replace, tofu.Delete} {
-		if count[a] > 0 {
-			words = append(words, fmt.Sprintf("%d to %s", count[a], a))
-		}
-	}
-	if len(words) == 0 {
-		words = []string{"nothing to change"}
-	}
-	return planned{Summary: strings.Join(words, ", "), Digest: p.Digest(), Worst: p.Worst(), Destructive: p.Destructive(tofu.Stateful(stateful)), Tree: p}
+	return planned{Summary: p.Summary(), Digest: p.Digest(), Worst: p.Worst(), Destructive: p.Destructive(tofu.Stateful(stateful)), Tree: p}
 }
 
 // policy evaluates the policies over the deployment's plan.

@@ -2,6 +2,7 @@ package tofu
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -34,6 +35,8 @@ const (
 	Replace Action = "replace"
 	Delete  Action = "delete"
 	Forget  Action = "forget" // leaves the resource alone and stops managing it
+	Import  Action = "import" // nothing but that, see ResourceChange.Import
+	Move    Action = "move"   // nothing but that, see ResourceChange.Previous
 )
 
 // Plan is what an engine would do, as people may see it: every sensitive value is already hidden.
@@ -49,6 +52,8 @@ type Plan struct {
 type ResourceChange struct {
 	Address      string   `json:"address"`
 	Previous     string   `json:"previous,omitempty"` // address before a move
+	Import       string   `json:"import,omitempty"`   // what is there already and would be managed, as its provider calls it
+	Deposed      string   `json:"deposed,omitempty"`  // key of an object that a replacement has left behind
 	Type         string   `json:"type"`
 	Provider     string   `json:"provider"`
 	Data         bool     `json:"data,omitempty"` // a data source
@@ -113,39 +118,13 @@ func ReadPlan(data []byte, secrets ...string) (*Plan, error) {
 	return p, nil
 }
 
-// Empty reports whether applying the plan would change nothing.
-func (p *Plan) Empty() bool {
-	for _, c := range p.Changes {
-		if c.effective() {
-			return false
-		}
-	}
-	for _, o := range p.Outputs {
-		if o.Action != NoOp {
-			return false
-		}
-	}
-	return true
-}
-
-// Destructive lists the addresses that would be destroyed or replaced and whose type holds something
-// that would be lost with it. Stateful gives the usual judgement of types.
-func (p *Plan) Destructive(stateful func(resourceType string) bool) []string {
-	list := []string{}
-	for _, c := range p.Changes {
-		if (c.Action == Delete || c.Action == Replace) && !c.Data && stateful(c.Type) {
-			list = append(list, c.Address)
-		}
-	}
-	return list
-}
-
 // Digest names exactly what the plan does and shows. The same plan made again has the same digest,
 // whatever the engine's version and the order in which it reports; what changes nothing is left out.
 func (p *Plan) Digest() string {
 	shown := struct {
 		Changes []ResourceChange
 		Outputs []OutputChange
+		Checks  []Check `json:",omitempty"`
 	}{}
 	for _, c := range p.Changes {
 		if c.effective() {
@@ -153,12 +132,20 @@ func (p *Plan) Digest() string {
 			shown.Changes = append(shown.Changes, c)
 		}
 	}
-	slices.SortFunc(shown.Changes, func(a, b ResourceChange) int { return strings.Compare(a.Address, b.Address) })
+	slices.SortFunc(shown.Changes, func(a, b ResourceChange) int {
+		return cmp.Or(strings.Compare(a.Address, b.Address), strings.Compare(a.Deposed, b.Deposed))
+	})
 	for _, o := range p.Outputs {
 		if o.Action != NoOp {
 			shown.Outputs = append(shown.Outputs, o)
 		}
 	}
+	for _, c := range p.Checks {
+		if c.failed() {
+			shown.Checks = append(shown.Checks, c)
+		}
+	}
+	slices.SortFunc(shown.Checks, func(a, b Check) int { return strings.Compare(a.Address, b.Address) })
 	text, err := json.Marshal(shown) // sorts the keys of maps
 	if err != nil {
 		panic("tofu: a plan read from JSON cannot be written as JSON: " + err.Error())
@@ -170,7 +157,7 @@ func (p *Plan) Digest() string {
 // Effect names what the plan would change and nothing else: unlike Digest it leaves out what stays as it
 // is inside a resource, and which artifact runs. A release in between does not make it another one.
 func (p *Plan) Effect(artifact string) string {
-	only := Plan{Outputs: p.Outputs}
+	only := Plan{Outputs: p.Outputs, Checks: p.Checks}
 	for _, c := range p.Changes {
 		switch c.Action {
 		case Delete:
@@ -261,29 +248,6 @@ func without(artifact string, v any) any {
 	return v
 }
 
-// Worst returns the gravest thing the plan does: Delete or Replace before Update before Create before
-// nothing, NoOp. A plan that only changes outputs updates.
-func (p *Plan) Worst() Action {
-	order := []Action{Delete, Replace, Update, Create, Forget}
-	worst := len(order)
-	for _, c := range p.Changes {
-		if i := slices.Index(order, c.Action); i >= 0 && !c.Data {
-			worst = min(worst, i)
-		}
-	}
-	switch {
-	case worst < len(order):
-		return order[worst]
-	case p.Empty():
-		return NoOp
-	}
-	return Update
-}
-
-func (c ResourceChange) effective() bool {
-	return c.Action != NoOp && c.Action != Read || c.Previous != ""
-}
-
 // Stateful returns the judgement of resource types: everything is stateful unless it is known that a
 // new one takes its place without loss. The types in extra are stateful whatever is known of them.
 func Stateful(extra []string) func(resourceType string) bool {
@@ -368,7 +332,7 @@ func changesOf(raw []*tfjson.ResourceChange, hide *redact.Redactor) ([]ResourceC
 		before, after := masked(r.Change, hide)
 		c := ResourceChange{
 			Address: r.Address, Previous: r.PreviousAddress, Type: r.Type, Provider: r.ProviderName,
-			Data: r.Mode == tfjson.DataResourceMode, Action: action, Reason: string(r.ActionReason), Before: before, After: after,
+			Import: importOf(r.Change.Importing, hide), Deposed: r.DeposedKey, Data: r.Mode == tfjson.DataResourceMode, Action: action, Reason: string(r.ActionReason), Before: before, After: after,
 		}
 		for _, path := range r.Change.ReplacePaths {
 			c.ReplacePaths = append(c.ReplacePaths, pathOf(path))
@@ -376,6 +340,20 @@ func changesOf(raw []*tfjson.ResourceChange, hide *redact.Redactor) ([]ResourceC
 		list = append(list, c)
 	}
 	return list, nil
+}
+
+// importOf names what a resource is imported from.
+func importOf(from *tfjson.Importing, hide *redact.Redactor) string {
+	switch {
+	case from == nil:
+		return ""
+	case from.ID != "":
+		return hide.Text(from.ID)
+	case from.Identity != nil:
+		text, _ := json.Marshal(mask(from.Identity, nil, nil, hide)) // it came from JSON
+		return string(text)
+	}
+	return UnknownValue
 }
 
 // actionOf names a list of actions. A list that it does not know is refused: a plan that cannot be

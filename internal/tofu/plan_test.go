@@ -87,7 +87,7 @@ func TestOnlyWhatIsStatefulCountsAsDestroyed(t *testing.T) {
 		change("flywheel_volume.data", `"delete","create"`, none), change("flywheel_service.web", `"delete"`, none),
 		change("unheard_of.x", `"delete"`, none), change("terraform_data.x", `"delete"`, none), change("flywheel_volume.new", `"create"`, none),
 		change("flywheel_volume.kept", `"update"`, none)))
-	if got := p.Destructive(tofu.Stateful(nil)); !slices.Equal(got, []string{"flywheel_volume.data", "unheard_of.x"}) {
+	if got := p.Destructive(tofu.Stateful(nil)); !slices.Equal(got, []string{"unheard_of.x", "flywheel_volume.data"}) {
 		t.Errorf("destroyed: %v", got)
 	}
 	if got := p.Destructive(tofu.Stateful([]string{"flywheel_service"})); !slices.Contains(got, "flywheel_service.web") {
@@ -182,5 +182,114 @@ func TestWhatFlywheelReleasedIsNoDrift(t *testing.T) {
 	}
 	if !slices.Equal(left, []string{"a.other", "a.more", "a.less"}) {
 		t.Errorf("the drift that is left is %v", left)
+	}
+}
+
+// all is a module that has the instance of before imported, moved, forgotten, checked and its outputs changed, and
+// nothing else.
+const (
+	before = "resource \"terraform_data\" \"old\" {}\nresource \"terraform_data\" \"kept\" {}\noutput \"x\" { value = \"a\" }\n"
+	after  = `resource "terraform_data" "new" {}
+moved {
+  from = terraform_data.old
+  to   = terraform_data.new
+}
+removed {
+  from = terraform_data.kept
+  lifecycle { destroy = false }
+}
+resource "terraform_data" "adopted" {}
+import {
+  to = terraform_data.adopted
+  id = "was-there"
+}
+output "x" { value = "b" }
+output "y" { value = "new" }
+check "up" {
+  assert {
+    condition     = terraform_data.new.id == ""
+    error_message = "It is down."
+  }
+}
+`
+)
+
+func TestWhatIsNeitherMadeNorLostHasItsWordAndCount(t *testing.T) {
+	eachEngine(t, func(t *testing.T, engine tofu.Engine) {
+		p := start(t, engine)
+		p.deploy(t, p.run(t, "i", f("main.tf", before)))
+		result, err := p.Plan(t.Context(), p.run(t, "i", f("main.tf", after)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := result.Plan.Summary(); got != "1 to forget, 1 to import, 1 to move, 2 outputs change, 1 check fails" {
+			t.Errorf("it is summed up as %s", got)
+		}
+		found := []string{}
+		for _, e := range result.Plan.Effects() {
+			found = append(found, string(e.Kind)+" "+e.Address+e.Previous+e.Import)
+		}
+		want := []string{"forget terraform_data.kept", "import terraform_data.adoptedwas-there", "move terraform_data.newterraform_data.old", "output x", "output y", "check check.up"}
+		if !slices.Equal(found, want) {
+			t.Errorf("effects:\n%q\nwant\n%q", found, want)
+		}
+		if got := result.Plan.Worst(); got != tofu.Forget {
+			t.Errorf("the gravest is %s", got)
+		}
+		// Each alone is something.
+		for name, module := range map[string]string{
+			"import": before + "resource \"terraform_data\" \"adopted\" {}\nimport {\n  to = terraform_data.adopted\n  id = \"x\"\n}\n",
+			"move":   strings.Replace(before, "\"old\"", "\"new\"", 1) + "moved {\n  from = terraform_data.old\n  to = terraform_data.new\n}\n",
+			"output": strings.Replace(before, "\"a\"", "\"c\"", 1),
+			"check":  before + "check \"up\" {\n  assert {\n    condition = terraform_data.old.id == \"\"\n    error_message = \"It is down.\"\n  }\n}\n",
+		} {
+			result, err := p.Plan(t.Context(), p.run(t, "i", f("main.tf", module)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if effects := result.Plan.Effects(); len(effects) != 1 || string(effects[0].Kind) != name || result.Plan.Summary() == "nothing to change" {
+				t.Errorf("%s alone is %v, summed up as %s", name, effects, result.Plan.Summary())
+			}
+		}
+		result, err = p.Plan(t.Context(), p.run(t, "i", f("main.tf", before)))
+		if err != nil || result.Plan.Summary() != "nothing to change" || !result.Plan.Empty() {
+			t.Errorf("what changes nothing is summed up as %s, %v", result.Plan.Summary(), err)
+		}
+	})
+}
+
+func TestWhatAReplacementLeftBehindIsDestroyedToo(t *testing.T) {
+	left := strings.Replace(change("flywheel_volume.data", `"delete"`, none), `"mode"`, `"deposed":"c0ffee00","mode"`, 1)
+	p := read(t, plan(change("flywheel_volume.data", `"no-op"`, none), left))
+	if p.Summary() != "1 deposed to destroy" || p.Empty() || p.Worst() != tofu.Delete {
+		t.Errorf("it is summed up as %s, the gravest is %s", p.Summary(), p.Worst())
+	}
+	if got := p.Destructive(tofu.Stateful(nil)); !slices.Equal(got, []string{"flywheel_volume.data (deposed c0ffee00)"}) {
+		t.Errorf("destroyed: %v", got)
+	}
+	if p.Digest() == read(t, plan(change("flywheel_volume.data", `"no-op"`, none))).Digest() {
+		t.Error("an approval of nothing is one of it")
+	}
+}
+
+func TestTheDigestNamesAdoptionsAndFailedChecks(t *testing.T) {
+	nothing := read(t, plan(change("a.x", `"no-op"`, none))).Digest()
+	adopts := func(id string) string {
+		return read(t, plan(change("a.x", `"no-op"`, none+`,"importing":{"id":"`+id+`"}`))).Digest()
+	}
+	failed := read(t, []byte(`{"format_version":"1.2","checks":[{"address":{"kind":"check","to_display":"check.up"},"status":"fail"}]}`)).Digest()
+	if adopts("1") == nothing || adopts("1") == adopts("2") || failed == nothing {
+		t.Error("what is adopted, or which check fails, does not change the digest")
+	}
+	identity := read(t, plan(change("a.x", `"no-op"`, none+`,"importing":{"identity":{"name":"hunter2"}}`)), "hunter2")
+	if got := identity.Effects(); len(got) != 1 || got[0].Kind != tofu.Imports || strings.Contains(got[0].Import, "hunter2") {
+		t.Errorf("an adoption by identity is %+v", got)
+	}
+}
+
+func TestWhatReadersGetHoldsTheEffects(t *testing.T) {
+	text, err := json.Marshal(read(t, plan(change("a.x", `"create"`, none))))
+	if err != nil || !strings.Contains(string(text), `"summary":"1 to create","effects":[{"kind":"create","address":"a.x"}]`) || !strings.Contains(string(text), `"changes":[`) {
+		t.Errorf("the plan is %s, %v", text, err)
 	}
 }

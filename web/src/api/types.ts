@@ -55,9 +55,19 @@ export type Values = Record<string, unknown>;
 // What the API passes on without describing it: plans, as Go's tofu.Plan, and JSON Schema.
 
 export type PlanAction = "no-op" | "create" | "read" | "update" | "replace" | "delete" | "forget";
+/** One thing that a plan does; every count and list derives from these. */
+export interface PlanEffect {
+  kind: "destroy" | "destroy_deposed" | "replace" | "forget" | "update" | "create" | "import" | "move" | "read" | "output" | "check";
+  address: string;
+  previous?: string;
+  import?: string;
+  deposed?: string;
+}
 export interface ResourceChange {
   address: string;
   previous?: string;
+  import?: string;
+  deposed?: string;
   type: string;
   data?: boolean;
   action: PlanAction;
@@ -68,6 +78,7 @@ export interface ResourceChange {
 }
 export interface Plan {
   engine?: string;
+  effects?: PlanEffect[];
   changes: ResourceChange[];
   drift?: ResourceChange[];
   outputs?: { name: string; action: PlanAction; before: unknown; after: unknown }[];

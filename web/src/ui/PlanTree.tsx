@@ -1,30 +1,35 @@
 // A plan as a tree: what happens to each resource, and from what to what.
-import { IconAlertTriangle, IconArrowRight, IconCirclePlus, IconEyeOff, IconPencil, IconReplace, IconTrash, IconUnlink } from "@tabler/icons-react";
-import type { Plan, PlanAction, ResourceChange } from "../api/types";
+import { IconAlertTriangle, IconArrowRight, IconCirclePlus, IconDownload, IconEye, IconEyeOff, IconPencil, IconReplace, IconTrash, IconUnlink } from "@tabler/icons-react";
+import type { Plan, PlanEffect, ResourceChange } from "../api/types";
 import { counts, effective, lines } from "./plan";
 import { Note } from "./parts";
 import type { Tone } from "./parts";
 import { plural, show } from "./text";
 
-const actions: Partial<Record<PlanAction, [string, Tone, typeof IconPencil]>> = {
-  create: ["create", "good", IconCirclePlus],
-  update: ["update", "busy", IconPencil],
-  replace: ["replace", "bad", IconReplace],
-  delete: ["destroy", "bad", IconTrash],
-  forget: ["forget", "hold", IconUnlink],
-  "no-op": ["move", "quiet", IconArrowRight],
+const words: Record<PlanEffect["kind"], [one: string, many: string, tone: Tone, icon: typeof IconPencil]> = {
+  destroy: ["to destroy", "to destroy", "bad", IconTrash],
+  destroy_deposed: ["deposed to destroy", "deposed to destroy", "bad", IconTrash],
+  replace: ["to replace", "to replace", "bad", IconReplace],
+  forget: ["to forget", "to forget", "hold", IconUnlink],
+  update: ["to update", "to update", "busy", IconPencil],
+  create: ["to create", "to create", "good", IconCirclePlus],
+  import: ["to import", "to import", "hold", IconDownload],
+  move: ["to move", "to move", "quiet", IconArrowRight],
+  output: ["output changes", "outputs change", "quiet", IconArrowRight],
+  read: ["to read", "to read", "quiet", IconEye],
+  check: ["check fails", "checks fail", "hold", IconAlertTriangle],
 };
 
 const unknown = "(known after apply)";
 
 export function PlanSummary({ plan }: { plan: Plan }) {
   const all = counts(plan);
-  if (all.length === 0) return <span className="dim">No resource changes</span>;
+  if (all.length === 0) return <span className="dim">Nothing to change</span>;
   return (
     <span className="line">
-      {all.map(([action, count]) => {
-        const [word, tone, Icon] = actions[action] ?? [action, "quiet", IconPencil];
-        return <span key={action} className={`line ink-${tone} nowrap gap-4`}><Icon size={14} aria-hidden />{count} to {word}</span>;
+      {all.map(([kind, count]) => {
+        const [one, many, tone, Icon] = words[kind];
+        return <span key={kind} className={`line ink-${tone} nowrap gap-4`}><Icon size={14} aria-hidden />{count} {count === 1 ? one : many}</span>;
       })}
     </span>
   );
@@ -37,15 +42,15 @@ export function PlanTree({ plan }: { plan: Plan }) {
   return (
     <div className="stack tight">
       {plan.checks?.map((check) => (
-        <Note key={check.address} tone="hold" icon={<IconAlertTriangle size={16} className="ink-hold" aria-hidden />} title={<code>{check.address}</code>}>
+        <Note key={check.address} tone="hold" icon={<IconAlertTriangle size={16} className="ink-hold" aria-hidden />} title={<><code>{check.address}</code> {check.status === "unknown" ? "is decided by the apply" : "fails"}</>}>
           {check.problems.map((problem) => <p key={problem}>{problem}</p>)}
         </Note>
       ))}
-      {changes.length === 0 && outputs.length === 0 && <p className="dim">Nothing would be created, updated, replaced or destroyed.</p>}
-      {changes.map((change) => <Resource key={change.address} change={change} open={changes.length <= 6 || change.action === "delete" || change.action === "replace"} />)}
+      {counts(plan).length === 0 && <p className="dim">Nothing to change.</p>}
+      {changes.map(({ change, kinds }) => <Resource key={change.address + (change.deposed ?? "")} change={change} kinds={kinds} open={changes.length <= 6 || change.action === "delete" || change.action === "replace"} />)}
       {outputs.length > 0 && (
         <details className="plan">
-          <summary><span className="dim">{plural(outputs.length, "output")} that changes</span></summary>
+          <summary><span className="dim">{outputs.length} {outputs.length === 1 ? "output changes" : "outputs change"}</span></summary>
           <table className="plan-lines"><tbody>
             {outputs.map((output) => <tr key={output.name}><th scope="row">{output.name}</th><td><Moved before={output.before === null ? undefined : show(output.before)} after={output.after === null ? undefined : show(output.after)} /></td></tr>)}
           </tbody></table>
@@ -54,15 +59,16 @@ export function PlanTree({ plan }: { plan: Plan }) {
       {drift.length > 0 && (
         <details className="plan">
           <summary><span className="ink-hold">{plural(drift.length, "resource")} changed outside of Flywheel</span></summary>
-          {drift.map((change) => <Resource key={change.address} change={change} open={false} />)}
+          {drift.map((change) => <Resource key={change.address} change={change} kinds={[change.action === "delete" ? "destroy" : "update"]} drift open={false} />)}
         </details>
       )}
     </div>
   );
 }
 
-function Resource({ change, open }: { change: ResourceChange; open: boolean }) {
-  const [word, tone, Icon] = actions[change.action] ?? [change.action, "quiet" as Tone, IconPencil];
+function Resource({ change, kinds, drift, open }: { change: ResourceChange; kinds: PlanEffect["kind"][]; drift?: boolean; open: boolean }) {
+  const [, , tone, Icon] = words[kinds[0] ?? "read"];
+  const word = drift ? (change.action === "delete" ? "gone" : "changed") : kinds.map((kind) => words[kind][0].replace(/^to | to /, " ").trim()).join(", ");
   const all = lines(change);
   // What a new resource will know only afterwards is one line, not one for each attribute.
   const later = change.action === "create" ? all.filter(({ after }) => after === unknown) : [];
@@ -74,6 +80,7 @@ function Resource({ change, open }: { change: ResourceChange; open: boolean }) {
         <span className={`ink-${tone} plan-word`}>{word}</span>
         <code className="wrap">{change.address}</code>
         {change.previous && <span className="dim small">was <code>{change.previous}</code></span>}
+        {change.import && <span className="dim small">is there as <code>{change.import}</code></span>}
       </summary>
       {all.length > 0 && (
         <table className="plan-lines">

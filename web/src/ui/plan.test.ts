@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import type { ResourceChange } from "../api/types";
+import type { Plan, ResourceChange } from "../api/types";
 import { asPlan, counts, effective, lines } from "./plan";
 
 const change = (over: Partial<ResourceChange>): ResourceChange => ({ address: "a.b", type: "a", action: "update", before: null, after: null, ...over });
@@ -18,10 +18,17 @@ it("shows only what differs, and first what forces a replacement", () => {
   ]);
 });
 
-it("puts what destroys first and leaves out what stays", () => {
-  const plan = { changes: [change({ action: "create", address: "c" }), change({ action: "no-op", address: "n" }), change({ action: "read", address: "r" }), change({ action: "delete", address: "d" }), change({ action: "no-op", address: "moved", previous: "old" })] };
-  expect(effective(plan).map(({ address }) => address)).toEqual(["moved", "d", "c"]);
-  expect(counts({ changes: plan.changes.slice(0, 4) })).toEqual([["delete", 1], ["create", 1]]);
+it("shows what the effects name, in their order", () => {
+  const plan: Plan = {
+    changes: [change({ action: "create", address: "c" }), change({ action: "no-op", address: "n" }), change({ action: "read", address: "r" }), change({ action: "delete", address: "d" }), change({ action: "delete", address: "n", deposed: "c0ffee00" }), change({ action: "update", address: "moved", previous: "old" })],
+    effects: [{ kind: "destroy", address: "d" }, { kind: "destroy_deposed", address: "n", deposed: "c0ffee00" }, { kind: "update", address: "moved" }, { kind: "create", address: "c" }, { kind: "move", address: "moved", previous: "old" }, { kind: "output", address: "url" }, { kind: "read", address: "r" }, { kind: "check", address: "check.up" }],
+  };
+  expect(effective(plan).map(({ change, kinds }) => [change.address, change.deposed, kinds])).toEqual([["d", undefined, ["destroy"]], ["n", "c0ffee00", ["destroy_deposed"]], ["moved", undefined, ["update", "move"]], ["c", undefined, ["create"]]]);
+  expect(counts(plan)).toEqual([["destroy", 1], ["destroy_deposed", 1], ["update", 1], ["create", 1], ["move", 1], ["output", 1], ["read", 1], ["check", 1]]);
+});
+
+it("still shows a plan that was stored without effects", () => {
+  expect(counts({ changes: [change({ action: "delete", address: "d" }), change({ action: "no-op", address: "n" })] })).toEqual([["destroy", 1]]);
 });
 
 it("knows a plan from other details", () => {

@@ -1,5 +1,5 @@
 // What a plan says, in lines: pure, so that tests can tell what people would read.
-import type { Plan, PlanAction, ResourceChange } from "../api/types";
+import type { Plan, PlanAction, PlanEffect, ResourceChange } from "../api/types";
 import { show } from "./text";
 
 export interface Line {
@@ -16,18 +16,29 @@ export function asPlan(detail: unknown): Plan | undefined {
   return "changes" in detail && Array.isArray(detail.changes) ? (detail as Plan) : undefined;
 }
 
-/** The resources that something happens to, the dangerous first. */
-export function effective(plan: Plan): ResourceChange[] {
-  const order: PlanAction[] = ["delete", "replace", "forget", "update", "create"];
-  return plan.changes
-    .filter((change) => order.includes(change.action) || change.previous)
-    .sort((a, b) => order.indexOf(a.action) - order.indexOf(b.action) || a.address.localeCompare(b.address));
+type Kind = PlanEffect["kind"];
+
+/** What the plan does, the dangerous first. One that was stored before plans had effects has at least those of its resources. */
+export function effects(plan: Plan): PlanEffect[] {
+  const words: Partial<Record<PlanAction, Kind>> = { delete: "destroy", replace: "replace", forget: "forget", update: "update", create: "create" };
+  return plan.effects ?? plan.changes.flatMap(({ address, action }) => { const kind = words[action]; return kind ? [{ kind, address }] : []; });
 }
 
-/** How many resources each action happens to, in the order of their danger. */
-export function counts(plan: Plan): [PlanAction, number][] {
-  const found = new Map<PlanAction, number>();
-  for (const { action } of effective(plan)) found.set(action, (found.get(action) ?? 0) + 1);
+/** The resources that something happens to and what that is, the dangerous first. */
+export function effective(plan: Plan): { change: ResourceChange; kinds: Kind[] }[] {
+  const all = effects(plan).filter(({ kind }) => !["read", "output", "check"].includes(kind));
+  const of = (change: ResourceChange) => (one: PlanEffect) => one.address === change.address && one.deposed === change.deposed;
+  return plan.changes
+    .map((change) => ({ change, kinds: all.filter(of(change)).map(({ kind }) => kind), place: all.findIndex(of(change)) }))
+    .filter(({ kinds }) => kinds.length > 0)
+    .sort((a, b) => a.place - b.place)
+    .map(({ change, kinds }) => ({ change, kinds }));
+}
+
+/** How often the plan does what, in the order of danger. */
+export function counts(plan: Plan): [Kind, number][] {
+  const found = new Map<Kind, number>();
+  for (const { kind } of effects(plan)) found.set(kind, (found.get(kind) ?? 0) + 1);
   return [...found];
 }
 
