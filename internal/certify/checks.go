@@ -76,23 +76,43 @@ func (s *Service) test(ctx context.Context, _ change.Change, dir string, log io.
 	if err != nil {
 		return "", nil, err
 	}
-	failed := 0
 	for _, r := range runs {
 		fmt.Fprintf(log, "%s %s: %s\n", r.File, r.Name, r.Status)
 		for _, p := range r.Problems {
 			fmt.Fprintf(log, "  %s\n", p)
 		}
-		if r.Status == "fail" || r.Status == "error" {
+	}
+	summary, err := tested(runs)
+	if err != nil {
+		return "", nil, err
+	}
+	return summary, runs, nil
+}
+
+// tested says how the tests went. Only what ran to its end has passed.
+func tested(runs []tofu.TestRun) (string, error) {
+	failed, skipped := 0, 0
+	for _, r := range runs {
+		switch r.Status {
+		case "pass":
+		case "skip", "pending":
+			skipped++
+		default:
 			failed++
 		}
 	}
 	switch {
 	case failed > 0:
-		return "", nil, fault.New(fault.Invalid, "pattern.test_failed", "%d of %d test runs of the pattern failed.", failed, len(runs))
+		return "", fault.New(fault.Invalid, "pattern.test_failed", "%d of %d test runs of the pattern failed.", failed, len(runs))
+	case skipped > 0:
+		return "", fault.New(fault.Invalid, "pattern.test_skipped", "%d of %d test runs of the pattern were skipped, and what did not run did not pass.", skipped, len(runs)).
+			Do("Look at the log of the check for what kept them from running.")
 	case len(runs) == 0:
-		return "no tests: a pattern should bring tests/*.tftest.hcl", nil, nil
+		return "no tests: a pattern should bring tests/*.tftest.hcl", nil
+	case len(runs) == 1:
+		return "1 test run passed", nil
 	}
-	return fmt.Sprintf("%d test runs passed", len(runs)), runs, nil
+	return fmt.Sprintf("%d test runs passed", len(runs)), nil
 }
 
 // interfaceOf compares the interface with the newest certified version, proposes the next version, and

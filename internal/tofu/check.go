@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,6 +33,12 @@ type TestRun struct {
 func (s *Service) Validate(ctx context.Context, dir string) ([]Problem, error) {
 	problems := []Problem{}
 	err := s.examine(ctx, dir, func(e examination) error {
+		// What init names is the cause; what validate says without the modules and providers is what follows from it.
+		// Only mistakes in the files are worth being named together.
+		if e.initFailed != nil && !slices.ContainsFunc(e.named, func(p Problem) bool { return p.Line > 0 }) {
+			return e.initFailed
+		}
+		problems = append(problems, e.named...)
 		out, _, err := e.run(or(s.Timeouts.Validate, 2*time.Minute), "validate", "-json", "-no-color")
 		if err != nil {
 			return err
@@ -42,11 +49,12 @@ func (s *Service) Validate(ctx context.Context, dir string) ([]Problem, error) {
 		}
 		for _, d := range answer.Diagnostics {
 			if d.Severity == tfjson.DiagnosticSeverityError {
-				problems = append(problems, problemOf("validate", d))
+				p := e.workspace.problem("validate", d)
+				said := func(q Problem) bool { return q.File == p.File && q.Line == p.Line && q.Message == p.Message }
+				if !slices.ContainsFunc(problems, said) {
+					problems = append(problems, p)
+				}
 			}
-		}
-		if len(problems) == 0 && e.initFailed != nil {
-			return e.initFailed // the configuration is sound, but what it needs cannot be had
 		}
 		return nil
 	})
@@ -66,7 +74,7 @@ func (s *Service) Test(ctx context.Context, dir string) ([]TestRun, error) {
 			return err
 		}
 		var ended bool
-		if runs, ended, err = readTests(out); err == nil && !ended {
+		if runs, ended, err = e.workspace.readTests(out); err == nil && !ended {
 			err = fmt.Errorf("the tests ended without a summary: %s", clip(strings.TrimSpace(string(said))))
 		}
 		return err
@@ -77,7 +85,9 @@ func (s *Service) Test(ctx context.Context, dir string) ([]TestRun, error) {
 // examination is a module initialised without a backend, in a folder that goes away.
 type examination struct {
 	run        func(limit time.Duration, args ...string) (stdout, stderr []byte, err error)
+	workspace  Workspace
 	initFailed error
+	named      []Problem // what init named when it failed
 }
 
 func (s *Service) examine(ctx context.Context, dir string, with func(examination) error) error {
@@ -94,8 +104,8 @@ func (s *Service) examine(ctx context.Context, dir string, with func(examination
 	if err != nil {
 		return err
 	}
-	e := examination{}
-	e.initFailed = s.runInit(ctx, w, supervisor.Call{}, "-backend=false")
+	e := examination{workspace: w}
+	e.named, e.initFailed = s.runInit(ctx, w, supervisor.Call{}, "-backend=false")
 	var f *fault.Fault
 	if e.initFailed != nil && (!errors.As(e.initFailed, &f) || f.Code != "init.failed") {
 		return e.initFailed
@@ -139,7 +149,7 @@ func (s *Service) examine(ctx context.Context, dir string, with func(examination
 }
 
 // readTests reads the JSON lines of `test`; ended says whether its summary came.
-func readTests(out []byte) (runs []TestRun, ended bool, err error) {
+func (w Workspace) readTests(out []byte) (runs []TestRun, ended bool, err error) {
 	runs = []TestRun{}
 	found := map[string][]Problem{} // by file and run, before their results come
 	lines := bufio.NewScanner(bytes.NewReader(out))
@@ -161,7 +171,7 @@ func readTests(out []byte) (runs []TestRun, ended bool, err error) {
 		key := message.File + "\x00" + message.Run
 		switch {
 		case message.Diagnostic != nil && message.Diagnostic.Severity == tfjson.DiagnosticSeverityError:
-			found[key] = append(found[key], problemOf("test", *message.Diagnostic))
+			found[key] = append(found[key], w.problem("test", *message.Diagnostic))
 		case message.TestRun != nil && (message.TestRun.Progress == "" || message.TestRun.Progress == "complete"):
 			t := message.TestRun
 			runs = append(runs, TestRun{File: t.Path, Name: t.Run, Status: t.Status})

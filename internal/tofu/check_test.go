@@ -3,9 +3,11 @@ package tofu_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/sandbox"
 	"flywheel.dev/flywheel/internal/tofu"
 )
@@ -50,10 +52,33 @@ func TestValidateNamesFileLineAndColumn(t *testing.T) {
 				}
 			})
 		}
-		t.Run("a provider that is nowhere", func(t *testing.T) {
-			problems, err := p.Validate(t.Context(), write(t, f("main.tf", `resource "random_pet" "x" {}`)))
-			if len(problems) == 0 && err == nil {
-				t.Error("it passed")
+		// Without providers and modules validate finds more, all of which follows from what init named.
+		for name, c := range map[string]struct{ text, says string }{
+			"a provider that is nowhere": {`resource "random_pet" "x" {}`, "hashicorp/random"},
+			"a module that is nowhere":   {"module \"m\" { source = \"./nowhere\" }\noutput \"x\" { value = module.m.x }", "nowhere"},
+		} {
+			t.Run(name, func(t *testing.T) {
+				_, err := p.Validate(t.Context(), write(t, f("main.tf", c.text)))
+				if !fault.Is(err, "init.failed") {
+					t.Fatalf("error: %v", err)
+				}
+				for i, field := range fault.From(err).Fields {
+					said := field.Path + ": " + field.Message
+					if i == 0 && !strings.Contains(said, c.says) || strings.Contains(said, "flywheel-examine-") || strings.Contains(said, ":0") {
+						t.Errorf("it says %s", said)
+					}
+				}
+			})
+		}
+		t.Run("two mistakes", func(t *testing.T) {
+			problems, err := p.Validate(t.Context(), write(t, map[string]string{"a.tf": "resource {", "b.tf": "output \"x\" {\n  value = \n}"}))
+			if err != nil || len(problems) < 2 || problems[0].File != "a.tf" || problems[0].Line != 1 {
+				t.Errorf("problems: %v, %v", problems, err)
+			}
+			for i, p := range problems {
+				if slices.Contains(problems[:i], p) {
+					t.Errorf("it is said twice: %v", p)
+				}
 			}
 		})
 	})

@@ -2,6 +2,7 @@ package tofu
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,7 +18,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/Masterminds/semver/v3"
 	"github.com/hashicorp/terraform-config-inspect/tfconfig"
+	tfjson "github.com/hashicorp/terraform-json"
 
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/sandbox"
@@ -142,20 +145,25 @@ func (s *Service) init(ctx context.Context, w Workspace) error {
 	empty := &http.Server{Handler: http.NotFoundHandler(), ReadHeaderTimeout: time.Minute}
 	defer empty.Close()
 	go empty.Serve(listener)
-	return s.runInit(ctx, w, supervisor.Call{StateSocket: socket, StatePath: "/"})
+	_, err = s.runInit(ctx, w, supervisor.Call{StateSocket: socket, StatePath: "/"})
+	return err
 }
 
 // initDisk is what the modules and providers of one pattern may take.
 const initDisk = 10 << 30
 
-func (s *Service) runInit(ctx context.Context, w Workspace, c supervisor.Call, more ...string) error {
+// runInit returns the fault init.failed together with what the engine named, the first cause first.
+func (s *Service) runInit(ctx context.Context, w Workspace, c supervisor.Call, more ...string) ([]Problem, error) {
 	ctx, cancel := context.WithTimeout(ctx, or(s.Timeouts.Init, 5*time.Minute))
 	defer cancel()
 	box, err := s.box()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	c.Args = append([]string{"init", "-input=false", "-no-color"}, more...)
+	if s.Engine.initTellsJSON() {
+		c.Args = append(c.Args, "-json")
+	}
 	if _, err := os.Stat(filepath.Join(w.module(), lockFile)); err == nil {
 		c.Args = append(c.Args, "-lockfile=readonly")
 	}
@@ -165,24 +173,63 @@ func (s *Service) runInit(ctx context.Context, w Workspace, c supervisor.Call, m
 	if s.Registry {
 		c.Fetch = hosts.Serve
 	}
-	var said bytes.Buffer
-	err = c.Run(ctx, box, io.Discard, &said)
+	var out, said bytes.Buffer
+	err = c.Run(ctx, box, &out, &said)
 	var f *fault.Fault
 	switch code, _ := supervisor.ExitOf(err); {
 	case err == nil:
-		return s.checkLoaded(w)
+		return nil, s.checkLoaded(w)
 	case ctx.Err() != nil:
-		return fault.New(fault.Unavailable, "init.timeout", "The module could not be initialised in %s.", or(s.Timeouts.Init, 5*time.Minute)).Because(err)
+		return nil, fault.New(fault.Unavailable, "init.timeout", "The module could not be initialised in %s.", or(s.Timeouts.Init, 5*time.Minute)).Because(err)
 	case errors.As(err, &f) || code < 0:
-		return err
+		return nil, err
+	}
+	problems := w.named("init", out.Bytes())
+	if len(problems) == 0 {
+		problems = []Problem{{Code: "init", Message: w.relative(clip(strings.TrimSpace(said.String())))}}
 	}
 	f = fault.New(fault.Invalid, "init.failed", "The module cannot be initialised.").
-		Do("Correct what the engine names; a module may use only providers and modules that are allowed and reachable.").
-		At("init", "%s", clip(strings.TrimSpace(said.String()))).Because(err)
+		Do("Correct what the engine names; a module may use only providers and modules that are allowed and reachable.").Because(err)
+	for _, p := range problems {
+		f.At(cmp.Or(p.Where(), "init"), "%s", p.Message)
+	}
 	if refused := hosts.Refused(); len(refused) > 0 {
 		f.At("network", "Init may not fetch from %s; an operator can add a host with --registry-host.", strings.Join(refused, ", "))
 	}
-	return f
+	return problems, f
+}
+
+// initTellsJSON reports whether init of the engine can answer in JSON lines.
+func (e Engine) initTellsJSON() bool {
+	v, err := semver.NewVersion(e.Version)
+	since := map[string]string{"tofu": "1.9.0", "terraform": "1.10.0"}[e.Name]
+	return err == nil && !v.LessThan(semver.MustParse(since))
+}
+
+// named returns the errors in the JSON lines of a command, in their order, each once and with the paths of the module.
+func (w Workspace) named(command string, out []byte) []Problem {
+	problems := []Problem{}
+	for line := range bytes.Lines(out) {
+		var message struct{ Diagnostic *tfjson.Diagnostic }
+		if json.Unmarshal(line, &message) != nil || message.Diagnostic == nil || message.Diagnostic.Severity != tfjson.DiagnosticSeverityError {
+			continue
+		}
+		if p := w.problem(command, *message.Diagnostic); !slices.Contains(problems, p) {
+			problems = append(problems, p)
+		}
+	}
+	return problems
+}
+
+func (w Workspace) problem(command string, d tfjson.Diagnostic) Problem {
+	p := problemOf(command, d)
+	p.File, p.Message = w.relative(p.File), w.relative(p.Message)
+	return p
+}
+
+// relative leaves out where the module lies on this machine.
+func (w Workspace) relative(text string) string {
+	return strings.NewReplacer(w.module()+"/", "", w.module(), "the module", w.Dir+"/", "", w.Dir, "the workspace").Replace(text)
 }
 
 // checkLoaded refuses a workspace whose engine loads what the gate has not read.

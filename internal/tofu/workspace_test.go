@@ -57,13 +57,18 @@ func TestAFailedPreparationLeavesNothing(t *testing.T) {
 			module map[string]string
 			says   string
 		}{
-			"syntax":                 {f("main.tf", "resource {"), "main.tf"},
+			"syntax":                 {f("main.tf", "resource {"), "main.tf:1:"},
 			"a provider not allowed": {f("main.tf", `resource "random_pet" "x" {}`), "hashicorp/random"},
 			"a module not there":     {f("main.tf", `module "m" { source = "./m" }`), "m"},
 		} {
 			_, err := p.Prepare(t.Context(), digest(c.module), write(t, c.module))
-			if !fault.Is(err, "init.failed") || !strings.Contains(fault.From(err).Fields[0].Message, c.says) {
-				t.Errorf("%s: %#v", name, fault.From(err))
+			if !fault.Is(err, "init.failed") {
+				t.Errorf("%s: %v", name, err)
+				continue
+			}
+			first := fault.From(err).Fields[0]
+			if said := first.Path + ": " + first.Message; !strings.Contains(said, c.says) || strings.Contains(said, p.Dir) || strings.Contains(said, ":0") {
+				t.Errorf("%s: %s", name, said)
 			}
 		}
 		if entries, err := os.ReadDir(p.Dir); err != nil || len(entries) != 0 {
