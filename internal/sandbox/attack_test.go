@@ -290,6 +290,31 @@ var helpers = map[string]func(args []string) error{
 			return nil
 		})
 	},
+	// runs a command that may outlive it in a sandbox of its own, and waits to be killed.
+	"platform of an orphan": func(args []string) error {
+		s, err := New(Options{Off: args[0] == "off"})
+		if err != nil {
+			return err
+		}
+		grace, err := time.ParseDuration(args[1])
+		if err != nil {
+			return err
+		}
+		cmd, err := s.Command(backgroundContext, Spec{
+			Args: []string{"sh", "-c", args[2]}, Dir: "/work", Orphan: grace, Stdout: os.Stdout, Stderr: struct{ io.Writer }{io.Discard},
+			Binds: []Bind{{Source: args[3], Target: "/work", Writable: true}}, Forwards: []Forward{{Socket: "/nowhere"}},
+		})
+		if err != nil {
+			return err
+		}
+		if err := cmd.Prepare(); err != nil {
+			return err
+		}
+		if err := cmd.Start("PORT=" + itoa(cmd.Port(0))); err != nil {
+			return err
+		}
+		return cmd.Wait()
+	},
 	// runs the command in a sandbox of its own and waits to be killed.
 	"platform": func(args []string) error {
 		s, err := New(Options{Off: args[0] == "off"})

@@ -667,6 +667,103 @@ func TestAServerInsideIsReached(t *testing.T) {
 	})
 }
 
+func TestAnOrphanEndsInOrder(t *testing.T) {
+	// It writes more than a pipe holds, to outputs that nobody reads any more, asks its forward, and says that it has done so.
+	const orderly = `trap 'i=0; while [ $i -lt 3000 ]; do echo to nobody at all, 0123456789012345678901234567890; echo nor this >&2; i=$((i+1)); done
+bash -c "exec 3<>/dev/tcp/127.0.0.1/$PORT && printf \"GET / HTTP/1.1\r\n\r\n\" >&3 && cat <&3 >answer"; touch done; exit 0' INT
+touch up; while :; do sleep 0.05; done`
+	for _, way := range []string{"on", "off"} {
+		t.Run(way, func(t *testing.T) {
+			for name, c := range map[string]struct {
+				script, grace string
+				done          bool
+			}{
+				"it may end":               {orderly, "1m", true},
+				"it has no time":           {orderly, "0s", false},
+				"it does not want to end":  {`trap "" INT TERM; touch up; while :; do sleep 0.05; done`, "200ms", false},
+				"it ends at the second go": {`trap 'trap "touch done; exit" INT' INT; touch up; while :; do sleep 0.05; done`, "1s", true},
+			} {
+				t.Run(name, func(t *testing.T) {
+					dir := t.TempDir()
+					self, err := os.Executable()
+					if err != nil {
+						t.Fatal(err)
+					}
+					platform := exec.Command(self, "platform of an orphan", way, c.grace, c.script+" # "+dir, dir)
+					platform.Stdout = struct{ io.Writer }{io.Discard}
+					if err := platform.Start(); err != nil {
+						t.Fatal(err)
+					}
+					there := func(name string) error { _, err := os.Stat(filepath.Join(dir, name)); return err }
+					if err := poll(func() error { return there("up") }); err != nil {
+						t.Fatal(err)
+					}
+					platform.Process.Kill()
+					platform.Wait()
+					running := func() error {
+						all, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+						for _, file := range all {
+							if text, _ := os.ReadFile(file); bytes.Contains(text, []byte(dir)) && bytes.HasPrefix(text, []byte("sh\x00")) {
+								return errors.New("it runs")
+							}
+						}
+						return nil
+					}
+					if err := poll(running); err != nil {
+						t.Fatal(err)
+					}
+					if (there("done") == nil) != c.done {
+						t.Errorf("done: %v", there("done") == nil)
+					}
+					if answer, _ := os.ReadFile(filepath.Join(dir, "answer")); c.script == orderly && c.done && !strings.HasPrefix(string(answer), "HTTP/1.1 410 ") {
+						t.Errorf("its forward answers %q", answer)
+					}
+				})
+			}
+		})
+	}
+}
+
+func TestAForwardTakesAPortThatIsFree(t *testing.T) {
+	bothWays(t, func(t *testing.T, s *Sandbox) {
+		socket := socketPath(t)
+		listenAt := func() net.Listener {
+			l, err := net.Listen("unix", socket)
+			if err != nil {
+				t.Fatal(err)
+			}
+			go serveEcho(l)
+			return l
+		}
+		seen := map[int]bool{}
+		for range 5 { // at the same time
+			spec := program(t, "wait for a line, then run the echo client", "0")
+			spec.Forwards = []Forward{{Socket: socket, Patience: time.Minute}, {Socket: socket}}
+			cmd, err := s.Command(backgroundContext, spec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Prepare(); err != nil {
+				t.Fatal(err)
+			}
+			defer cmd.Signal(syscall.SIGKILL)
+			if cmd.Port(0) == 0 || cmd.Port(0) == cmd.Port(1) || s.Off() && seen[cmd.Port(0)] {
+				t.Errorf("ports %d and %d", cmd.Port(0), cmd.Port(1))
+			}
+			seen[cmd.Port(0)] = true
+			conn, err := cmd.Dial(backgroundContext, cmd.Port(0)) // nobody serves the socket yet
+			if err != nil {
+				t.Fatal(err)
+			}
+			l := listenAt()
+			if err := askEcho(conn, 100); err != nil {
+				t.Error(err)
+			}
+			l.Close()
+		}
+	})
+}
+
 func TestTheProxyReachesListedHostsOnly(t *testing.T) {
 	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "plain") }))
 	defer plain.Close()

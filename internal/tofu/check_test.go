@@ -127,7 +127,7 @@ func TestATestFileThatCannotBeReadIsNoPass(t *testing.T) {
 	})
 }
 
-func TestAnUncertifiedPatternIsPlannedInTheSandbox(t *testing.T) {
+func TestAnUncertifiedPatternIsPlannedWithoutSecrets(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine tofu.Engine) {
 		p := start(t, engine)
 		secretFile := filepath.Join(p.runs, "key")
@@ -189,16 +189,16 @@ func TestWhatIsNotCertifiedGetsNoCredential(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotCertifiedHasANetworkOnlyWhereItIsGranted(t *testing.T) {
+func TestAnEngineHasANetworkOnlyWhereItIsGranted(t *testing.T) {
 	p := start(t, engines(t)[0])
 	host, err := os.Readlink("/proc/self/ns/net")
 	if err != nil {
 		t.Fatal(err)
 	}
-	runs := []tofu.Run{p.run(t, "ins_a", f("main.tf", "")), p.run(t, "ins_a", f("main.tf", ""))}
+	runs := []tofu.Run{p.run(t, "ins_a", f("main.tf", "")), p.run(t, "ins_a", f("main.tf", "")), p.run(t, "ins_a", f("main.tf", "")), p.run(t, "ins_a", f("main.tf", ""))}
 	p.Engine.Path = script(t, "engine", "readlink /proc/self/ns/net >../out/got; exit 1\n")
 	for i, r := range runs {
-		r.Untrusted, r.Network = true, i == 1
+		r.Untrusted, r.Network = i >= 2, i%2 == 1
 		if _, err := p.Plan(t.Context(), r); err == nil {
 			t.Fatal("the engine made a plan")
 		}
