@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,6 +34,7 @@ type AgentOptions struct {
 	Version    string       // shown by Health
 	Log        *slog.Logger // nil discards
 	Proxies    []string     // addresses and ranges of proxies in front of apps, which are believed who their clients are
+	HomeMB     int          // what the home of one process may hold; 0 means DefaultHomeMB
 	SandboxOff bool         // apps run as plain processes; for machines without user namespaces, and audited by the platform
 }
 
@@ -71,6 +73,8 @@ type agent struct {
 	gateways map[string]*front   // id of a service → the socket through which others reach it
 	applying map[string]applying // what is being brought up, by the id of its service
 	measured measurement
+	disks    disks
+	starting []*process // of services that are being brought up
 	restarts atomic.Int64
 	fences   sync.Mutex // one reader and writer of an instance's record at a time
 }
@@ -106,6 +110,7 @@ func RunAgent(ctx context.Context, options AgentOptions) error {
 	if options.Log == nil {
 		options.Log = slog.New(slog.DiscardHandler)
 	}
+	options.HomeMB = cmp.Or(options.HomeMB, DefaultHomeMB)
 	dir, err := filepath.Abs(options.Data)
 	if err != nil {
 		return err
@@ -153,6 +158,7 @@ func RunAgent(ctx context.Context, options AgentOptions) error {
 	}
 	api := &http.Server{Handler: a.routes(), ReadHeaderTimeout: headTimeout, IdleTimeout: idleTimeout, ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelWarn)}
 	go api.Serve(listener)
+	go a.watchDisks()
 	a.log.Info("the agent runs", "folder", dir, "services", len(a.services))
 	<-a.ctx.Done()
 	a.log.Info("the agent stops")
@@ -491,6 +497,14 @@ func settled(ctx context.Context, f *fleet) bool {
 // all and returns the fault `service.unhealthy` with the reason and their last lines; if ctx ends before, it
 // stops them as well and returns the cause.
 func (a *agent) startAll(ctx context.Context, s Service, log *serviceLog, processes []*process) error {
+	a.mu.Lock()
+	a.starting = append(a.starting, processes...)
+	a.mu.Unlock()
+	defer func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.starting = slices.DeleteFunc(a.starting, func(p *process) bool { return slices.Contains(processes, p) })
+	}()
 	failed := make(chan error, len(processes))
 	for _, p := range processes {
 		go p.run()

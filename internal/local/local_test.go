@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -31,7 +32,7 @@ func TestMain(m *testing.M) {
 		defer stop()
 		err := RunAgent(ctx, AgentOptions{
 			Data: os.Args[3], Version: "test", Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
-			SandboxOff: len(os.Args) > 4 && os.Args[4] == "--sandbox=off",
+			SandboxOff: slices.Contains(os.Args, "--sandbox=off"), HomeMB: map[bool]int{true: 8}[slices.Contains(os.Args, "--home-mb=8")],
 		})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)

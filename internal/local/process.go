@@ -52,7 +52,9 @@ type process struct {
 	start   func() (*sandbox.Cmd, int, error) // returns the port inside too
 	explain func(error) error                 // why it could not be started
 	hint    func() string                     // what is odd about its program; "" if nothing is
+	room    func() error                      // why it must not start now: a volume is full
 	cleanup func()
+	full    chan overfull // gets why it is stopped, where it fills the disk
 	output  *output
 
 	restarted *atomic.Int64 // of all processes of the agent
@@ -135,6 +137,16 @@ func (p *process) report(err error) {
 // live is one life of the process: from its start to its end. It returns why it ended.
 func (p *process) live() error {
 	p.set(Progressing, "it is starting")
+	select {
+	case <-p.full: // of a life before
+	default:
+	}
+	if err := p.room(); err != nil {
+		p.mu.Lock()
+		p.barred = true
+		p.mu.Unlock()
+		return err
+	}
 	cmd, port, err := p.start()
 	p.mu.Lock()
 	p.barred = err != nil
@@ -154,6 +166,11 @@ func (p *process) live() error {
 		why = p.ended(cmd.Wait())
 	case why = <-unhealthy:
 		unhealthy <- nil
+	case filled := <-p.full:
+		why = errors.New("it was stopped, because " + filled.why)
+		if filled.home {
+			defer p.cleanup()
+		}
 	case <-p.quit:
 		why = errors.New("it was stopped")
 	}
@@ -297,7 +314,7 @@ func (p *process) stop() {
 func (a *agent) newProcess(f *fleet, log *serviceLog, to *proxy, prepared *standby) *process {
 	p := &process{
 		service: f.service, log: log, proxy: to, restarted: &a.restarts,
-		first: make(chan error, 1), quit: make(chan struct{}), stopped: make(chan struct{}),
+		first: make(chan error, 1), full: make(chan overfull, 1), quit: make(chan struct{}), stopped: make(chan struct{}),
 		health: Progressing, reason: "it is starting",
 	}
 	if prepared != nil {
@@ -313,6 +330,7 @@ func (a *agent) newProcess(f *fleet, log *serviceLog, to *proxy, prepared *stand
 		return a.startIn(prepared, f, p)
 	}
 	p.explain = func(err error) error { return a.notStarted(f.service, err) }
+	p.room = func() error { return a.room(f.service) }
 	p.hint = func() string { return a.lineEndings(f.service) }
 	p.cleanup = func() { removeTree(a.home(p.id)) }
 	return p

@@ -18,7 +18,7 @@
 // inside its app's instance: ids are computed from the two, so that a run that was interrupted finds what
 // it made.
 //
-// Deliberately absent: images, a scheduler over many machines, quotas of disk, retries in the proxy.
+// Deliberately absent: images, a scheduler over many machines, retries in the proxy.
 // Kubernetes and the `command` driver are the way beyond one machine.
 package local
 
@@ -98,7 +98,7 @@ type Process struct {
 type Volume struct {
 	Instance string `json:"instance"`
 	Name     string `json:"name"`
-	SizeMB   int    `json:"size_mb"` // what it was asked for; accounted, not enforced
+	SizeMB   int    `json:"size_mb"` // what it may hold; a service that fills it further is stopped
 	ID       string `json:"id"`
 	Path     string `json:"path"`
 	UsedMB   int    `json:"used_mb"`

@@ -7,16 +7,23 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
 	"flywheel.dev/flywheel/internal/fault"
 )
 
-// watchDisk sends a fault when what the command may write to holds more than it may. Looking takes at most a
-// twentieth of the time.
+// watchDisk sends a fault when what the command may write to holds more than it may, or hides what it holds. Looking
+// takes at most a twentieth of the time.
 func (c *Cmd) watchDisk(exceeded chan<- error) {
-	var closed map[uint64]bool
+	var dirs []string
+	for _, b := range c.spec.Binds {
+		if b.Writable {
+			dirs = append(dirs, b.Source)
+		}
+	}
+	folders := Folders{}
 	for pause := time.Second; ; {
 		select {
 		case <-c.alive.Done():
@@ -24,8 +31,12 @@ func (c *Cmd) watchDisk(exceeded chan<- error) {
 		case <-time.After(pause):
 		}
 		began := time.Now()
-		var err error
-		if closed, err = c.overDisk(closed); err != nil {
+		bytes, err := folders.Measure(dirs...)
+		if err == nil && bytes > c.spec.Disk {
+			err = fault.New(fault.Invalid, "sandbox.too_much_disk", "The command filled more than its %d MB of disk.", c.spec.Disk>>20).
+				Do("Have it write less, and remove what is not needed.")
+		}
+		if err != nil {
 			exceeded <- err
 			return
 		}
@@ -33,30 +44,30 @@ func (c *Cmd) watchDisk(exceeded chan<- error) {
 	}
 }
 
-// overDisk returns a fault if the writable binds hold too much, or hide it: where no path leads, or in a folder that
-// Flywheel may not read. Tests make such folders and remove them at once, so one is refused when it was closed at the
-// last look too. It returns the folders that are closed now, by inode.
-func (c *Cmd) overDisk(before map[uint64]bool) (closed map[uint64]bool, err error) {
-	var bytes int64
-	closed = map[uint64]bool{}
+// Folders measures folders that commands write to, again and again.
+type Folders struct{ closed map[uint64]bool } // at the last look, by inode
+
+// Measure returns how many bytes of disk the folders hold. It returns a fault if they hide it: where no path leads, or
+// in a folder that Flywheel may not read. Tests make such folders and remove them at once, so one is refused when it
+// was closed at the last look too.
+func (f *Folders) Measure(dirs ...string) (bytes int64, err error) {
+	before := f.closed
+	f.closed = map[uint64]bool{}
 	hides := func(dir string) error {
 		info, err := os.Lstat(dir)
 		if err != nil {
 			return nil // it went away meanwhile, or the folder around it is closed
 		}
 		inode := info.Sys().(*syscall.Stat_t).Ino
-		closed[inode] = true
+		f.closed[inode] = true
 		if before[inode] {
 			return fault.New(fault.Invalid, "sandbox.closed_folder", "The command keeps a folder closed, so that nobody can tell what it holds.").
 				Do("Have it leave its folders readable.")
 		}
 		return nil
 	}
-	for _, b := range c.spec.Binds {
-		if !b.Writable {
-			continue
-		}
-		err := filepath.WalkDir(b.Source, func(path string, entry fs.DirEntry, err error) error {
+	for _, dir := range dirs {
+		err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 			switch {
 			case errors.Is(err, syscall.ENAMETOOLONG):
 				return fault.New(fault.Invalid, "sandbox.too_deep", "The command made folders in folders until no path could name them.").
@@ -76,14 +87,53 @@ func (c *Cmd) overDisk(before map[uint64]bool) (closed map[uint64]bool, err erro
 			return nil
 		})
 		if err != nil {
-			return closed, err
+			return bytes, err
 		}
 	}
-	if bytes > c.spec.Disk {
-		return closed, fault.New(fault.Invalid, "sandbox.too_much_disk", "The command filled more than its %d MB of disk.", c.spec.Disk>>20).
-			Do("Have it write less, and remove what is not needed.")
+	return bytes, nil
+}
+
+// Removed returns how many bytes of disk the command holds in files that it has removed from where it may write and
+// keeps open: no path leads to them, and they take room until it closes them.
+func (c *Cmd) Removed() (bytes int64) {
+	devices, seen := map[uint64]bool{}, map[[2]uint64]bool{}
+	for _, b := range c.spec.Binds {
+		var info syscall.Stat_t
+		if b.Writable && syscall.Stat(b.Source, &info) == nil {
+			devices[info.Dev] = true
+		}
 	}
-	return closed, nil
+	for _, pid := range tree(c.Pid()) {
+		open := "/proc/" + itoa(pid) + "/fd/"
+		entries, _ := os.ReadDir(open)
+		for _, entry := range entries {
+			var info syscall.Stat_t
+			if syscall.Stat(open+entry.Name(), &info) != nil || info.Nlink > 0 || info.Mode&syscall.S_IFMT != syscall.S_IFREG || !devices[info.Dev] {
+				continue
+			}
+			if id := [2]uint64{info.Dev, info.Ino}; !seen[id] {
+				seen[id] = true
+				bytes += info.Blocks * 512
+			}
+		}
+	}
+	return bytes
+}
+
+// tree returns a process and all that came of it.
+func tree(pid int) []int {
+	all := []int{pid}
+	dir := "/proc/" + itoa(pid) + "/task/"
+	threads, _ := os.ReadDir(dir)
+	for _, thread := range threads {
+		children, _ := os.ReadFile(dir + thread.Name() + "/children")
+		for _, field := range strings.Fields(string(children)) {
+			if child, err := strconv.Atoi(field); err == nil {
+				all = append(all, tree(child)...)
+			}
+		}
+	}
+	return all
 }
 
 // RemoveAll removes a folder that commands could write to, once none of them runs: also folders that nobody

@@ -303,6 +303,7 @@ runs: its folder is what that server calls --agent.`,
 	c.Flags().String("config", "", "configuration file of the server, in YAML")
 	c.Flags().StringVar(&o.Data, "data", "", "folder of the agent (default: agent in the server's data folder)")
 	c.Flags().StringSliceVar(&o.Proxies, "trusted-proxy", nil, "address or range of a proxy in front of apps that is believed who its clients are; repeatable")
+	c.Flags().IntVar(&o.HomeMB, "home-mb", local.DefaultHomeMB, "what the home folder of one process of an app may hold; one that fills it further is stopped")
 	c.Flags().Var(sandboxFlag{&o.SandboxOff}, "sandbox", "on, or off to run apps without isolation")
 	return c
 }
