@@ -429,7 +429,7 @@ func (s *Service) RenameTeam(ctx context.Context, name, ifMatch, title string) (
 		return t, err
 	}
 	err = s.db.Write(ctx, func(tx *db.Tx) error {
-		if t, err = TeamByName(tx, name); err != nil {
+		if t, err = teamByName(tx, name, tx.ForUpdate()); err != nil {
 			return err
 		}
 		if err := web.Match(ifMatch, t.etag(), t.UpdatedBy); err != nil {
@@ -450,7 +450,7 @@ func (s *Service) DeleteTeam(ctx context.Context, name string) error {
 		return err
 	}
 	return s.db.Write(ctx, func(tx *db.Tx) error {
-		t, err := TeamByName(tx, name)
+		t, err := teamByName(tx, name, tx.ForUpdate())
 		if err != nil {
 			return err
 		}
@@ -475,7 +475,7 @@ func (s *Service) PutMember(ctx context.Context, team, user, ifMatch string, rol
 		return t, err
 	}
 	err = s.db.Write(ctx, func(tx *db.Tx) error {
-		if t, err = TeamByName(tx, team); err != nil {
+		if t, err = teamByName(tx, team, tx.ForUpdate()); err != nil {
 			return err
 		}
 		if err := web.Match(ifMatch, t.etag(), t.UpdatedBy); err != nil {

@@ -193,8 +193,10 @@ func scanTeam(row db.Row) (t Team, err error) {
 }
 
 // TeamByName returns a team by name or id, with its members.
-func TeamByName(tx *db.Tx, name string) (Team, error) {
-	t, err := scanTeam(tx.QueryRow(selectTeam+" where name = $1 or id = $1", name))
+func TeamByName(tx *db.Tx, name string) (Team, error) { return teamByName(tx, name, "") }
+
+func teamByName(tx *db.Tx, name, lock string) (Team, error) {
+	t, err := scanTeam(tx.QueryRow(selectTeam+" where name = $1 or id = $1"+lock, name))
 	if errors.Is(err, db.ErrNoRows) {
 		return t, fault.Missing("team", name)
 	}

@@ -398,14 +398,14 @@ func (s *Service) SaveEnvironment(ctx context.Context, e Environment, create boo
 		return e, fault.From(err).At("reach", "%s", fault.From(err).Message)
 	}
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {
-		all, err := Environments(tx)
+		all, err := lockEnvironments(tx)
 		if err != nil {
 			return err
 		}
 		at := slices.IndexFunc(all, func(o Environment) bool { return o.Name == e.Name })
 		switch {
 		case at >= 0 && create:
-			return fault.New(fault.Conflict, "environment.name_taken", "There is already an environment %q.", e.Name).Do("Change it with `flywheel environment update %s`.", e.Name)
+			return nameTaken(e.Name)
 		case at < 0 && !create:
 			return fault.Missing("environment", e.Name)
 		case at < 0:
@@ -420,11 +420,13 @@ func (s *Service) SaveEnvironment(ctx context.Context, e Environment, create boo
 			return err
 		}
 		for _, one := range all {
-			if one.Name == e.Name {
+			if one.Name != e.Name {
+				err = setOrder(tx, one)
+			} else {
 				one.UpdatedAt, one.UpdatedBy = tx.Now(), account.From(ctx).Name
-				e = one
+				e, err = one, saveEnvironment(tx, one, create)
 			}
-			if err := saveEnvironment(tx, one); err != nil {
+			if err != nil {
 				return err
 			}
 		}
@@ -436,6 +438,10 @@ func (s *Service) SaveEnvironment(ctx context.Context, e Environment, create boo
 	return e, err
 }
 
+func nameTaken(environment string) error {
+	return fault.New(fault.Conflict, "environment.name_taken", "There is already an environment %q.", environment).Do("Change it with `flywheel environment update %s`.", environment)
+}
+
 // DeleteEnvironment deletes an environment with its secrets, and ends the waivers there. It refuses while an app
 // is in it or its main says that it is to be, and while another environment comes after it.
 func (s *Service) DeleteEnvironment(ctx context.Context, name string) error {
@@ -443,11 +449,11 @@ func (s *Service) DeleteEnvironment(ctx context.Context, name string) error {
 		return err
 	}
 	return s.DB.Write(ctx, func(tx *db.Tx) error {
-		gone, err := FindEnvironment(tx, name)
+		all, err := lockEnvironments(tx)
 		if err != nil {
 			return err
 		}
-		all, err := Environments(tx)
+		gone, err := FindEnvironment(tx, name)
 		if err != nil {
 			return err
 		}
@@ -621,21 +627,19 @@ func (s *Service) EndWaivers(ctx context.Context) error {
 	if err != nil || len(due) == 0 {
 		return err
 	}
-	return s.DB.Write(ctx, func(tx *db.Tx) error {
-		for _, w := range due {
+	for _, w := range due { // each for itself, so that nobody waits for two of them
+		err := s.DB.Write(ctx, func(tx *db.Tx) error {
 			news, err := noteEnd(tx, w)
-			if err != nil {
+			if err != nil || !news { // another replica was first
 				return err
 			}
-			if !news { // another replica was first
-				continue
-			}
-			if err := tell(tx, w, "ended", "its end date has come"); err != nil {
-				return err
-			}
+			return tell(tx, w, "ended", "its end date has come")
+		})
+		if err != nil {
+			return err
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // checkEnd refuses an end that has passed or is too far away.

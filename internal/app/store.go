@@ -167,12 +167,31 @@ func environmentsAfter(tx *db.Tx, after Place, limit int) ([]Environment, error)
 		order by position, name limit $3`, after.Order, after.Name, limit)
 }
 
-func saveEnvironment(tx *db.Tx, e Environment) error {
-	_, err := tx.Exec(`insert into environment (`+environmentColumns+`, created_at) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$11)
-		on conflict (name) do update set class = excluded.class, position = excluded.position, after_name = excluded.after_name, target = excluded.target,
-			on_newer = excluded.on_newer, coe_values = excluded.coe_values, network = excluded.network, reach = excluded.reach, freezes = excluded.freezes, updated_at = excluded.updated_at,
-			updated_by = excluded.updated_by`,
-		e.Name, e.Class, e.Order, e.After, e.Target, e.OnNewer, db.JSON(e.Values), e.Network, db.JSON(e.Reach), db.JSON(e.Freezes), e.UpdatedAt, e.UpdatedBy)
+// lockEnvironments returns all environments in their order, and lets nobody else change one until the transaction
+// has ended.
+func lockEnvironments(tx *db.Tx) ([]Environment, error) {
+	list, err := db.Collect(tx, scanEnvironment, `select `+environmentColumns+` from environment order by name`+tx.ForUpdate())
+	return InOrder(list), err
+}
+
+// saveEnvironment writes what somebody says about an environment, new or again.
+func saveEnvironment(tx *db.Tx, e Environment, create bool) error {
+	args := []any{e.Name, e.Class, e.Order, e.After, e.Target, e.OnNewer, db.JSON(e.Values), e.Network, db.JSON(e.Reach), db.JSON(e.Freezes), e.UpdatedAt, e.UpdatedBy}
+	if create {
+		_, err := tx.Exec(`insert into environment (`+environmentColumns+`, created_at) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$11)`, args...)
+		if db.IsUnique(err) { // made at the same moment
+			return nameTaken(e.Name)
+		}
+		return err
+	}
+	_, err := tx.Exec(`update environment set class = $2, position = $3, after_name = $4, target = $5, on_newer = $6, coe_values = $7, network = $8, reach = $9, freezes = $10,
+		updated_at = $11, updated_by = $12 where name = $1`, args...)
+	return err
+}
+
+// setOrder writes the place of an environment, which another one may have moved.
+func setOrder(tx *db.Tx, e Environment) error {
+	_, err := tx.Exec(`update environment set position = $2 where name = $1 and position <> $2`, e.Name, e.Order)
 	return err
 }
 

@@ -92,8 +92,25 @@ func isClosed(c <-chan struct{}) bool {
 
 // Cancel asks a deployment to stop, and returns it as it is when it has. One that waits ends at once. One that
 // runs gives up what it is doing: what ran before goes on, and what it has finished by then stays.
-func (s *Service) Cancel(ctx context.Context, id string) (d Deployment, err error) {
-	opens := false
+func (s *Service) Cancel(ctx context.Context, id string) (Deployment, error) {
+	d, opens, err := s.ask(ctx, id)
+	if err != nil {
+		return d, err
+	}
+	if opens {
+		if err := s.Changes.OpenRevert(account.System(context.WithoutCancel(ctx), "deploy"), d.Change); err != nil {
+			s.Log.WarnContext(ctx, "a revert could not be opened", "change", d.Change, "error", err)
+		}
+	}
+	if d.State != Running {
+		return d, nil
+	}
+	return s.stopped(ctx, d), nil
+}
+
+// ask is Cancel without waiting for what comes of it. opens reports whether the revert of its change is to be
+// opened.
+func (s *Service) ask(ctx context.Context, id string) (d Deployment, opens bool, err error) {
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		if d, _, err = s.visible(ctx, tx, id, account.Deploy); err != nil {
 			return err
@@ -115,18 +132,7 @@ func (s *Service) Cancel(ctx context.Context, id string) (d Deployment, err erro
 		}
 		return account.Audit(tx, account.Entry{Action: "deployment.cancel", Subject: d.ID, Decision: "allowed", Reason: d.Reason})
 	})
-	if err != nil {
-		return d, err
-	}
-	if opens {
-		if err := s.Changes.OpenRevert(account.System(context.WithoutCancel(ctx), "deploy"), d.Change); err != nil {
-			s.Log.WarnContext(ctx, "a revert could not be opened", "change", d.Change, "error", err)
-		}
-	}
-	if d.State != Running {
-		return d, nil
-	}
-	return s.stopped(ctx, d), nil
+	return d, opens, err
 }
 
 // stopped waits a moment for what comes of a cancel, and returns the deployment as it is then.

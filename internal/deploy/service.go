@@ -270,6 +270,16 @@ func carried(tx *db.Tx, d, by Deployment) error {
 func recarry(tx *db.Tx, from, to string) error {
 	_, err := tx.Exec(`update rollout set deployment = $2 where state = 'carried' and deployment = $1
 		and environment in (select environment from rollout where change = $2)`, from, to)
+	if err != nil {
+		return err
+	}
+	return landed(tx, to)
+}
+
+// landed says of what a change carries to where it has arrived already that it is there as well.
+func landed(tx *db.Tx, carrier string) error {
+	_, err := tx.Exec(`update rollout set state = 'succeeded' where state = 'carried' and deployment = $1
+		and environment in (select environment from rollout where change = $1 and state = 'succeeded')`, carrier)
 	return err
 }
 
@@ -284,10 +294,21 @@ func (s *Service) arrived(tx *db.Tx, d Deployment) error {
 	if err != nil {
 		return err
 	}
-	for _, id := range ids {
+	for n := 0; n < len(ids); n++ {
+		id := ids[n]
 		c, err := change.Find(tx, id)
 		if err != nil {
 			return err
+		}
+		also, err := db.Collect(tx, func(r db.Row) (id string, err error) { return id, r.Scan(&id) },
+			`select change from rollout where app = $1 and environment = $2 and state = 'carried' and deployment = $3 order by change`, d.App, d.Environment, id)
+		if err != nil {
+			return err
+		}
+		for _, one := range also { // what the one carried is here with it
+			if !slices.Contains(ids, one) {
+				ids = append(ids, one)
+			}
 		}
 		if _, err := tx.Exec(`update rollout set state = 'succeeded' where change = $1 and environment = $2`, id, d.Environment); err != nil {
 			return err
@@ -298,6 +319,9 @@ func (s *Service) arrived(tx *db.Tx, d Deployment) error {
 		// Where the newer change goes on to as well, the older one comes with it: on its own it would come after.
 		if _, err := tx.Exec(`update rollout set state = 'carried', deployment = $2 where change = $1 and state = 'waiting'
 			and environment in (select environment from rollout where change = $2 and change <> $1)`, id, d.Change); err != nil {
+			return err
+		}
+		if err := landed(tx, d.Change); err != nil {
 			return err
 		}
 		if err := s.advance(tx, c); err != nil {

@@ -66,7 +66,7 @@ func (s *Service) GetRequest(ctx context.Context, id string) (q Request, err err
 	if err := account.From(ctx).Require(account.ViewPattern, ""); err != nil {
 		return q, err
 	}
-	err = s.DB.Read(ctx, func(tx *db.Tx) error { q, err = findRequest(tx, id); return err })
+	err = s.DB.Read(ctx, func(tx *db.Tx) error { q, err = findRequest(tx, id, ""); return err })
 	return q, err
 }
 
@@ -75,7 +75,7 @@ func (s *Service) RequestsOf(ctx context.Context, change string) (list []Request
 	if err := account.From(ctx).Require(account.ViewPattern, ""); err != nil {
 		return nil, err
 	}
-	err = s.DB.Read(ctx, func(tx *db.Tx) error { list, err = requestsOf(tx, change); return err })
+	err = s.DB.Read(ctx, func(tx *db.Tx) error { list, err = requestsOf(tx, change, ""); return err })
 	return list, err
 }
 
@@ -104,7 +104,7 @@ func (s *Service) Answer(ctx context.Context, id, state, reason, change, story s
 		return q, fault.New(fault.Invalid, "request.reason_missing", "Declining a request needs a reason.").Do("Say in a sentence why, for the person who asked.").At("reason", "missing")
 	}
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
-		if q, err = findRequest(tx, id); err != nil {
+		if q, err = findRequest(tx, id, tx.ForUpdate()); err != nil {
 			return err
 		}
 		switch {
@@ -132,7 +132,7 @@ func (s *Service) Answer(ctx context.Context, id, state, reason, change, story s
 
 // fulfil marks the requests that a published change was made for as done.
 func (s *Service) fulfil(tx *db.Tx, v Version, change string) error {
-	list, err := requestsOf(tx, change)
+	list, err := requestsOf(tx, change, tx.ForUpdate())
 	if err != nil {
 		return err
 	}
@@ -151,7 +151,7 @@ func (s *Service) fulfil(tx *db.Tx, v Version, change string) error {
 // Unfulfilled takes the requests that a change was to fulfil back to accepted, because nothing will come of
 // the change.
 func (s *Service) Unfulfilled(tx *db.Tx, change, why string) error {
-	list, err := requestsOf(tx, change)
+	list, err := requestsOf(tx, change, tx.ForUpdate())
 	if err != nil {
 		return err
 	}

@@ -168,7 +168,7 @@ func key(digest string) string { return "patterns/" + strings.TrimPrefix(digest,
 // Certify makes a version certified and, unless it is breaking on live instances, recommended, as the outcome of a
 // pattern change. A retired or deprecated version does not come back this way.
 func (s *Service) Certify(tx *db.Tx, v Version, change string) error {
-	now, err := findVersion(tx, v.Pattern, v.Version)
+	now, err := takeVersion(tx, v.Pattern, v.Version)
 	if err != nil {
 		return err
 	}
@@ -443,7 +443,7 @@ func (s *Service) Move(ctx context.Context, name, number string, to State) (v Ve
 		return v, err
 	}
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
-		if v, err = findVersion(tx, name, number); err != nil {
+		if v, err = takeVersion(tx, name, number); err != nil {
 			return err
 		}
 		if !slices.Contains(next[v.State], to) {
@@ -474,7 +474,7 @@ func (s *Service) Recommend(ctx context.Context, name, number string) (v Version
 		return v, err
 	}
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
-		if v, err = findVersion(tx, name, number); err != nil {
+		if v, err = takeVersion(tx, name, number); err != nil {
 			return err
 		}
 		if v.State != Certified {

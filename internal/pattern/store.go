@@ -59,6 +59,16 @@ func versions(tx *db.Tx, name string) ([]Version, error) {
 	return db.Collect(tx, scanVersion, `select `+versionColumns+` from pattern_version where pattern = $1 order by id`, name)
 }
 
+// takeVersion returns a version as it is now, for writing: until the transaction ends nobody else changes a version of
+// the pattern, of which one is recommended.
+func takeVersion(tx *db.Tx, name, version string) (Version, error) {
+	_, err := db.Collect(tx, scanVersion, `select `+versionColumns+` from pattern_version where pattern = $1 order by id`+tx.ForUpdate(), name)
+	if err != nil {
+		return Version{}, err
+	}
+	return findVersion(tx, name, version)
+}
+
 func findVersion(tx *db.Tx, name, version string) (Version, error) {
 	v, err := scanVersion(tx.QueryRow(`select `+versionColumns+` from pattern_version where pattern = $1 and version = $2`, name, version))
 	if errors.Is(err, db.ErrNoRows) {
@@ -138,8 +148,8 @@ func scanRequest(r db.Row) (q Request, err error) {
 	return q, err
 }
 
-func findRequest(tx *db.Tx, id string) (Request, error) {
-	q, err := scanRequest(tx.QueryRow(`select `+requestColumns+` from pattern_request where id = $1`, id))
+func findRequest(tx *db.Tx, id, lock string) (Request, error) {
+	q, err := scanRequest(tx.QueryRow(`select `+requestColumns+` from pattern_request where id = $1`+lock, id))
 	if errors.Is(err, db.ErrNoRows) {
 		return q, fault.New(fault.NotFound, "pattern_request.not_found", "There is no pattern request %q.", id)
 	}
@@ -151,11 +161,11 @@ func requests(tx *db.Tx, state, before string, limit int) ([]Request, error) {
 }
 
 // requestsOf returns the requests that a change is to fulfil, or has fulfilled.
-func requestsOf(tx *db.Tx, change string) ([]Request, error) {
+func requestsOf(tx *db.Tx, change, lock string) ([]Request, error) {
 	if change == "" {
 		return []Request{}, nil
 	}
-	return db.Collect(tx, scanRequest, `select `+requestColumns+` from pattern_request where change = $1 order by id`, change)
+	return db.Collect(tx, scanRequest, `select `+requestColumns+` from pattern_request where change = $1 order by id`+lock, change)
 }
 
 func saveRequest(tx *db.Tx, q Request) error {
