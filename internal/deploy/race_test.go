@@ -90,7 +90,7 @@ func newRace(t *testing.T) *race {
 	r.random = rand.New(rand.NewPCG(r.seed, 1)) //nolint:gosec // a seed that can be replayed
 	t.Logf("FLYWHEEL_TEST_SEED=%d", r.seed)
 	apps := &app.Service{DB: r.replicas[0].DB}
-	for _, e := range []app.Environment{{Name: "staging", Class: "staging"}, {Name: "prod", Class: "production", After: "staging"}, {Name: "lab", Class: "development", OnNewer: app.ReplacePending}} {
+	for _, e := range []app.Environment{{Name: "staging", Class: "staging"}, {Name: "prod", Class: "staging", After: "staging"}, {Name: "lab", Class: "development", OnNewer: app.ReplacePending}} {
 		if _, err := apps.SaveEnvironment(r.as(), e, true, ""); err != nil {
 			t.Fatal(err)
 		}
@@ -225,7 +225,7 @@ func (r *race) operation() func() {
 			}
 		}
 	case draw < 58:
-		return func() { _, err := s.Proceed(r.as(), d.ID, "sha256:plan"); report("release", err) }
+		return func() { _, err := s.Proceed(r.as(), d.ID, "sha256:plan", name); report("release", err) }
 	case draw < 66:
 		return run("planning", func(tx *db.Tx) error {
 			return s.plans(tx, d, planned{Digest: "sha256:plan", Destructive: []string{"volume.x"}})
