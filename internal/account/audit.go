@@ -15,7 +15,7 @@ import (
 
 // Entry is a decision to put into the audit log.
 type Entry struct {
-	Action   string // "noun.verb", for example "change.approve"
+	Action   string // "noun.verb", one of Actions
 	Subject  string // id or name of what was decided on
 	Decision string // "allowed", "denied", "approved", "rejected", "done"
 	Reason   string // why, in words, with the digests an approval binds to
@@ -30,7 +30,7 @@ type Record struct {
 	Actor     string    `json:"actor" doc:"Id of who decided"`
 	Name      string    `json:"name" doc:"Name of who decided, at that time"`
 	Token     string    `json:"token,omitempty" doc:"Id of the token that acted"`
-	Action    string    `json:"action" example:"change.approve"`
+	Action    string    `json:"action" example:"change.approved"`
 	Subject   string    `json:"subject" example:"chg_d0c5ghq23akk2s3lvr9g"`
 	Decision  string    `json:"decision" example:"approved"`
 	Reason    string    `json:"reason,omitempty"`

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"slices"
@@ -33,6 +34,7 @@ type Service struct {
 	db       *db.DB
 	attempts attempts
 	failures failures
+	refusals failures
 	hashing  hashing
 
 	// TeamInUse says what still belongs to a team, for example "the app storefront", or "" if nothing
@@ -187,8 +189,10 @@ func (s *Service) SignIn(ctx context.Context, name, password, address, browser s
 		if err = insertSession(tx, sessionHash, person, address, browser, tx.Now().Add(sessionLasts)); err != nil {
 			return err
 		}
-		actor, _, err = actorBySession(tx, sessionHash)
-		return err
+		if actor, _, err = actorBySession(tx, sessionHash); err != nil {
+			return err
+		}
+		return Audit(tx.In(With(ctx, actor)), Entry{Action: "session.create", Subject: actor.Name, Decision: "allowed", Reason: "from " + address})
 	})
 	if err != nil {
 		return Actor{}, "", err
@@ -206,15 +210,7 @@ func (s *Service) refused(ctx context.Context, name, address, why string) error 
 	if !written {
 		return nil
 	}
-	if runes := []rune(strings.ToValidUTF8(name, "?")); len(runes) > 80 {
-		name = string(runes[:80]) + "…"
-	}
-	name = strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '?'
-	}, name)
+	name = plainly(name)
 	reason := why + ", from " + address
 	if missed > 0 {
 		reason += fmt.Sprintf("; %d more since the entry before were not written", missed)
@@ -222,6 +218,42 @@ func (s *Service) refused(ctx context.Context, name, address, why string) error 
 	return s.db.Write(ctx, func(tx *db.Tx) error {
 		return Audit(tx, Entry{Action: "session.refused", Subject: name, Decision: "refused", Reason: reason})
 	})
+}
+
+// plainly returns what a stranger wrote as it may stand in the audit log.
+func plainly(text string) string {
+	if runes := []rune(strings.ToValidUTF8(text, "?")); len(runes) > 80 {
+		text = string(runes[:80]) + "…"
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, text)
+}
+
+// Refused writes into the audit log that the actor may not do what they asked for: what is the request. Of one person
+// the first few are written, then one a minute, as with failed attempts to sign in.
+func (s *Service) Refused(ctx context.Context, what string, f *fault.Fault) {
+	actor := From(ctx)
+	if actor.Nobody() || actor.system {
+		return
+	}
+	missed, written := s.refusals.take(actor.ID, s.db.Now())
+	if !written {
+		return
+	}
+	reason := f.Code + ": " + f.Message
+	if missed > 0 {
+		reason += fmt.Sprintf(" %d more since the entry before were not written", missed)
+	}
+	err := s.db.Write(context.WithoutCancel(ctx), func(tx *db.Tx) error {
+		return Audit(tx, Entry{Action: "permission.refused", Subject: plainly(what), Decision: "refused", Reason: reason})
+	})
+	if err != nil {
+		slog.ErrorContext(ctx, "a refusal could not be written into the audit log", "error", err)
+	}
 }
 
 // failures bounds how many failed attempts are written.
@@ -707,6 +739,9 @@ func (s *Service) Tokens(ctx context.Context, person, after string, limit int) (
 // action without a verb matches every action of its noun.
 func (s *Service) Log(ctx context.Context, subject, person, action, request string, before int64, limit int) (records []Record, err error) {
 	if err := From(ctx).Require(ViewAudit, ""); err != nil {
+		return nil, err
+	}
+	if err := checkAction(action); err != nil {
 		return nil, err
 	}
 	err = s.db.Read(ctx, func(tx *db.Tx) error {

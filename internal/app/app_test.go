@@ -92,15 +92,29 @@ func TestANameFitsIntoAURLAHostAndAFolder(t *testing.T) {
 
 func TestASkeletonIsFilledWithTheAppsOwnWords(t *testing.T) {
 	files := map[string][]byte{
-		"flywheel.yaml": []byte("name: {{name}} team: {{team}} pattern: {{pattern}} {{version}}\n{{environments}}\n"),
-		"src/page.html": []byte("{{name}} belongs to the page\n"),
+		"flywheel.yaml":     []byte("name: {{name}} team: {{team}} pattern: {{pattern}} {{version}}\n{{environments}}\n"),
+		"src/page.html":     []byte("{{name}} and {{title}}\n"),
+		"cmd/{{name}}.conf": []byte("team={{team}}"),
+		"logo.png":          {0, '{', '{', 'n', 'a', 'm', 'e', '}', '}'},
+		"latin.txt":         {0xe9, '{', '{', 'n', 'a', 'm', 'e', '}', '}'},
 	}
-	Fill(files, Create{Name: "storefront", Team: "shop", Pattern: "web-service", Version: "~1.4", Environments: []string{"staging", "prod"}})
+	files, err := Fill(files, Create{Name: "storefront", Team: "shop", Pattern: "web-service", Version: "~1.4", Environments: []string{"staging", "prod"}})
 	if got := string(files["flywheel.yaml"]); got != "name: storefront team: shop pattern: web-service ~1.4\n    staging: {}\n    prod: {}\n" {
 		t.Errorf("filled in: %s", got)
 	}
-	if !strings.Contains(string(files["src/page.html"]), "{{name}}") {
-		t.Error("a template of the app was touched")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"src/page.html": "storefront and {{title}}\n", "cmd/storefront.conf": "team=shop", "logo.png": "\x00{{name}}", "latin.txt": "\xe9{{name}}",
+	} {
+		if got := string(files[name]); got != want {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	_, err = Fill(map[string][]byte{"{{name}}": nil, "storefront": nil}, Create{Name: "storefront"})
+	if !fault.Is(err, "pattern.skeleton_names") {
+		t.Errorf("two files of one name: %v", err)
 	}
 }
 

@@ -1,15 +1,18 @@
 package app
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"testing/fstest"
 	"time"
+	"unicode/utf8"
 
 	"flywheel.dev/flywheel/internal/account"
 	"flywheel.dev/flywheel/internal/db"
@@ -84,11 +87,16 @@ func (s *Service) Create(ctx context.Context, in Create) (a App, change string, 
 	if in.Environments, err = choose(environments, in.Environments); err != nil {
 		return a, "", err
 	}
+	if err := CheckEnvironmentValues(version, environments, in.Environments); err != nil {
+		return a, "", err
+	}
 	skeleton, err := s.Patterns.Skeleton(ctx, version)
 	if err != nil {
 		return a, "", err
 	}
-	Fill(skeleton, in)
+	if skeleton, err = Fill(skeleton, in); err != nil {
+		return a, "", err
+	}
 	s.completed(skeleton)
 
 	actor := account.From(ctx)
@@ -182,19 +190,28 @@ func choose(all []Environment, wanted []string) ([]string, error) {
 	return wanted, nil
 }
 
-// Fill writes the app's own words into the skeleton's flywheel.yaml. A skeleton marks them with
-// {{name}}, {{team}}, {{pattern}}, {{version}} and {{environments}}.
-func Fill(files map[string][]byte, in Create) {
+// Fill returns the skeleton with the app's own words in the place of {{name}}, {{team}}, {{pattern}}, {{version}} and
+// {{environments}}, in the names of files and in every file that is text. Other words in braces stay as they are.
+func Fill(files map[string][]byte, in Create) (map[string][]byte, error) {
 	lines := ""
 	for _, e := range in.Environments {
 		lines += "    " + e + ": {}\n"
 	}
-	r := strings.NewReplacer("{{name}}", in.Name, "{{team}}", in.Team, "{{pattern}}", in.Pattern, "{{version}}", in.Version, "{{environments}}", strings.TrimRight(lines, "\n"))
-	for name, content := range files {
-		if name == "flywheel.yaml" || name == "README.md" || name == "go.mod" {
-			files[name] = []byte(r.Replace(string(content)))
+	words := []string{"{{name}}", in.Name, "{{team}}", in.Team, "{{pattern}}", in.Pattern, "{{version}}", in.Version}
+	paths := strings.NewReplacer(words...)
+	text := strings.NewReplacer(append(words, "{{environments}}", strings.TrimRight(lines, "\n"))...)
+	filled := map[string][]byte{}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		content, path := files[name], paths.Replace(name)
+		if _, taken := filled[path]; taken {
+			return nil, fault.New(fault.Invalid, "pattern.skeleton_names", "Two files of the skeleton would be named %s.", path).Do("Rename one of them in the skeleton of the pattern.")
 		}
+		if utf8.Valid(content) && !bytes.ContainsRune(content, 0) {
+			content = []byte(text.Replace(string(content)))
+		}
+		filled[path] = content
 	}
+	return filled, nil
 }
 
 // completed names the schema in flywheel.yaml, in the words that editors know, so that they complete it.

@@ -8,7 +8,9 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 
+	"flywheel.dev/flywheel/internal/account"
 	"flywheel.dev/flywheel/internal/app"
 	"flywheel.dev/flywheel/internal/change"
 	"flywheel.dev/flywheel/internal/db"
@@ -19,13 +21,16 @@ import (
 )
 
 // gate reads the pattern without running it and refuses what no plan may meet.
-func (s *Service) gate(_ context.Context, c change.Change, dir string, log io.Writer) (string, any, error) {
+func (s *Service) gate(ctx context.Context, c change.Change, dir string, log io.Writer) (string, any, error) {
 	m, err := readManifest(dir)
 	if err != nil {
 		return "", nil, err
 	}
 	if m.Metadata.Name != c.Subject {
 		return "", nil, fault.New(fault.Invalid, "manifest.name_differs", "pattern.yaml describes %q, but this is the repository of %q.", m.Metadata.Name, c.Subject).Do("Set metadata.name to %s.", c.Subject)
+	}
+	if err := s.checkOwner(ctx, m.Owner()); err != nil {
+		return "", nil, err
 	}
 	problems := tofu.Gate(dir, s.Allowed)
 	if len(problems) > 0 && problems[0].Code == "gate.syntax" {
@@ -36,6 +41,24 @@ func (s *Service) gate(_ context.Context, c change.Change, dir string, log io.Wr
 	}
 	return "only allowed providers, modules and functions", nil, nil
 }
+
+// checkOwner refuses an owner of a pattern that is neither a team nor the Center of Excellence.
+func (s *Service) checkOwner(ctx context.Context, owner string) error {
+	if owner == manifest.CenterOfExcellence {
+		return nil
+	}
+	err := s.DB.Read(ctx, func(tx *db.Tx) error { _, err := account.TeamByName(tx, owner); return err })
+	if fault.Is(err, "team.not_found") {
+		return fault.New(fault.Invalid, "pattern.owner_unknown", "pattern.yaml names the owner %q, and there is no team of that name.", owner).
+			Do("Name a team, or %s for the Center of Excellence, as metadata.owner.", manifest.CenterOfExcellence).At("metadata.owner", "not a team")
+	}
+	return err
+}
+
+// warning is what a check says that found something which is no reason to stop.
+type warning string
+
+func (w warning) Error() string { return string(w) }
 
 func readManifest(dir string) (*manifest.Pattern, error) {
 	content, err := os.ReadFile(filepath.Join(dir, "pattern.yaml"))
@@ -134,8 +157,11 @@ func (s *Service) skeleton(ctx context.Context, c change.Change, dir string, log
 	if err != nil {
 		return "", nil, err
 	}
+	if err := s.foreseeValues(ctx, c); err != nil {
+		return "", nil, err
+	}
 	if m.Spec.Skeleton == "" {
-		return "no skeleton: no app can begin with it", nil, nil
+		return "", nil, warning("there is none: `flywheel app create` refuses this version until the pattern brings one, a folder with a flywheel.yaml that spec.skeleton names")
 	}
 	files, err := pattern.ReadSkeleton(dir, m)
 	if err != nil {
@@ -168,7 +194,9 @@ func (s *Service) skeleton(ctx context.Context, c change.Change, dir string, log
 		example.Environments = []string{"staging"}
 	}
 	example.Version = "~" + found.Version
-	app.Fill(files, example)
+	if files, err = app.Fill(files, example); err != nil {
+		return "", nil, err
+	}
 	file := path.Join(m.Spec.Skeleton, "flywheel.yaml")
 	a, err := manifest.ParseApp(file, files["flywheel.yaml"])
 	if err != nil {
@@ -176,4 +204,36 @@ func (s *Service) skeleton(ctx context.Context, c change.Change, dir string, log
 	}
 	summary, err := s.Builder.BuildSkeleton(ctx, app.SkeletonRequest{Pattern: found.Pattern, Previous: previous.Digest, Build: a.Build, Test: a.Test, Files: files, Log: log})
 	return summary, nil, err
+}
+
+// foreseeValues says in a check which environments lack a value that every app of the version needs there: nothing can
+// be deployed on it before somebody sets that.
+func (s *Service) foreseeValues(ctx context.Context, c change.Change) error {
+	return s.DB.Write(ctx, func(tx *db.Tx) error {
+		c, err := current(tx, change.Take, c.ID, c.Revision, change.Checking)
+		if err != nil {
+			return err
+		}
+		found, err := Find(tx, c.ID, c.Revision)
+		if err != nil {
+			return err
+		}
+		environments, err := app.Environments(tx)
+		if err != nil {
+			return err
+		}
+		v := found.version(c.Subject)
+		said := []string{}
+		for _, e := range app.InOrder(environments) {
+			if coe, _ := app.WithoutValue(v, e, nil); len(coe) > 0 {
+				sentence, command := app.NoEnvironmentValue(v, e.Name, coe)
+				said = append(said, sentence+" Set it: `"+command+"`.")
+			}
+		}
+		k := change.Check{Name: "environments", State: change.CheckPassed, Summary: "every environment has the values that it needs"}
+		if len(said) > 0 {
+			k.State, k.Summary, k.Detail = change.CheckWarning, strings.Join(said, " "), said
+		}
+		return change.SetCheck(tx, c, k)
+	})
 }

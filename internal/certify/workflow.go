@@ -2,6 +2,7 @@ package certify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -179,6 +180,10 @@ func (s *Service) check(ctx context.Context, id string, revision int, tree, name
 	}
 	defer log.Close()
 	summary, detail, checkErr := do(ctx, c, dir, log)
+	var warned warning
+	if errors.As(checkErr, &warned) {
+		checkErr = nil
+	}
 	if f := fault.From(checkErr); f != nil && (f.Kind == fault.Internal || f.Code == fault.DiskFull) {
 		return false, checkErr
 	}
@@ -188,6 +193,9 @@ func (s *Service) check(ctx context.Context, id string, revision int, tree, name
 			return err
 		}
 		k := change.Check{Name: name, State: change.CheckPassed, Summary: summary, Detail: detail}
+		if warned != "" {
+			k.State, k.Summary = change.CheckWarning, string(warned)
+		}
 		if !passed {
 			f := fault.From(checkErr)
 			k.State, k.Summary = change.CheckFailed, f.Message
@@ -195,7 +203,7 @@ func (s *Service) check(ctx context.Context, id string, revision int, tree, name
 				k.Detail = f.Fields
 			}
 			c.State, c.Why, c.Code = change.Failed, fmt.Sprintf("the check %s failed: %s", name, f.Message), f.Code
-			c.Remedy = strings.TrimSpace(f.Remedy + " `flywheel change log " + c.ID + " " + name + "` shows more.")
+			c.Remedy = strings.TrimSpace(f.Remedy + " `flywheel change log " + c.ID + " " + name + "` shows more. Push a correction: with git to " + c.Branch + ", or `flywheel pattern push FOLDER --branch " + c.Branch + "`.")
 			if len(f.Fields) > 0 {
 				c.Why += fmt.Sprintf(" (%s: %s)", f.Fields[0].Path, f.Fields[0].Message)
 			}

@@ -113,6 +113,9 @@ func (s *Service) Preview(ctx context.Context, name string, in Form) (p Preview,
 	}
 	p.Verdict = Classify(a.Description, d, environments, nil, func(e, v string) string { return version.Manifest.Explain(classOf(environments, e), v) })
 	p.Reasons = append(p.Reasons, waived...)
+	if err := checkValues(version, environments, d, a.Name, p.Effects); err != nil {
+		return refusal(err)
+	}
 	return p, nil
 }
 
@@ -354,7 +357,7 @@ func maySay(actor account.Actor, c Change, builds string, checks []Check, name s
 // by what its checks say, and every developer may post results about it.
 func ownCheck(kind Kind, name string) bool {
 	if kind == OfPattern {
-		return slices.Contains([]string{"gate", "interface", "validate", "test", "skeleton", "effect"}, name)
+		return slices.Contains([]string{"gate", "interface", "validate", "test", "skeleton", "environments", "effect"}, name)
 	}
 	return manifest.OwnCheck(name)
 }

@@ -33,6 +33,10 @@ func (s *Service) Routes(api *web.API) {
 		Summary: "Post the result of a check that an outer CI ran"}, s.resultHTTP)
 	huma.Register(api, huma.Operation{OperationID: "create-change", Method: http.MethodPost, Path: "/api/v1/apps/{app}/changes", Tags: []string{"changes"},
 		Summary: "Change an app's variables or pattern version by a form", DefaultStatus: http.StatusCreated}, s.createHTTP)
+	huma.Register(api, huma.Operation{OperationID: "push-app", Method: http.MethodPost, Path: "/api/v1/apps/{app}/folder", Tags: []string{"changes"}, MaxBodyBytes: 12 << 20,
+		Summary: "Push the content of an app without git: your open change gets it, or a new one", DefaultStatus: http.StatusCreated}, s.pushAppHTTP)
+	huma.Register(api, huma.Operation{OperationID: "push-pattern", Method: http.MethodPost, Path: "/api/v1/patterns/{pattern}/folder", Tags: []string{"changes"}, MaxBodyBytes: 12 << 20,
+		Summary: "Push the content of a pattern without git: your open change gets it, or a new one", DefaultStatus: http.StatusCreated}, s.pushPatternHTTP)
 	huma.Register(api, huma.Operation{OperationID: "preview-change", Method: http.MethodPost, Path: "/api/v1/apps/{app}/changes/preview", Tags: []string{"changes"},
 		Summary: "The lane a change by form would take, without making it"}, s.previewHTTP)
 	huma.Register(api, huma.Operation{OperationID: "get-app-form", Method: http.MethodGet, Path: "/api/v1/apps/{app}/form", Tags: []string{"changes"},
@@ -156,6 +160,26 @@ type changeCreateInput struct {
 
 func (s *Service) createHTTP(ctx context.Context, in *changeCreateInput) (*one, error) {
 	c, err := s.Create(ctx, in.App, in.Body)
+	return &one{c}, err
+}
+
+type changePushAppInput struct {
+	App  string `path:"app"`
+	Body Folder
+}
+
+func (s *Service) pushAppHTTP(ctx context.Context, in *changePushAppInput) (*one, error) {
+	c, err := s.PushFolder(ctx, git.App(in.App), in.Body)
+	return &one{c}, err
+}
+
+type changePushPatternInput struct {
+	Pattern string `path:"pattern"`
+	Body    Folder
+}
+
+func (s *Service) pushPatternHTTP(ctx context.Context, in *changePushPatternInput) (*one, error) {
+	c, err := s.PushFolder(ctx, git.Pattern(in.Pattern), in.Body)
 	return &one{c}, err
 }
 

@@ -294,6 +294,9 @@ func (s *Service) look(ctx context.Context, c Change, main string, a app.App, en
 		return version.Manifest.Explain(classOf(environments, environment), variable)
 	})
 	f.Verdict.Reasons = append(f.Verdict.Reasons, waived...)
+	if err := checkValues(version, environments, f.Proposal.Description, c.Subject, f.Verdict.Effects); err != nil {
+		return f, err
+	}
 	dropped, err := s.dropped(ctx, c, a, m, version, main)
 	if err != nil {
 		return f, err
@@ -304,6 +307,28 @@ func (s *Service) look(ctx context.Context, c Change, main string, a app.App, en
 			Do("Move to a certified version in the same change.")
 	}
 	return f, nil
+}
+
+// checkValues refuses a change that needs a plan where a variable has no value and no default: the engine would say so
+// in its own words.
+func checkValues(v pattern.Version, environments []app.Environment, d app.Description, name string, effects []Effect) error {
+	for _, effect := range effects {
+		at := slices.IndexFunc(environments, func(e app.Environment) bool { return e.Name == effect.Environment })
+		if !effect.Plan || effect.Action != "deploy" || at < 0 {
+			continue
+		}
+		coe, team := app.WithoutValue(v, environments[at], d.Environments[effect.Environment])
+		if len(coe) > 0 {
+			sentence, command := app.NoEnvironmentValue(v, effect.Environment, coe)
+			return fault.New(fault.Conflict, "environment.value_missing", "%s", sentence).
+				Do("Somebody of the Center of Excellence sets it: `%s`. Then check the change again: flywheel change recheck CHANGE.", command)
+		}
+		if len(team) > 0 {
+			return fault.New(fault.Invalid, "variable.missing", "%s.%s has no value, and %s %s needs one.", effect.Environment, team[0], v.Pattern, v.Version).
+				Do("Set it under environments in flywheel.yaml and push that; for an app that runs: `flywheel change create %s --set %s.%s=VALUE`.", name, effect.Environment, team[0])
+		}
+	}
+	return nil
 }
 
 // dropped returns how the change lets its app be tested less than main does, and who must release it for that: whom
@@ -506,7 +531,7 @@ func (s *Service) test(ctx context.Context, id string, revision int, f found) (s
 			}
 			failed := fault.From(err)
 			c.State, c.Why, c.Code = Failed, failed.Message, failed.Code
-			c.Remedy = strings.TrimSpace(failed.Remedy + " `flywheel change log " + c.ID + " tests` shows how it went. Push a correction, or check it again: `flywheel change recheck " + c.ID + "`.")
+			c.Remedy = strings.TrimSpace(failed.Remedy + " `flywheel change log " + c.ID + " tests` shows how it went. Push a correction, also with `flywheel app push FOLDER --branch " + c.Branch + "`, or check it again: `flywheel change recheck " + c.ID + "`.")
 			return Save(tx, c)
 		} else {
 			return SetCheck(tx, c, Check{Name: "tests", State: CheckPassed, Summary: result.Summary})

@@ -49,8 +49,8 @@ type desired struct {
 }
 
 func (s *shell) appCommand() *cobra.Command {
-	c := &cobra.Command{Use: "app", Short: "Apps: create, list, show, upgrade, give, delete"}
-	c.AddCommand(s.appCreate(), s.appList(), s.appShow(), s.appUpgrade(), s.appGive(), s.appDelete())
+	c := &cobra.Command{Use: "app", Short: "Apps: create, list, show, upgrade, push, give, delete"}
+	c.AddCommand(s.appCreate(), s.appList(), s.appShow(), s.appUpgrade(), s.push("an app", "apps", "flywheel.yaml"), s.appGive(), s.appDelete())
 	return c
 }
 

@@ -41,7 +41,7 @@ func (s *shell) auditList() *cobra.Command {
 	}
 	c.Flags().StringVar(&subject, "subject", "", "only about this")
 	c.Flags().StringVar(&person, "person", "", "only by the person of this name")
-	c.Flags().StringVar(&action, "action", "", "only this action, or all of a noun: change.approve, change")
+	c.Flags().StringVar(&action, "action", "", "only this action, or all of a noun: change.approved, change")
 	c.Flags().StringVar(&request, "request", "", "only what the request of this id led to")
 	limitFlag(c, &limit, 50)
 	return c

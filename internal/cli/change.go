@@ -354,7 +354,7 @@ func changeDetail(p *page, v changePage) {
 		p.heading("Deployments")
 		rows := [][]string{}
 		for _, d := range v.Deployments {
-			rows = append(rows, []string{d.ID, d.Environment, d.Kind, p.state(d.State), d.lasted(p.now), clip(d.Reason, 80)})
+			rows = append(rows, []string{d.ID, d.Environment, d.what(), p.state(d.State), d.lasted(p.now), clip(d.Reason, 80)})
 		}
 		p.rows(rows)
 	}

@@ -44,6 +44,14 @@ func (d deployment) lasted(now time.Time) string {
 	return lasted(now, *d.StartedAt, d.FinishedAt)
 }
 
+// what is the kind of run, and what asked for it where that was no change.
+func (d deployment) what() string {
+	if d.Trigger == "" || d.Trigger == "change" {
+		return d.Kind
+	}
+	return d.Trigger + " (" + d.Kind + ")"
+}
+
 func (d deployment) over() bool {
 	return !slices.Contains([]string{"waiting", "running", "held"}, d.State)
 }
@@ -71,7 +79,7 @@ func (s *shell) deploymentList() *cobra.Command {
 					if d.StartedAt != nil {
 						started = p.ago(*d.StartedAt)
 					}
-					return []string{d.ID, d.App + "/" + d.Environment, d.Kind, p.state(d.State), d.lasted(p.now), started, first(d.Change, d.Trigger)}
+					return []string{d.ID, d.App + "/" + d.Environment, d.what(), p.state(d.State), d.lasted(p.now), started, first(d.Change, d.Trigger)}
 				})
 			})
 		},
@@ -106,7 +114,7 @@ func deploymentDetail(p *page, d deployment) {
 	if d.Change != "" {
 		by = d.Change
 	}
-	p.fields("deployment", d.ID, "instance", d.App+"/"+d.Environment+", number "+number(d.Number), "kind", d.Kind, "state", p.state(d.State), "reason", d.Reason,
+	p.fields("deployment", d.ID, "instance", d.App+"/"+d.Environment+", number "+number(d.Number), "kind", d.what(), "state", p.state(d.State), "reason", d.Reason,
 		"because of", by, "pattern", moves(d.Previous.Pattern+" "+d.Previous.Version, d.Desired.Pattern+" "+d.Desired.Version),
 		"artifact", moves(short(d.Previous.Artifact), short(d.Desired.Artifact)), "created", p.ago(d.CreatedAt), "took", d.lasted(p.now), "request", d.RequestID)
 	variables := [][]string{}

@@ -47,7 +47,7 @@ type variable struct {
 
 func (s *shell) patternCommand() *cobra.Command {
 	c := &cobra.Command{Use: "pattern", Short: "Patterns: the catalogue, versions, requests"}
-	c.AddCommand(s.patternList(), s.patternShow(), s.patternVersions(), s.patternCreate(),
+	c.AddCommand(s.patternList(), s.patternShow(), s.patternVersions(), s.patternCreate(), s.push("a pattern", "patterns", "pattern.yaml"),
 		s.patternMove("recommend", "recommended", "Recommend a certified version to new apps"),
 		s.patternMove("deprecate", "deprecated", "Deprecate a version: it still runs, and new apps do not get it"),
 		s.patternMove("certify", "certified", "Certify a deprecated version again"),

@@ -321,7 +321,7 @@ func changeFrame(p *page, v changePage) {
 }
 
 func deploymentFrame(p *page, d deployment) {
-	p.line("%s %s  %s %s  %s", p.mark(d.State), p.paint(bold, d.App+"/"+d.Environment), d.Kind, p.paint(dim, d.lasted(p.now)), d.Reason)
+	p.line("%s %s  %s %s  %s", p.mark(d.State), p.paint(bold, d.App+"/"+d.Environment), d.what(), p.paint(dim, d.lasted(p.now)), d.Reason)
 	rows := stepRows(p, d.Steps)
 	for i := range rows {
 		rows[i][0] = "  " + rows[i][0]
@@ -364,7 +364,7 @@ func deploymentFacts(d deployment) []fact {
 			facts = append(facts, fact{fmt.Sprintf("%s %d", d.ID, i), strings.TrimSpace(fmt.Sprintf("%s %s %s %s %s", where, st.Name, st.State, ended(st.StartedAt, st.FinishedAt), clip(st.Detail, 120)))})
 		}
 	}
-	text := fmt.Sprintf("%s %s %s", where, d.Kind, d.State)
+	text := fmt.Sprintf("%s %s %s", where, d.what(), d.State)
 	if d.over() && d.StartedAt != nil {
 		text += " " + ended(*d.StartedAt, d.FinishedAt)
 	}

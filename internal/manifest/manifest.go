@@ -152,6 +152,17 @@ func (v Variable) MarshalJSON() ([]byte, error) {
 	return json.Marshal(out)
 }
 
+// CenterOfExcellence is the owner of a pattern that no team owns.
+const CenterOfExcellence = "coe"
+
+// Owner returns who looks after the pattern: a team, or the Center of Excellence.
+func (p *Pattern) Owner() string {
+	if p.Metadata.Owner == "" {
+		return CenterOfExcellence
+	}
+	return p.Metadata.Owner
+}
+
 // Approvals returns how many approvals a change of the pattern needs, by discipline. One of each is the
 // rule where the file says nothing.
 func (p *Pattern) Approvals() map[string]int {

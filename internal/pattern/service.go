@@ -181,6 +181,9 @@ func (s *Service) Certify(tx *db.Tx, v Version, change string) error {
 	if _, err := tx.Exec(`update pattern_version set change = $2, breaking = $3 where id = $1`, v.ID, change, v.Breaking); err != nil {
 		return err
 	}
+	if _, err := tx.Exec(`update pattern set owner = $2 where name = $1`, v.Pattern, v.Manifest.Owner()); err != nil {
+		return err
+	}
 	if v.Breaking == "" {
 		if err := recommend(tx, v); err != nil {
 			return err
@@ -234,7 +237,8 @@ func (s *Service) Unpack(ctx context.Context, digest string) (string, error) {
 // Skeleton returns the starter files of a version, by their path in the new repository.
 func (s *Service) Skeleton(ctx context.Context, v Version) (map[string][]byte, error) {
 	if v.Manifest.Spec.Skeleton == "" {
-		return nil, fault.New(fault.Conflict, "pattern.no_skeleton", "%s %s has no skeleton to begin an app with.", v.Pattern, v.Version).Do("Ask for one: flywheel pattern request create.")
+		return nil, fault.New(fault.Conflict, "pattern.no_skeleton", "%s %s has no skeleton to begin an app with.", v.Pattern, v.Version).
+			Do("Whoever develops it adds a folder skeleton/ with a flywheel.yaml, names it as spec.skeleton in pattern.yaml and pushes that; others ask for one: flywheel pattern request create.")
 	}
 	dir, err := s.Unpack(ctx, v.Digest)
 	if err != nil {
@@ -292,7 +296,7 @@ func (s *Service) Create(ctx context.Context, name, title string, files map[stri
 		if err := s.clear(tx, name); err != nil {
 			return err
 		}
-		if err := insertPattern(tx, Pattern{Name: name, Title: title, Owner: "coe"}, actor.ID); err != nil {
+		if err := insertPattern(tx, Pattern{Name: name, Title: title, Owner: manifest.CenterOfExcellence}, actor.ID); err != nil {
 			return err
 		}
 		if err := event.Append(tx, event.Event{Type: event.Own("pattern", "created"), Subject: name, Data: map[string]any{"pattern": name}}); err != nil {
@@ -459,7 +463,7 @@ func (s *Service) Move(ctx context.Context, name, number string, to State) (v Ve
 		if err := setState(tx, v, to); err != nil {
 			return err
 		}
-		v.State = to
+		v.State, v.Recommended = to, v.Recommended && to == Certified
 		if err := event.Append(tx, event.Event{Type: event.Own("pattern", string(to)), Subject: name, Data: map[string]any{"pattern": name, "version": number}}); err != nil {
 			return err
 		}

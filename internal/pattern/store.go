@@ -39,7 +39,7 @@ func all(tx *db.Tx, after string, limit int) ([]Pattern, error) {
 func insertPattern(tx *db.Tx, p Pattern, by string) error {
 	_, err := tx.Exec(`insert into pattern (name, title, owner, created_by, created_at) values ($1,$2,$3,$4,$5)`, p.Name, p.Title, p.Owner, by, tx.Now())
 	if db.IsUnique(err) {
-		return fault.New(fault.Conflict, "pattern.name_taken", "There is already a pattern named %q.", p.Name).Do("Choose another name, or change that pattern.").At("name", "taken")
+		return fault.New(fault.Conflict, "pattern.name_taken", "There is already a pattern named %q.", p.Name).Do("Choose another name, or change that pattern: flywheel pattern push FOLDER.").At("name", "taken")
 	}
 	return err
 }
@@ -137,7 +137,7 @@ func recommend(tx *db.Tx, v Version) error {
 	if _, err := tx.Exec(`update pattern_version set recommended = $2 where pattern = $1`, v.Pattern, false); err != nil {
 		return err
 	}
-	_, err := tx.Exec(`update pattern_version set recommended = $2 where id = $1`, v.ID, true)
+	_, err := tx.Exec(`update pattern_version set recommended = $2 where id = $1 and state = 'certified'`, v.ID, true)
 	return err
 }
 

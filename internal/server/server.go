@@ -310,7 +310,7 @@ func (s *Server) connect(ctx context.Context) (err error) {
 	s.Deploy.Register()
 
 	s.web, err = web.New(web.Options{
-		DB: s.DB, Log: s.log, Version: o.Version, Authenticate: s.Accounts.Authenticate, UI: ui.Files(), Schemas: manifest.Schemas(), Proxies: o.Proxies,
+		DB: s.DB, Log: s.log, Version: o.Version, Authenticate: s.Accounts.Authenticate, Refused: s.Accounts.Refused, UI: ui.Files(), Schemas: manifest.Schemas(), Proxies: o.Proxies,
 		Ready: map[string]func(context.Context) error{
 			"database": func(ctx context.Context) error { return s.DB.SQL.PingContext(ctx) },
 			"agent": func(ctx context.Context) error {

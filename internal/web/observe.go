@@ -26,6 +26,8 @@ type exchange struct {
 	draining <-chan struct{}
 	person   string // who, as soon as authenticate knows
 	denied   error  // why the credentials of the request do not count
+	what     string // method and path
+	refused  func(ctx context.Context, what string, f *fault.Fault)
 	renew    func() (context.Context, error)
 }
 
@@ -86,7 +88,7 @@ func (h logHandler) WithGroup(name string) slog.Handler { return logHandler{h.Ha
 func (s *Server) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		x := &exchange{log: s.options.Log, draining: s.draining}
+		x := &exchange{log: s.options.Log, draining: s.draining, what: r.Method + " " + r.URL.Path, refused: s.options.Refused}
 		id := r.Header.Get(RequestHeader)
 		if !acceptable(id) {
 			id = "req_" + xid.New().String()

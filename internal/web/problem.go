@@ -108,6 +108,9 @@ func problemOf(ctx context.Context, err error) *Problem {
 				slog.String("code", f.Code), slog.Any("error", cause(f)))
 		}
 	}
+	if f.Kind == fault.Forbidden && x.refused != nil {
+		x.refused(ctx, x.what, f)
+	}
 	status := Status(f.Kind)
 	return &Problem{
 		Type: "urn:flywheel:problem:" + f.Code, Title: http.StatusText(status), Status: status,

@@ -51,11 +51,12 @@ type Options struct {
 	Log          *slog.Logger
 	Version      string
 	Authenticate Authenticate
-	Ready        map[string]func(context.Context) error // what /readyz asks, by name
-	UI           fs.FS                                  // the built pages, with index.html at its root
-	Schemas      map[string][]byte                      // JSON Schemas served at /schemas/<name>
-	Origins      []string                               // other origins whose pages may send requests
-	Proxies      []string                               // addresses and ranges of proxies that are believed who their clients are
+	Refused      func(ctx context.Context, what string, f *fault.Fault) // notes that somebody known may not do what was asked
+	Ready        map[string]func(context.Context) error                 // what /readyz asks, by name
+	UI           fs.FS                                                  // the built pages, with index.html at its root
+	Schemas      map[string][]byte                                      // JSON Schemas served at /schemas/<name>
+	Origins      []string                                               // other origins whose pages may send requests
+	Proxies      []string                                               // addresses and ranges of proxies that are believed who their clients are
 }
 
 // API is where feature packages register.

@@ -166,6 +166,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/apps/{app}/folder": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Push the content of an app without git: your open change gets it, or a new one */
+        post: operations["push-app"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/apps/{app}/form": {
         parameters: {
             query?: never;
@@ -850,6 +867,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/patterns/{pattern}/folder": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Push the content of a pattern without git: your open change gets it, or a new one */
+        post: operations["push-pattern"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/patterns/{pattern}/versions/{version}": {
         parameters: {
             query?: never;
@@ -1262,7 +1296,7 @@ export interface components {
             user: string;
         };
         AccountRecord: {
-            /** @example change.approve */
+            /** @example change.approved */
             action: string;
             /** @description Id of who decided */
             actor: string;
@@ -1825,6 +1859,16 @@ export interface components {
         ChangeFixInputBody: {
             /** @description The change that was rolled back */
             fixes: string;
+        };
+        ChangeFolder: {
+            /** @description The branch that gets it; if left out the one of your open change, or a new one */
+            branch?: string;
+            /** @description Every text file by its path; what is not among them is taken out */
+            files: {
+                [key: string]: string;
+            };
+            /** @description What it is about */
+            message?: string;
         };
         ChangeForm: {
             /** @description Variables to set, by environment; null takes one back to its default */
@@ -2978,6 +3022,44 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "push-app": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Any text that is unique to this request. A repetition within a day gets the first answer and does nothing. */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                app: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChangeFolder"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Change"];
+                };
             };
             /** @description Error */
             default: {
@@ -4566,6 +4648,44 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PatternSummary"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "push-pattern": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Any text that is unique to this request. A repetition within a day gets the first answer and does nothing. */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                pattern: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChangeFolder"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Change"];
                 };
             };
             /** @description Error */

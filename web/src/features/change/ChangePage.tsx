@@ -84,7 +84,7 @@ function Decide({ detail }: { detail: ChangeDetail }) {
       </ol>
       <div className="two">
         <div className="stack loose">
-          <Card title={change.lane ? "Why this lane" : change.state === "refused" ? "Why it is refused" : "What it does"} aside={change.lane ? <span className="dim small wide-only">{laneMeaning(change.lane)}</span> : undefined}>
+          <Card title={change.lane ? "Why this lane" : change.state === "refused" ? "Why it is refused" : "What it does"} aside={change.lane ? <span className="dim small wide-only">{reasons.some(({ held }) => held) || change.state === "held" ? "Held: somebody releases it, who has seen what it does." : laneMeaning(change.lane)}</span> : undefined}>
             {reasons.length === 0 ? <p className="dim">{change.kind === "pattern" ? "The source of a pattern differs, so the Center of Excellence decides." : "Its lane is being found."}</p> : (
               <ul className="reasons">{reasons.map((reason, i) => <li key={i} className={reason.breaking ? "ink-bad" : undefined}><Sentence text={reason.text} /></li>)}</ul>
             )}

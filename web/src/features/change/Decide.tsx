@@ -1,11 +1,13 @@
 // What can be decided about a change, by whom the server allows.
 import { Button, Textarea, TextInput } from "@mantine/core";
 import { IconCheck, IconMessage, IconX } from "@tabler/icons-react";
+import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import type { Certification, Change, ChangeDetail, Decision } from "../../api/types";
 import { Confirm, useAct } from "../../ui/act";
 import { Card, Id, Note, Sentence, StateIcon, Time, Wrong } from "../../ui/parts";
 import { disciplines, may, useMe } from "../account/queries";
+import { appQuery } from "../app/queries";
 import { approve, close, declareFix, merge, recheck, reject, release, requestChanges } from "./queries";
 
 const over = new Set(["merged", "deployed", "rolled_back", "closed", "rejected"]);
@@ -17,6 +19,7 @@ export function Actions({ detail: { change, heldDigest, mayDecide } }: { detail:
   const [reason, setReason] = useState("");
   const [broken, setBroken] = useState("");
   const [typed, setTyped] = useState("");
+  const app = useQuery({ ...appQuery(change.subject), enabled: change.kind === "app" && !over.has(change.state) });
   const can = (permission: string) => (change.kind === "app" ? may(me, permission, change.team ?? "") : false);
   if (over.has(change.state)) return null;
   const develops = change.kind === "app" ? can("push_app") : may(me, "develop_pattern");
@@ -33,7 +36,7 @@ export function Actions({ detail: { change, heldDigest, mayDecide } }: { detail:
           <Textarea label="Reason" value={reason} onChange={(event) => setReason(event.currentTarget.value)} maxLength={2000} autosize minRows={2} />
         </Confirm>
       )}
-      {can("deploy") && !change.fixForward && !change.reverts && change.kind === "app" && (
+      {can("deploy") && app.data?.instances.some(({ pinnedBy }) => pinnedBy) && !change.fixForward && !change.reverts && change.kind === "app" && (
         <Confirm label="Declare a fix" title="Declare a fix" go="Declare" ready={broken.startsWith("chg_")} act={() => declareFix(change.id, broken.trim())} done="The change may pass what was rolled back.">
           <p>Where a change was rolled back, later ones stop. This one passes if it mends what was broken.</p>
           <TextInput label="The change it fixes" placeholder="chg_…" value={broken} onChange={(event) => setBroken(event.currentTarget.value)} spellCheck={false} />

@@ -87,7 +87,7 @@ function withoutRepetition(list: Moment[], rounds: number[]): Moment[] {
 
 const checked: Record<string, string> = { passed: "passed", failed: "failed", held: "holds it", warning: "warns" };
 const changed: Record<string, string> = {
-  review: "Waits for approvals", waiting: "Waits for a pattern", held: "Held for an operator", ready: "Ready to merge", refused: "Refused", failed: "Failed", blocked: "Blocked",
+  review: "Waits for approvals", waiting: "Waits", held: "Held for an operator", ready: "Ready to merge", refused: "Refused", failed: "Failed", blocked: "Blocked",
   merged: "Merged", published: "Published", deployed: "Deployed", rolled_back: "Rolled back", closed: "Closed", rejected: "Rejected",
 };
 const ends = new Set(["refused", "failed", "blocked", "deployed", "published", "rolled_back", "closed", "rejected"]);

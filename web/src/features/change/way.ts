@@ -30,7 +30,7 @@ export function way({ change, checks, deployments, certification }: Pick<ChangeD
     stages.push({ name: "Approvals", state: through ? "passed" : no ? no.decision : change.state === "review" ? "review" : "pending", note: `${Math.min(valid, needed)} of ${needed}` });
   }
   const waits: Record<string, string> = { ready: "ready", held: "held", waiting: "waiting", merging: "running" };
-  stages.push({ name: change.kind === "pattern" ? "Publish" : "Merge", state: through ? "passed" : ended.has(change.state) ? change.state : waits[change.state] ?? "pending", note: ended.has(change.state) || change.state === "held" ? change.state : change.state === "waiting" ? "waits for a pattern" : undefined });
+  stages.push({ name: change.kind === "pattern" ? "Publish" : "Merge", state: through ? "passed" : ended.has(change.state) ? change.state : waits[change.state] ?? "pending", note: ended.has(change.state) || change.state === "held" ? change.state : change.state === "waiting" ? (change.code === "change.outer_awaited" ? "waits for the outer CI" : "waits for a pattern") : undefined });
   if (change.kind !== "app" || ended.has(change.state)) return stages;
   const of = new Map(deployments.map((one) => [one.environment, one])); // the last one of each
   const places = [...new Set([...change.effects.map(({ environment }) => environment), ...of.keys()])];
