@@ -57,7 +57,8 @@ type Prepared struct {
 	env []string
 }
 
-// Prepare makes the sandbox of the command. The end of ctx interrupts the command.
+// Prepare makes the sandbox of the command, so that its process can be noted before anything in it runs. The end of
+// ctx interrupts the command.
 func (c Call) Prepare(ctx context.Context, box *sandbox.Sandbox, stdout, stderr io.Writer) (*Prepared, error) {
 	spec := sandbox.Spec{
 		Args: append([]string{c.Engine}, c.Args...), Dir: c.Dir, Env: c.Env, Stdout: stdout, Stderr: stderr,
