@@ -16,13 +16,14 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"maps"
-	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/manifest"
 )
 
 // App is something a team runs.
@@ -61,28 +62,29 @@ type Pin struct {
 // Description is what one commit says about an app, as far as it matters to instances.
 // The zero Description is that of a main branch without an app.
 type Description struct {
-	Pin          Pin                       `json:"pin"`
-	Source       string                    `json:"source"`       // digest of what the artifact is made from
-	Environments map[string]map[string]any `json:"environments"` // the team's variables
+	Pin          Pin                        `json:"pin"`
+	Source       string                     `json:"source"`       // digest of what the artifact is made from
+	Environments map[string]manifest.Values `json:"environments"` // the team's variables, as the module's types make them
 }
 
 // Desired is the state an instance should be in.
 type Desired struct {
-	Pattern   string         `json:"pattern"`
-	Version   string         `json:"version"`
-	Digest    string         `json:"digest"`
-	Variables map[string]any `json:"variables"`
-	Artifact  string         `json:"artifact"` // digest of the built artifact
-	Source    string         `json:"source,omitempty"`
+	Pattern   string          `json:"pattern"`
+	Version   string          `json:"version"`
+	Digest    string          `json:"digest"`
+	Variables manifest.Values `json:"variables"`
+	Artifact  string          `json:"artifact"` // digest of the built artifact
+	Source    string          `json:"source,omitempty"`
 }
 
 // IsZero reports whether nothing is desired, or nothing was ever deployed.
 func (d Desired) IsZero() bool { return d.Digest == "" }
 
 // SameInfrastructure reports whether only the artifact can differ between the two: moving from one to
-// the other then needs no infrastructure run.
+// the other then needs no infrastructure run. Values of the environment count letter by letter: 1.1 and 1.10 are
+// two texts, and only the module knows whether it takes a number.
 func (d Desired) SameInfrastructure(other Desired) bool {
-	return d.Digest == other.Digest && SameValue(d.Variables, other.Variables)
+	return d.Digest == other.Digest && (len(d.Variables)+len(other.Variables) == 0 || db.JSON(d.Variables) == db.JSON(other.Variables))
 }
 
 // Hash returns the digest an approval binds to.
@@ -94,7 +96,7 @@ func (d Desired) Hash() string {
 
 // SameValue compares two values from YAML or JSON: 3 and 3.0 are the same.
 func SameValue(a, b any) bool {
-	return reflect.DeepEqual(normal(a), normal(b))
+	return manifest.Same(normal(a), normal(b))
 }
 
 func normal(v any) any {
@@ -103,7 +105,7 @@ func normal(v any) any {
 		return v
 	}
 	var out any
-	if json.Unmarshal(b, &out) != nil {
+	if manifest.Decode(b, &out) != nil {
 		return v
 	}
 	if m, ok := out.(map[string]any); ok && len(m) == 0 {
@@ -114,23 +116,23 @@ func normal(v any) any {
 
 // Environment is a place where apps run, kept by the Center of Excellence.
 type Environment struct {
-	Name      string         `json:"name"`
-	Class     string         `json:"class" enum:"development,staging,production"`
-	After     string         `json:"after,omitempty" doc:"The environment that a change must pass before this one"`
-	Order     int            `json:"order" doc:"Its place in the order that follows from after"`
-	Target    string         `json:"target" doc:"Where it runs: local, or the name of an outer target"`
-	OnNewer   string         `json:"onNewer" enum:"queue,replace-pending" doc:"What happens to a waiting deployment when a newer one comes"`
-	Values    map[string]any `json:"values" doc:"Values of variables that the Center of Excellence controls"`
-	Network   bool           `json:"network" doc:"Whether the engine with its providers, and rollout commands, may reach the network"`
-	Reach     []string       `json:"reach" doc:"What Flywheel may connect to there for probes and smoke tests, besides an instance's own addresses: hosts, *.hosts, addresses and ranges, each with :port where only one is meant"`
-	Freezes   []Freeze       `json:"freezes" doc:"Windows in which only rollbacks are deployed"`
-	UpdatedAt time.Time      `json:"updatedAt"`
-	UpdatedBy string         `json:"updatedBy" doc:"Name of who last changed it"`
+	Name      string          `json:"name"`
+	Class     string          `json:"class" enum:"development,staging,production"`
+	After     string          `json:"after,omitempty" doc:"The environment that a change must pass before this one"`
+	Order     int             `json:"order" doc:"Its place in the order that follows from after"`
+	Target    string          `json:"target" doc:"Where it runs: local, or the name of an outer target"`
+	OnNewer   string          `json:"onNewer" enum:"queue,replace-pending" doc:"What happens to a waiting deployment when a newer one comes"`
+	Values    manifest.Values `json:"values" doc:"Values of variables that the Center of Excellence controls, as they were typed: the module's types decide what they are"`
+	Network   bool            `json:"network" doc:"Whether the engine with its providers, and rollout commands, may reach the network"`
+	Reach     []string        `json:"reach" doc:"What Flywheel may connect to there for probes and smoke tests, besides an instance's own addresses: hosts, *.hosts, addresses and ranges, each with :port where only one is meant"`
+	Freezes   []Freeze        `json:"freezes" doc:"Windows in which only rollbacks are deployed"`
+	UpdatedAt time.Time       `json:"updatedAt"`
+	UpdatedBy string          `json:"updatedBy" doc:"Name of who last changed it"`
 }
 
 // Own returns those of an instance's variables that its team set: all but the values of the environment.
-func (e Environment) Own(variables map[string]any) map[string]any {
-	own := map[string]any{}
+func (e Environment) Own(variables manifest.Values) manifest.Values {
+	own := manifest.Values{}
 	for name, value := range variables {
 		if _, coe := e.Values[name]; !coe {
 			own[name] = value
@@ -257,7 +259,7 @@ func (d Description) Desired(e Environment, artifact string) Desired {
 	if !selected || d.Pin.Digest == "" {
 		return Desired{}
 	}
-	variables := map[string]any{}
+	variables := manifest.Values{}
 	maps.Copy(variables, own)
 	maps.Copy(variables, e.Values)
 	return Desired{

@@ -11,6 +11,7 @@ import (
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/db/dbtest"
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/manifest"
 )
 
 func TestEnvironmentsAreArrangedByWhatTheyComeAfter(t *testing.T) {
@@ -61,7 +62,7 @@ func TestWhatMeansTheSameIsTheSame(t *testing.T) {
 
 func TestATeamCannotSetAValueOfTheEnvironment(t *testing.T) {
 	d := Description{Pin: Pin{Pattern: "web-service", Version: "1.0.0", Digest: "sha256:one"}, Source: "sha256:code",
-		Environments: map[string]map[string]any{"prod": {"instances": 2, "vpc_id": "mine"}}}
+		Environments: map[string]manifest.Values{"prod": {"instances": 2, "vpc_id": "mine"}}}
 	e := Environment{Name: "prod", Values: map[string]any{"vpc_id": "theirs"}}
 	got := d.Desired(e, "sha256:artifact")
 	if got.Variables["vpc_id"] != "theirs" || got.Variables["instances"] != 2 || d.Environments["prod"]["vpc_id"] != "mine" {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"flywheel.dev/flywheel/internal/manifest"
 	"flywheel.dev/flywheel/internal/web"
 )
 
@@ -185,15 +186,15 @@ func (s *Service) environmentsHTTP(ctx context.Context, in *environmentListInput
 
 // environmentBody is what a person says about an environment.
 type environmentBody struct {
-	Name    string         `json:"name,omitempty"`
-	Class   string         `json:"class" enum:"development,staging,production"`
-	After   string         `json:"after,omitempty" doc:"The environment that a change must pass before this one"`
-	Target  string         `json:"target,omitempty" doc:"Where it runs; local if left out"`
-	OnNewer string         `json:"onNewer,omitempty" enum:"queue,replace-pending"`
-	Values  map[string]any `json:"values,omitempty" doc:"Values of variables that the Center of Excellence controls"`
-	Network bool           `json:"network,omitempty" doc:"Whether the engine with its providers, and rollout commands, may reach the network"`
-	Reach   []string       `json:"reach,omitempty" maxItems:"100" doc:"What Flywheel may connect to there for probes and smoke tests, besides an instance's own addresses: hosts, *.hosts, addresses and ranges, each with :port where only one is meant"`
-	Freezes []Freeze       `json:"freezes,omitempty" doc:"Windows in which only rollbacks are deployed"`
+	Name    string          `json:"name,omitempty"`
+	Class   string          `json:"class" enum:"development,staging,production"`
+	After   string          `json:"after,omitempty" doc:"The environment that a change must pass before this one"`
+	Target  string          `json:"target,omitempty" doc:"Where it runs; local if left out"`
+	OnNewer string          `json:"onNewer,omitempty" enum:"queue,replace-pending"`
+	Values  manifest.Values `json:"values,omitempty" doc:"Values of variables that the Center of Excellence controls. The module's types decide what they are: a number keeps its text where a module takes text"`
+	Network bool            `json:"network,omitempty" doc:"Whether the engine with its providers, and rollout commands, may reach the network"`
+	Reach   []string        `json:"reach,omitempty" maxItems:"100" doc:"What Flywheel may connect to there for probes and smoke tests, besides an instance's own addresses: hosts, *.hosts, addresses and ranges, each with :port where only one is meant"`
+	Freezes []Freeze        `json:"freezes,omitempty" doc:"Windows in which only rollbacks are deployed"`
 }
 
 func (b environmentBody) environment() Environment {

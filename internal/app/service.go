@@ -400,7 +400,7 @@ func (s *Service) SaveEnvironment(ctx context.Context, e Environment, create boo
 		return e, fault.New(fault.Invalid, "environment.policy_unknown", "%q is not a policy for waiting deployments.", e.OnNewer).Do("Use queue or replace-pending.").At("onNewer", "unknown")
 	}
 	if e.Values == nil {
-		e.Values = map[string]any{}
+		e.Values = manifest.Values{}
 	}
 	if e.Freezes == nil {
 		e.Freezes = []Freeze{}
@@ -532,7 +532,8 @@ type AskWaiver struct {
 	App         string     `json:"app"`
 	Environment string     `json:"environment"`
 	Variable    string     `json:"variable"`
-	Value       any        `json:"value" doc:"The value that is to be accepted"`
+	Value       any        `json:"value,omitempty" doc:"The value that is to be accepted"`
+	Text        string     `json:"text,omitempty" doc:"In place of value: the value as it is typed, which the module's type decides about" maxLength:"10000"`
 	Reason      string     `json:"reason" doc:"Why it is needed" maxLength:"2000"`
 	Until       *time.Time `json:"until,omitempty" doc:"When it may end; who grants it sets the end"`
 }
@@ -553,7 +554,7 @@ func (s *Service) RequestWaiver(ctx context.Context, in AskWaiver) (w Waiver, er
 		if err := checkEnd(in.Until, tx.Now()); in.Until != nil && err != nil {
 			return err
 		}
-		bound, err := s.outside(tx, a, in)
+		bound, err := s.outside(tx, a, &in)
 		if err != nil {
 			return err
 		}
@@ -574,9 +575,15 @@ func (s *Service) RequestWaiver(ctx context.Context, in AskWaiver) (w Waiver, er
 	return w, err
 }
 
-// outside returns the bound that the asked value is outside of. Anything else that is wrong with it no
-// waiver can help.
-func (s *Service) outside(tx *db.Tx, a App, in AskWaiver) (string, error) {
+// outside returns the bound that the asked value is outside of, and gives the value the type that the module
+// has for it. Anything else that is wrong with it no waiver can help.
+func (s *Service) outside(tx *db.Tx, a App, in *AskWaiver) (string, error) {
+	if in.Text != "" {
+		var err error
+		if in.Value, err = manifest.ParseValue(in.Text); err != nil {
+			return "", err
+		}
+	}
 	e, err := FindEnvironment(tx, in.Environment)
 	if err != nil {
 		return "", err
@@ -585,7 +592,8 @@ func (s *Service) outside(tx *db.Tx, a App, in AskWaiver) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	bad := manifest.CheckBounds(v.Manifest, e.Class, map[string]any{in.Variable: in.Value})
+	typed, bad := v.Check(e.Class, manifest.Values{in.Variable: in.Value})
+	in.Value = typed[in.Variable]
 	switch {
 	case len(bad) == 0:
 		return "", fault.New(fault.Conflict, "waiver.needless", "%s.%s may be set to that: it is inside its bounds.", in.Environment, in.Variable).Do("Push the value.")
@@ -593,23 +601,7 @@ func (s *Service) outside(tx *db.Tx, a App, in AskWaiver) (string, error) {
 		return "", fault.New(fault.Invalid, "waiver.impossible", "%s.%s: %s", in.Environment, in.Variable, bad[0].Message).
 			Do("No waiver can accept that; ask for a change of the pattern: flywheel pattern request create.")
 	}
-	at := slices.IndexFunc(v.Interface.Variables, func(known pattern.Variable) bool { return known.Name == in.Variable })
-	if at >= 0 && !typed(v.Interface.Variables[at].Type, in.Value) {
-		return "", fault.New(fault.Invalid, "waiver.impossible", "%s.%s: the module takes a %s.", in.Environment, in.Variable, v.Interface.Variables[at].Type).
-			Do("No waiver can accept another type; use a value of that type.").At("value", "of another type")
-	}
 	return bad[0].Message, nil
-}
-
-// typed reports whether a value is of one of the module's simple types; what is in others the engine says.
-func typed(kind string, value any) bool {
-	switch kind {
-	case "string", "number":
-		return manifest.TypeOf(value) == kind
-	case "bool":
-		return manifest.TypeOf(value) == "boolean"
-	}
-	return true
 }
 
 // setOutside sets what each instance runs with outside its bounds since a waiver ended.
@@ -624,7 +616,7 @@ func (s *Service) setOutside(tx *db.Tx, instances []Instance, environments []Env
 		if err != nil {
 			return err
 		}
-		instances[n].Outside = outsideSince(v.Manifest, environments[at], i, waivers)
+		instances[n].Outside = outsideSince(v, environments[at], i, waivers)
 	}
 	return nil
 }

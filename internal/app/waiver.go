@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"flywheel.dev/flywheel/internal/account"
-	"flywheel.dev/flywheel/internal/manifest"
+	"flywheel.dev/flywheel/internal/pattern"
 )
 
 // Waiver accepts one value of a variable outside its bounds, in one instance and until a date (rule of
@@ -100,10 +100,10 @@ type Outside struct {
 
 // outsideSince returns the values of an instance that are outside the bounds of the pattern it runs on
 // because the last waiver that accepted them has ended.
-func outsideSince(p *manifest.Pattern, e Environment, i Instance, waivers []Waiver) []Outside {
-	own := e.Own(i.Deployed.Variables)
+func outsideSince(p pattern.Version, e Environment, i Instance, waivers []Waiver) []Outside {
+	own, bad := p.Check(e.Class, e.Own(i.Deployed.Variables))
 	var found []Outside
-	for _, v := range manifest.CheckBounds(p, e.Class, own) {
+	for _, v := range bad {
 		last := Outside{Variable: v.Variable, Value: own[v.Variable]}
 		for _, w := range waivers {
 			about := w.about(i.App, i.Environment, v.Variable, last.Value)

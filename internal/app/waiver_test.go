@@ -6,6 +6,7 @@ import (
 
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/manifest"
+	"flywheel.dev/flywheel/internal/pattern"
 )
 
 func TestAWaiverAcceptsOneValueInOneInstanceUntilItsEnd(t *testing.T) {
@@ -86,7 +87,7 @@ func TestAnInstanceIsOutsideItsBoundsSinceItsLastWaiverEnded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			i := Instance{Environment: "prod", Deployed: Desired{Variables: map[string]any{"instances": tt.value, "region": "here"}}}
-			got := outsideSince(p, Environment{Name: "prod", Class: "production", Values: map[string]any{"region": "here"}}, i, tt.waivers)
+			got := outsideSince(pattern.Version{Manifest: p}, Environment{Name: "prod", Class: "production", Values: map[string]any{"region": "here"}}, i, tt.waivers)
 			switch {
 			case tt.want == "" && len(got) != 0, tt.want != "" && len(got) != 1:
 				t.Errorf("got %+v", got)

@@ -176,8 +176,8 @@ func live(instances int) string {
 // bounds make of its variables, where no waiver in force accepts them.
 func foresee(v pattern.Version, i app.Instance, e app.Environment, team string, waivers []app.Waiver) Effect {
 	f := Effect{App: i.App, Environment: i.Environment, Class: e.Class, Team: team, Version: i.Deployed.Version, Outcome: Unplanned, instance: i.ID, seen: i.UpdatedAt}
-	own := e.Own(i.Deployed.Variables)
-	for _, bad := range manifest.CheckBounds(v.Manifest, e.Class, own) {
+	own, outside := v.Check(e.Class, e.Own(i.Deployed.Variables))
+	for _, bad := range outside {
 		if slices.ContainsFunc(waivers, func(w app.Waiver) bool { return w.Accepts(i.App, i.Environment, bad.Variable, own[bad.Variable]) }) {
 			continue
 		}
@@ -228,7 +228,7 @@ func desired(v pattern.Version, i app.Instance, e app.Environment) app.Desired {
 	d := i.Deployed
 	d.Digest, d.Version, d.Variables = v.Digest, v.Version, maps.Clone(d.Variables)
 	if d.Variables == nil {
-		d.Variables = map[string]any{}
+		d.Variables = manifest.Values{}
 	}
 	maps.Copy(d.Variables, e.Values)
 	return d

@@ -10,10 +10,11 @@ import (
 	"flywheel.dev/flywheel/internal/change"
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/manifest"
 )
 
 func more(n string) map[string]string {
-	return map[string]string{"flywheel.yaml": manifest("~1.0", strings.ReplaceAll(certifytest.Environments, "instances: 2", "instances: "+n))}
+	return map[string]string{"flywheel.yaml": appFile("~1.0", strings.ReplaceAll(certifytest.Environments, "instances: 2", "instances: "+n))}
 }
 
 func refused(t *testing.T, err error, code string) {
@@ -92,7 +93,7 @@ func TestRemovingAnAppIsHeldToo(t *testing.T) {
 func TestAMergeByHandWaitsForAPerson(t *testing.T) {
 	t.Parallel()
 	p := shopped(t)
-	c, _ := p.Shop("careful", "Carefully", map[string]string{"src/main.txt": "careful\n", "flywheel.yaml": manifest("~1.0", "  merge: manual\n"+certifytest.Environments)})
+	c, _ := p.Shop("careful", "Carefully", map[string]string{"src/main.txt": "careful\n", "flywheel.yaml": appFile("~1.0", "  merge: manual\n"+certifytest.Environments)})
 	c = p.Reaches(c.ID, change.Ready)
 	has(t, c.Why+c.Remedy, "merge: manual", "flywheel change merge "+c.ID)
 	_, err := p.Changes.Merge(p.As("eve"), c.ID)
@@ -109,7 +110,7 @@ func TestMainMovesUnderAnOpenChangeWhichIsLanedAnew(t *testing.T) {
 	t.Parallel()
 	p := shopped(t)
 	manual := "  merge: manual\n" + certifytest.Environments
-	c, _ := p.Shop("wait", "More instances", map[string]string{"flywheel.yaml": manifest("~1.0", strings.ReplaceAll(manual, "instances: 2", "instances: 3"))})
+	c, _ := p.Shop("wait", "More instances", map[string]string{"flywheel.yaml": appFile("~1.0", strings.ReplaceAll(manual, "instances: 2", "instances: 3"))})
 	c = p.Reaches(c.ID, change.Ready)
 	other, _ := p.Shop("code", "Other code", map[string]string{"src/main.txt": "other\n"})
 	p.Reaches(other.ID, change.Merged)
@@ -129,7 +130,7 @@ func TestMainMovesUnderAnOpenChangeWhichIsLanedAnew(t *testing.T) {
 	}
 	own()
 	// The same lines are changed on main: now it conflicts.
-	third, _ := p.Shop("third", "Five", map[string]string{"flywheel.yaml": manifest("~1.0", strings.ReplaceAll(certifytest.Environments, "instances: 2", "instances: 5"))})
+	third, _ := p.Shop("third", "Five", map[string]string{"flywheel.yaml": appFile("~1.0", strings.ReplaceAll(certifytest.Environments, "instances: 2", "instances: 5"))})
 	p.Reaches(third.ID, change.Merged)
 	c = p.Reaches(c.ID, change.Blocked)
 	has(t, c.Why+c.Remedy, "conflicts with main in flywheel.yaml", "resolve the conflict")
@@ -154,7 +155,7 @@ func TestChangesThatRaceAllGetMergedAndNoneIsLost(t *testing.T) {
 	}
 	// What is recorded about main is what main has: nothing that runs differs for a change of no file.
 	v := description(t, p)
-	c, _ := p.Shop("nothing", "Say it in the README", map[string]string{"flywheel.yaml": manifest("~1.0", certifytest.Environments) + "# a comment\n"})
+	c, _ := p.Shop("nothing", "Say it in the README", map[string]string{"flywheel.yaml": appFile("~1.0", certifytest.Environments) + "# a comment\n"})
 	c = p.Reaches(c.ID, change.Merged)
 	has(t, certifytest.Texts(c), "merging deploys nothing")
 	if now := description(t, p); now.Source != v.Source {
@@ -178,7 +179,7 @@ func description(t *testing.T, p *certifytest.Platform) (d app.Description) {
 func TestABranchThatMovesTakesItsChangeWithIt(t *testing.T) {
 	t.Parallel()
 	p := shopped(t)
-	manual := manifest("~1.0", "  merge: manual\n"+certifytest.Environments)
+	manual := appFile("~1.0", "  merge: manual\n"+certifytest.Environments)
 	c, _ := p.Shop("moves", "First\n\nStory: STY-1", map[string]string{"src/one": "1", "flywheel.yaml": manual})
 	p.Reaches(c.ID, change.Ready)
 
@@ -231,7 +232,7 @@ func TestARangeKeepsItsVersionUntilTheVariableLaneMovesIt(t *testing.T) {
 	rolled(t, p, "staging 1.4.0", "prod 1.4.0")
 
 	// A range that comes to mean another version moves the pin, in the variable lane.
-	c, said := p.Shop("move", "Move", map[string]string{"flywheel.yaml": manifest("~1.4.1", certifytest.Environments)})
+	c, said := p.Shop("move", "Move", map[string]string{"flywheel.yaml": appFile("~1.4.1", certifytest.Environments)})
 	has(t, said, "Lane: variable", "web-service 1.4.0 → 1.4.1")
 	p.Reaches(c.ID, change.Merged)
 	rolled(t, p, "staging 1.4.1", "prod 1.4.1")
@@ -254,15 +255,15 @@ func TestARangeKeepsItsVersionUntilTheVariableLaneMovesIt(t *testing.T) {
 func TestAFormShowsItsLaneBeforeItIsSent(t *testing.T) {
 	t.Parallel()
 	p := shopped(t)
-	preview, err := p.Changes.Preview(p.As("dora"), "storefront", change.Form{Environments: map[string]map[string]any{"prod": {"instances": 3.0}}})
+	preview, err := p.Changes.Preview(p.As("dora"), "storefront", change.Form{Environments: map[string]manifest.Values{"prod": {"instances": 3.0}}})
 	if err != nil || preview.Lane != change.Variable || preview.Refused != "" {
 		t.Errorf("%+v, %v", preview, err)
 	}
-	preview, err = p.Changes.Preview(p.As("dora"), "storefront", change.Form{Environments: map[string]map[string]any{"prod": {"instances": 30.0}}})
+	preview, err = p.Changes.Preview(p.As("dora"), "storefront", change.Form{Environments: map[string]manifest.Values{"prod": {"instances": 30.0}}})
 	if err != nil || preview.Refused == "" || preview.Remedy == "" {
 		t.Errorf("%+v, %v", preview, err)
 	}
-	c, err := p.Changes.Create(p.As("dora"), "storefront", change.Form{Environments: map[string]map[string]any{"prod": {"instances": 3.0}}, Story: "STY-9"})
+	c, err := p.Changes.Create(p.As("dora"), "storefront", change.Form{Environments: map[string]manifest.Values{"prod": {"instances": 3.0}}, Story: "STY-9"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,13 +271,13 @@ func TestAFormShowsItsLaneBeforeItIsSent(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	rolled(t, p, "prod 1.0.0 map[db_version:15 instances:3]")
-	_, err = p.Changes.Create(p.As("dora"), "storefront", change.Form{Environments: map[string]map[string]any{"prod": {"instances": 3.0}}})
+	_, err = p.Changes.Create(p.As("dora"), "storefront", change.Form{Environments: map[string]manifest.Values{"prod": {"instances": 3.0}}})
 	refused(t, err, "change.nothing_changes")
 	// Nobody has the branch of a form at hand to resolve a conflict in.
 	p.Plan = func(change.Change, string, app.Desired) (change.Planned, error) {
 		return change.Planned{Summary: "1 to replace", Digest: "sha256:held", Destructive: []string{"flywheel_volume.data"}}, nil
 	}
-	held, err := p.Changes.Create(p.As("dora"), "storefront", change.Form{Environments: map[string]map[string]any{"prod": {"instances": 4.0}}})
+	held, err := p.Changes.Create(p.As("dora"), "storefront", change.Form{Environments: map[string]manifest.Values{"prod": {"instances": 4.0}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -300,7 +301,7 @@ func TestAChangeThatFailedForACauseElsewhereIsCheckedAgainWithoutAPush(t *testin
 		}
 		return change.Planned{Summary: "1 to update"}, nil
 	}
-	c, _ := p.Shop("three", "Run three", map[string]string{"flywheel.yaml": strings.ReplaceAll(manifest("~1.0", certifytest.Environments), "instances: 2", "instances: 3")})
+	c, _ := p.Shop("three", "Run three", map[string]string{"flywheel.yaml": strings.ReplaceAll(appFile("~1.0", certifytest.Environments), "instances: 2", "instances: 3")})
 	c = p.Reaches(c.ID, change.Failed)
 	has(t, c.Remedy, "flywheel change recheck "+c.ID)
 	_, err := p.Changes.Recheck(p.As("sam"), c.ID)
@@ -323,7 +324,7 @@ func TestAChangeThatFailedForACauseElsewhereIsCheckedAgainWithoutAPush(t *testin
 func TestAnOuterResultCountsForTheHeadItIsAbout(t *testing.T) {
 	t.Parallel()
 	p := shopped(t)
-	c, _ := p.Shop("ci", "Checked outside", map[string]string{"src/x": "x", "flywheel.yaml": manifest("~1.0", "  merge: manual\n"+certifytest.Environments)})
+	c, _ := p.Shop("ci", "Checked outside", map[string]string{"src/x": "x", "flywheel.yaml": appFile("~1.0", "  merge: manual\n"+certifytest.Environments)})
 	c = p.Reaches(c.ID, change.Ready)
 	post := func(r change.Result) error { _, err := p.Changes.PostResult(p.As("dora-ci"), c.ID, r); return err }
 	refused(t, post(change.Result{Head: "0000", Name: "load", Passed: true}), "change.result_stale")
@@ -365,7 +366,7 @@ func TestAnOuterResultCountsForTheHeadItIsAbout(t *testing.T) {
 func TestAnOuterCIBuildsInsteadOfThePlatform(t *testing.T) {
 	t.Parallel()
 	p := shopped(t)
-	yaml := strings.ReplaceAll(manifest("~1.0", certifytest.Environments), `build: {command: "true", artifact: src}`, "build: {outer: ci}")
+	yaml := strings.ReplaceAll(appFile("~1.0", certifytest.Environments), `build: {command: "true", artifact: src}`, "build: {outer: ci}")
 	both, _ := p.Shop("both", "Build here and there", map[string]string{"flywheel.yaml": yaml})
 	has(t, p.Reaches(both.ID, change.Refused).Why, "test.command")
 	yaml = strings.ReplaceAll(yaml, "  test: {command: \"! grep -r FAILS src\"}\n", "")
@@ -445,11 +446,11 @@ func TestARevertIsOpenedOnceAndAPersonDecides(t *testing.T) {
 		t.Errorf("%+v", n)
 	}
 	// A correction declares itself, by trailer or by a person, and a later push does not take that back.
-	f, _ := p.Shop("fix", "Mend it\n\nFixes: "+c.ID, map[string]string{"src/main.txt": "good\n", "flywheel.yaml": manifest("~1.0", "  merge: manual\n"+certifytest.Environments)})
+	f, _ := p.Shop("fix", "Mend it\n\nFixes: "+c.ID, map[string]string{"src/main.txt": "good\n", "flywheel.yaml": appFile("~1.0", "  merge: manual\n"+certifytest.Environments)})
 	if f = p.Reaches(f.ID, change.Ready); f.Fix != c.ID || !mends(f.ID) {
 		t.Errorf("%+v", f)
 	}
-	g, _ := p.Shop("fix2", "Mend it otherwise", map[string]string{"src/other": "x", "flywheel.yaml": manifest("~1.0", "  merge: manual\n"+certifytest.Environments)})
+	g, _ := p.Shop("fix2", "Mend it otherwise", map[string]string{"src/other": "x", "flywheel.yaml": appFile("~1.0", "  merge: manual\n"+certifytest.Environments)})
 	g = p.Reaches(g.ID, change.Ready)
 	_, err := p.Changes.DeclareFix(p.As("dora"), g.ID, "chg_nothing")
 	refused(t, err, "change.fix_unknown")
@@ -489,7 +490,7 @@ func TestWhatHappenedWhileNobodyLookedIsNoticed(t *testing.T) {
 	t.Parallel()
 	p := shopped(t)
 	system := account.System(t.Context(), "change")
-	gone, _ := p.Shop("gone", "Gone", map[string]string{"src/gone": "x", "flywheel.yaml": manifest("~1.0", "  merge: manual\n"+certifytest.Environments)})
+	gone, _ := p.Shop("gone", "Gone", map[string]string{"src/gone": "x", "flywheel.yaml": appFile("~1.0", "  merge: manual\n"+certifytest.Environments)})
 	p.Reaches(gone.ID, change.Ready)
 	p.Commit("dora", shop, "unseen", "Unseen", map[string][]byte{"src/unseen": []byte("x")})
 	// As if the branch had been deleted while the server was away.

@@ -21,10 +21,11 @@ import (
 // Form is a change made without a clone: variables of environments, or another range of versions. It
 // becomes a commit on a branch, and from there a change like any other.
 type Form struct {
-	Title        string                    `json:"title,omitempty" maxLength:"200"`
-	Environments map[string]map[string]any `json:"environments,omitempty" doc:"Variables to set, by environment; null takes one back to its default"`
-	Version      string                    `json:"version,omitempty" doc:"Range of pattern versions, for example ~1.5"`
-	Story        string                    `json:"story,omitempty"`
+	Title        string                       `json:"title,omitempty" maxLength:"200"`
+	Environments map[string]manifest.Values   `json:"environments,omitempty" doc:"Variables to set, by environment; null takes one back to its default"`
+	Texts        map[string]map[string]string `json:"texts,omitempty" doc:"The same as people type them, which the module's types decide about: 02142 is a text, or no number. Empty takes one back to its default"`
+	Version      string                       `json:"version,omitempty" doc:"Range of pattern versions, for example ~1.5"`
+	Story        string                       `json:"story,omitempty"`
 }
 
 // What a form, and the removal of something, begin their branches with.
@@ -49,10 +50,10 @@ type Preview struct {
 
 // Fields are the variables of one environment that a team may set, as JSON Schema.
 type Fields struct {
-	Name   string         `json:"name"`
-	Class  string         `json:"class"`
-	Schema map[string]any `json:"schema"`
-	Values map[string]any `json:"values"`
+	Name   string          `json:"name"`
+	Class  string          `json:"class"`
+	Schema map[string]any  `json:"schema"`
+	Values manifest.Values `json:"values"`
 
 	Waivers []app.Waiver `json:"waivers" doc:"Those in force"`
 }
@@ -103,8 +104,8 @@ func (s *Service) Preview(ctx context.Context, name string, in Form) (p Preview,
 	if err != nil {
 		return refusal(err)
 	}
-	d := app.Description{Pin: app.Pin{Pattern: m.Pattern.Name, Range: m.Pattern.Version, Version: version.Version, Digest: version.Digest}, Source: a.Description.Source, Environments: variablesOf(m)}
-	waived, outside, err := checkBounds(version.Manifest, environments, d, a.Name, waivers)
+	d := app.Description{Pin: app.Pin{Pattern: m.Pattern.Name, Range: m.Pattern.Version, Version: version.Version, Digest: version.Digest}, Source: a.Description.Source}
+	waived, outside, err := describe(&d, version, m, environments, a.Name, waivers)
 	if err != nil {
 		if p, err = refusal(err); err == nil {
 			p.Reasons = outside
@@ -129,6 +130,17 @@ func refusal(err error) (Preview, error) {
 }
 
 func apply(m *manifest.File, in Form) error {
+	for _, e := range slices.Sorted(maps.Keys(in.Texts)) {
+		for _, v := range slices.Sorted(maps.Keys(in.Texts[e])) {
+			value, err := manifest.ParseValue(in.Texts[e][v])
+			if err != nil {
+				return err
+			}
+			if err := m.SetVariable(e, v, value); err != nil {
+				return err
+			}
+		}
+	}
 	for _, e := range slices.Sorted(maps.Keys(in.Environments)) {
 		for _, v := range slices.Sorted(maps.Keys(in.Environments[e])) {
 			if err := m.SetVariable(e, v, in.Environments[e][v]); err != nil {
@@ -278,13 +290,17 @@ func schemaOf(v pattern.Version, class string) map[string]any {
 		p := g.BoundsFor(class)
 		p["description"] = variable.Description
 		p["default"] = variable.Default
-		switch variable.Type {
+		switch kind, _, _ := strings.Cut(variable.Type, "("); kind {
 		case "number":
 			p["type"] = "number"
 		case "bool":
 			p["type"] = "boolean"
 		case "string":
 			p["type"] = "string"
+		case "list", "set", "tuple":
+			p["type"] = "array"
+		case "map", "object":
+			p["type"] = "object"
 		}
 		properties[variable.Name] = p
 	}

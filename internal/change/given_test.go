@@ -12,7 +12,7 @@ import (
 
 // teamed is the flywheel.yaml of the storefront with another team.
 func teamed(team string) string {
-	return strings.Replace(manifest("~1.0", certifytest.Environments), "team: shop", "team: "+team, 1)
+	return strings.Replace(appFile("~1.0", certifytest.Environments), "team: shop", "team: "+team, 1)
 }
 
 func TestAnAppIsGivenToAnotherTeamWithItsChanges(t *testing.T) {

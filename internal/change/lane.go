@@ -22,13 +22,13 @@ const (
 
 // Reason is one observation that led to the lane. Every reason is kept and shown.
 type Reason struct {
-	Environment string       `json:"environment,omitempty"`
-	Variable    string       `json:"variable,omitempty"`
-	Text        string       `json:"text"`
-	Held        bool         `json:"held,omitempty" doc:"Whether an operator must release the change for it, whatever the plan says"`
-	Needs       manifest.Who `json:"needs,omitempty" enum:"owner,coe" doc:"Who must release the change for it, if not an operator"`
-	Breaking    bool         `json:"breaking,omitempty" doc:"Of a pattern change: it destroys or replaces something stateful on live instances"`
-	Value       any          `json:"value,omitempty" doc:"Of what is refused: the value outside its bounds, which a waiver could accept"`
+	Environment string          `json:"environment,omitempty"`
+	Variable    string          `json:"variable,omitempty"`
+	Text        string          `json:"text"`
+	Held        bool            `json:"held,omitempty" doc:"Whether an operator must release the change for it, whatever the plan says"`
+	Needs       manifest.Who    `json:"needs,omitempty" enum:"owner,coe" doc:"Who must release the change for it, if not an operator"`
+	Breaking    bool            `json:"breaking,omitempty" doc:"Of a pattern change: it destroys or replaces something stateful on live instances"`
+	Value       json.RawMessage `json:"value,omitempty" doc:"Of what is refused: the value outside its bounds, which a waiver could accept"`
 }
 
 // Effect is what a change does to one environment.
@@ -149,7 +149,7 @@ func lag(deployed app.Desired, main app.Description) string {
 	return "other variables are deployed there"
 }
 
-func names(a, b map[string]any) []string {
+func names(a, b manifest.Values) []string {
 	all := map[string]bool{}
 	for k := range maps.Keys(a) {
 		all[k] = true
@@ -160,7 +160,7 @@ func names(a, b map[string]any) []string {
 	return slices.Sorted(maps.Keys(all))
 }
 
-func show(values map[string]any, name string) string {
+func show(values manifest.Values, name string) string {
 	v, set := values[name]
 	if !set {
 		return "(default)"

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"flywheel.dev/flywheel/internal/app"
+	"flywheel.dev/flywheel/internal/manifest"
 )
 
 var environments = []app.Environment{{Name: "prod", Order: 20}, {Name: "staging", Order: 10}, {Name: "dev", Order: 1}}
@@ -14,7 +15,7 @@ func described(edit func(*app.Description)) app.Description {
 	d := app.Description{
 		Pin:    app.Pin{Pattern: "web-service", Range: "~1.0", Version: "1.0.0", Digest: "sha256:one"},
 		Source: "sha256:code",
-		Environments: map[string]map[string]any{
+		Environments: map[string]manifest.Values{
 			"staging": {"instances": 1},
 			"prod":    {"instances": 2, "db_version": "15"},
 		},

@@ -68,7 +68,7 @@ func TestWhileAMergeIsNotRecordedNobodyComparesWithMainAndNothingStopsIt(t *test
 		p.Reaches(id, change.Merged)
 	}
 	d := description(t, p)
-	c, _ := p.Shop("nothing", "Nothing", map[string]string{"flywheel.yaml": manifest("~1.0", certifytest.Environments) + "# all\n"})
+	c, _ := p.Shop("nothing", "Nothing", map[string]string{"flywheel.yaml": appFile("~1.0", certifytest.Environments) + "# all\n"})
 	c = p.Reaches(c.ID, change.Merged)
 	has(t, certifytest.Texts(c), "merging deploys nothing")
 	if description(t, p).Source != d.Source {

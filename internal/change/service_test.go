@@ -15,7 +15,7 @@ import (
 var shop = git.App("storefront")
 
 // manifest is a flywheel.yaml with a range and the block of environments.
-func manifest(wanted, environments string) string {
+func appFile(wanted, environments string) string {
 	return fmt.Sprintf(certifytest.App, wanted, environments)
 }
 
@@ -93,7 +93,7 @@ func TestCodeAndVariableAreOneChangeInTheHigherLane(t *testing.T) {
 	t.Parallel()
 	p := shopped(t)
 	c, said := p.Shop("both", "More and warmer", map[string]string{
-		"src/main.txt": "hello all\n", "flywheel.yaml": manifest("~1.0", strings.ReplaceAll(certifytest.Environments, `"15"`, `"16"`)),
+		"src/main.txt": "hello all\n", "flywheel.yaml": appFile("~1.0", strings.ReplaceAll(certifytest.Environments, `"15"`, `"16"`)),
 	})
 	has(t, said, "Lane: variable", "prod.db_version 15 → 16: team-controlled, allowed 15, 16", "own code differs")
 	p.Reaches(c.ID, change.Merged)
@@ -111,15 +111,15 @@ func TestWhatIsNotAllowedIsRefusedWithTheWayOut(t *testing.T) {
 		yaml string
 		says []string
 	}{
-		"out of bounds":       {manifest("~1.0", strings.ReplaceAll(certifytest.Environments, "instances: 2", "instances: 1")), []string{"prod.instances", "allowed 2 to 10 in production", "waiver"}},
-		"a value of the CoE":  {manifest("~1.0", "  environments:\n    prod: {variables: {vpc_id: vpc-1}}\n"), []string{"prod.vpc_id", "Center of Excellence"}},
-		"unknown variable":    {manifest("~1.0", "  environments:\n    prod: {variables: {instance: 3}}\n"), []string{`did you mean "instances"`}},
-		"unknown environment": {manifest("~1.0", "  environments:\n    production: {}\n"), []string{`"production"`, "staging, prod"}},
-		"another app":         {strings.ReplaceAll(manifest("~1.0", ""), "name: storefront", "name: backstore"), []string{"backstore", "Set metadata.name to storefront"}},
-		"another team":        {strings.ReplaceAll(manifest("~1.0", ""), "team: shop", "team: other"), []string{`"other"`, "Set metadata.team to shop"}},
+		"out of bounds":       {appFile("~1.0", strings.ReplaceAll(certifytest.Environments, "instances: 2", "instances: 1")), []string{"prod.instances", "allowed 2 to 10 in production", "waiver"}},
+		"a value of the CoE":  {appFile("~1.0", "  environments:\n    prod: {variables: {vpc_id: vpc-1}}\n"), []string{"prod.vpc_id", "Center of Excellence"}},
+		"unknown variable":    {appFile("~1.0", "  environments:\n    prod: {variables: {instance: 3}}\n"), []string{`did you mean "instances"`}},
+		"unknown environment": {appFile("~1.0", "  environments:\n    production: {}\n"), []string{`"production"`, "staging, prod"}},
+		"another app":         {strings.ReplaceAll(appFile("~1.0", ""), "name: storefront", "name: backstore"), []string{"backstore", "Set metadata.name to storefront"}},
+		"another team":        {strings.ReplaceAll(appFile("~1.0", ""), "team: shop", "team: other"), []string{`"other"`, "Set metadata.team to shop"}},
 		"not YAML":            {"spec: [", []string{"flywheel.yaml:1:"}},
-		"not a range":         {manifest("one", ""), []string{"not a range"}},
-		"unknown pattern":     {strings.ReplaceAll(manifest("~1.0", ""), "name: web-service", "name: web-servise"), []string{"web-servise"}},
+		"not a range":         {appFile("one", ""), []string{"not a range"}},
+		"unknown pattern":     {strings.ReplaceAll(appFile("~1.0", ""), "name: web-service", "name: web-servise"), []string{"web-servise"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, said := p.Shop("bad-"+strings.ReplaceAll(name, " ", "-"), "Try "+name, map[string]string{"flywheel.yaml": tt.yaml})
@@ -146,9 +146,9 @@ func TestAMissingManifestIsRefused(t *testing.T) {
 func TestACorrectionGoesOnFromARefusal(t *testing.T) {
 	t.Parallel()
 	p := shopped(t)
-	c, _ := p.Shop("scale", "Scale", map[string]string{"flywheel.yaml": manifest("~1.0", strings.ReplaceAll(certifytest.Environments, "instances: 2", "instances: 99"))})
+	c, _ := p.Shop("scale", "Scale", map[string]string{"flywheel.yaml": appFile("~1.0", strings.ReplaceAll(certifytest.Environments, "instances: 2", "instances: 99"))})
 	p.Reaches(c.ID, change.Refused)
-	again, said := p.Shop("scale", "Scale less", map[string]string{"flywheel.yaml": manifest("~1.0", strings.ReplaceAll(certifytest.Environments, "instances: 2", "instances: 9"))})
+	again, said := p.Shop("scale", "Scale less", map[string]string{"flywheel.yaml": appFile("~1.0", strings.ReplaceAll(certifytest.Environments, "instances: 2", "instances: 9"))})
 	if again.ID != c.ID || again.Title != "Scale" {
 		t.Errorf("the push made %+v of %s", again, c.ID)
 	}
@@ -165,7 +165,7 @@ func TestAFailedTestIsShownAndAPushAnswersWithItsOwnLane(t *testing.T) {
 	if k := p.Checks(c.ID)["tests"]; k.State != change.CheckFailed || k.Log == "" {
 		t.Errorf("tests: %+v", k)
 	}
-	_, said := p.Shop("break", "Mend", map[string]string{"src/main.txt": "works\n", "flywheel.yaml": manifest("~1.0", strings.ReplaceAll(certifytest.Environments, `"15"`, `"16"`))})
+	_, said := p.Shop("break", "Mend", map[string]string{"src/main.txt": "works\n", "flywheel.yaml": appFile("~1.0", strings.ReplaceAll(certifytest.Environments, `"15"`, `"16"`))})
 	has(t, said, "Lane: variable") // not the lane of the first push
 	p.Reaches(c.ID, change.Merged)
 }
@@ -184,7 +184,7 @@ func TestAPlanThatFailsOrIsRefusedFailsTheChangeAndItsChecksStayReadable(t *test
 			t.Parallel()
 			p := shopped(t)
 			p.Plan = func(change.Change, string, app.Desired) (change.Planned, error) { return answer.planned, answer.err }
-			c, _ := p.Shop("more", "More", map[string]string{"flywheel.yaml": manifest("~1.0", strings.ReplaceAll(certifytest.Environments, "instances: 2", "instances: 3"))})
+			c, _ := p.Shop("more", "More", map[string]string{"flywheel.yaml": appFile("~1.0", strings.ReplaceAll(certifytest.Environments, "instances: 2", "instances: 3"))})
 			c = p.Reaches(c.ID, change.Failed)
 			has(t, c.Why, answer.says)
 			checks := p.Checks(c.ID)

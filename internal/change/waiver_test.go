@@ -18,7 +18,7 @@ import (
 func TestAWaiverLetsARefusedValuePassUntilItEnds(t *testing.T) {
 	t.Parallel()
 	p := shopped(t)
-	forty := manifest("~1.0", strings.ReplaceAll(certifytest.Environments, "instances: 2", "instances: 40"))
+	forty := appFile("~1.0", strings.ReplaceAll(certifytest.Environments, "instances: 2", "instances: 40"))
 	c, said := p.Shop("forty", "Run forty", map[string]string{"flywheel.yaml": forty})
 	has(t, said, "flywheel waiver request storefront --set prod.instances=40")
 	p.Reaches(c.ID, change.Refused)
@@ -98,10 +98,10 @@ func TestAWaiverLetsARefusedValuePassUntilItEnds(t *testing.T) {
 func TestThatTheEndOfAWaiverHasComeIsToldOnce(t *testing.T) {
 	t.Parallel()
 	p := shopped(t)
-	forty := manifest("~1.0", strings.ReplaceAll(certifytest.Environments, "instances: 2", "instances: 40"))
+	forty := appFile("~1.0", strings.ReplaceAll(certifytest.Environments, "instances: 2", "instances: 40"))
 	c, _ := p.Shop("forty", "Run forty", map[string]string{"flywheel.yaml": forty})
 	c = p.Reaches(c.ID, change.Refused)
-	if len(c.Reasons) != 1 || c.Reasons[0].Environment != "prod" || c.Reasons[0].Variable != "instances" || fmt.Sprint(c.Reasons[0].Value) != "40" {
+	if len(c.Reasons) != 1 || c.Reasons[0].Environment != "prod" || c.Reasons[0].Variable != "instances" || string(c.Reasons[0].Value) != "40" {
 		t.Errorf("what could be asked for is not told: %+v", c.Reasons)
 	}
 	end := p.DB.Now().Add(48 * time.Hour)
@@ -178,7 +178,7 @@ func TestAWaiverNeverLiftsATypeAndAnAdminMayGrantOne(t *testing.T) {
 	end := p.DB.Now().Add(48 * time.Hour)
 	_, err := p.Apps.RequestWaiver(p.As("dora"), app.AskWaiver{App: "storefront", Environment: "prod", Variable: "instances", Value: "many", Reason: "x"})
 	refused(t, err, "waiver.impossible")
-	c, said := p.Shop("many", "Run many", map[string]string{"flywheel.yaml": manifest("~1.0", strings.ReplaceAll(certifytest.Environments, "instances: 2", "instances: many"))})
+	c, said := p.Shop("many", "Run many", map[string]string{"flywheel.yaml": appFile("~1.0", strings.ReplaceAll(certifytest.Environments, "instances: 2", "instances: many"))})
 	p.Reaches(c.ID, change.Refused)
 	if strings.Contains(said, "waiver request") {
 		t.Errorf("a waiver is offered for a wrong type: %s", said)

@@ -281,11 +281,10 @@ func (s *Service) look(ctx context.Context, c Change, main string, a app.App, en
 		return f, err
 	}
 	f.Proposal.Description = app.Description{
-		Pin:          app.Pin{Pattern: m.Pattern.Name, Range: m.Pattern.Version, Version: version.Version, Digest: version.Digest},
-		Source:       SourceDigest(a.ID, files, m.Build, m.Test.Command),
-		Environments: variablesOf(m),
+		Pin:    app.Pin{Pattern: m.Pattern.Name, Range: m.Pattern.Version, Version: version.Version, Digest: version.Digest},
+		Source: SourceDigest(a.ID, files, m.Build, m.Test.Command),
 	}
-	waived, outside, err := checkBounds(version.Manifest, environments, f.Proposal.Description, c.Subject, waivers)
+	waived, outside, err := describe(&f.Proposal.Description, version, m, environments, c.Subject, waivers)
 	if err != nil {
 		f.Verdict.Reasons = outside
 		return f, err
@@ -402,12 +401,12 @@ func (s *Service) pin(ctx context.Context, f *found, c Change, a app.App, m *man
 	return v, err
 }
 
-func variablesOf(m *manifest.App) map[string]map[string]any {
-	out := map[string]map[string]any{}
+func variablesOf(m *manifest.App) map[string]manifest.Values {
+	out := map[string]manifest.Values{}
 	for name, e := range m.Environments {
 		out[name] = e.Variables
 		if out[name] == nil {
-			out[name] = map[string]any{}
+			out[name] = manifest.Values{}
 		}
 	}
 	return out
@@ -443,9 +442,11 @@ func classOf(environments []app.Environment, name string) string {
 	return ""
 }
 
-// checkBounds refuses a variable outside its bounds with the bound and the way out (rule of change 3). What
-// a waiver in force accepts passes, and the reasons in waived name the waiver; outside has those of the refusal.
-func checkBounds(m *manifest.Pattern, environments []app.Environment, d app.Description, name string, waivers []app.Waiver) (waived, outside []Reason, err error) {
+// describe adds to a description the variables of flywheel.yaml as the types of the version make them. It refuses
+// one that has another type or is outside its bounds, with the bound and the way out (rule of change 3). What a
+// waiver in force accepts passes, and the reasons in waived name the waiver; outside has those of the refusal.
+func describe(d *app.Description, version pattern.Version, m *manifest.App, environments []app.Environment, name string, waivers []app.Waiver) (waived, outside []Reason, err error) {
+	d.Environments = variablesOf(m)
 	refused := fault.New(fault.Invalid, "variable.out_of_bounds", "")
 	theirs := false
 	messages, ask := []string{}, []string{}
@@ -454,7 +455,9 @@ func checkBounds(m *manifest.Pattern, environments []app.Environment, d app.Desc
 		if !selected {
 			continue
 		}
-		for _, v := range manifest.CheckBounds(m, e.Class, own) {
+		own, bad := version.Check(e.Class, own)
+		d.Environments[e.Name] = own
+		for _, v := range bad {
 			at := slices.IndexFunc(waivers, func(w app.Waiver) bool { return w.Accepts(name, e.Name, v.Variable, own[v.Variable]) })
 			if v.Bound && at >= 0 {
 				w := waivers[at]
@@ -467,10 +470,13 @@ func checkBounds(m *manifest.Pattern, environments []app.Environment, d app.Desc
 			if at := slices.IndexFunc(waivers, func(w app.Waiver) bool { return w.Over(name, e.Name, v.Variable, own[v.Variable]) }); at >= 0 {
 				text += fmt.Sprintf(" The waiver %s that accepted it is over.", waivers[at].ID)
 			}
+			if v.Theirs && !v.Bound {
+				text += fmt.Sprintf(" See %s.", m.Place(e.Name, v.Variable))
+			}
 			messages = append(messages, text)
 			reason := Reason{Environment: e.Name, Variable: v.Variable, Text: text}
 			if v.Bound {
-				reason.Value = own[v.Variable]
+				reason.Value, _ = json.Marshal(own[v.Variable])
 				ask = append(ask, fmt.Sprintf("flywheel waiver request %s --set %s --reason …", name, quoted(e.Name+"."+v.Variable+"="+show(own, v.Variable))))
 			}
 			outside = append(outside, reason)

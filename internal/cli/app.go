@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"flywheel.dev/flywheel/internal/manifest"
 )
 
 type app struct {
@@ -45,7 +47,7 @@ type instance struct {
 
 type desired struct {
 	Pattern, Version, Digest, Artifact string
-	Variables                          map[string]any
+	Variables                          manifest.Values
 }
 
 func (s *shell) appCommand() *cobra.Command {

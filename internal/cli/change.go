@@ -12,10 +12,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/manifest"
 )
 
 type change struct {
@@ -99,10 +99,10 @@ var outcomes = [][2]string{{"fails", "FAILS"}, {"needs_value", "NEEDS A VALUE"},
 
 // form is a change without a clone.
 type form struct {
-	Title        string                    `json:"title,omitempty"`
-	Environments map[string]map[string]any `json:"environments,omitempty"`
-	Version      string                    `json:"version,omitempty"`
-	Story        string                    `json:"story,omitempty"`
+	Title   string                       `json:"title,omitempty"`
+	Texts   map[string]map[string]string `json:"texts,omitempty"`
+	Version string                       `json:"version,omitempty"`
+	Story   string                       `json:"story,omitempty"`
 }
 
 func (s *shell) changeCommand() *cobra.Command {
@@ -119,13 +119,15 @@ func (s *shell) changeCreate() *cobra.Command {
 	c := &cobra.Command{
 		Use: "create APP --set ENVIRONMENT.VARIABLE=VALUE…", Short: "Change variables, or the range of pattern versions, without a clone",
 		Long: `Change variables of an app's environments, or its range of pattern versions. It becomes a commit on a
-branch and from there a change like any other. Values are YAML: 3 is a number, "16" a text; an empty
-value takes a variable back to its default. Code is changed by a push.`,
-		Example: "  flywheel change create storefront --set prod.instances=3\n  flywheel change create storefront --set prod.db_version='\"16\"' --preview",
+branch and from there a change like any other. The type that the pattern's module has for a variable says
+what its value is: 02142 stays as it is where a text is wanted. Lists and maps are written as in
+flywheel.yaml, for example ["a", "b"]; an empty value takes a variable back to its default. Code is
+changed by a push.`,
+		Example: "  flywheel change create storefront --set prod.instances=3\n  flywheel change create storefront --set prod.db_version=16 --preview",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			var err error
-			if body.Environments, err = assignments(set); err != nil {
+			if body.Texts, err = assignments(set); err != nil {
 				return err
 			}
 			if len(set) == 0 && body.Version == "" {
@@ -149,33 +151,31 @@ func proposeFlags(c *cobra.Command, preview, watch *bool) {
 }
 
 // assignments reads prod.instances=3 into the form's shape.
-func assignments(set []string) (map[string]map[string]any, error) {
-	out := map[string]map[string]any{}
+func assignments(set []string) (map[string]map[string]string, error) {
+	out := map[string]map[string]string{}
 	for _, one := range set {
 		name, text, assigned := strings.Cut(one, "=")
 		environment, variable, dotted := strings.Cut(name, ".")
 		if !assigned || !dotted || environment == "" || variable == "" {
 			return nil, usage("--set %s is not ENVIRONMENT.VARIABLE=VALUE, for example prod.instances=3.", one)
 		}
-		value, err := scalar(text)
-		if err != nil {
-			return nil, usage("--set %s: the value is not YAML: %s.", one, err)
+		if _, err := valueOf(one, text); err != nil {
+			return nil, err
 		}
 		if out[environment] == nil {
-			out[environment] = map[string]any{}
+			out[environment] = map[string]string{}
 		}
-		out[environment][variable] = value
+		out[environment][variable] = text
 	}
 	return out, nil
 }
 
-func scalar(text string) (value any, err error) {
-	if err := yaml.Unmarshal([]byte(text), &value); err != nil {
-		message, _, _ := strings.Cut(err.Error(), "\n") // what follows is a picture of the text
-		_, message, _ = strings.Cut(message, "] ")
-		return nil, errors.New(message)
+// valueOf reads the value of --set.
+func valueOf(set, text string) (any, error) {
+	value, err := manifest.ParseValue(text)
+	if f := fault.From(err); f != nil && len(f.Fields) > 0 {
+		return nil, usage("--set %s: the value cannot be read: %s.", set, f.Fields[0].Message)
 	}
-	_, err = json.Marshal(value)
 	return value, err
 }
 

@@ -150,7 +150,7 @@ func TestTheExitCodeSaysHowACommandEnded(t *testing.T) {
 		{"missing argument", nil, []string{"change", "show"}, Usage, []string{"flywheel change show CHANGE"}},
 		{"a limit below nothing", nil, []string{"change", "list", "--limit", "-3"}, Usage, []string{"--limit", "a number from 0 on"}},
 		{"an empty environment", nil, []string{"app", "create", "x", "--team", "shop", "--pattern", "web", "--environment", ""}, Usage, []string{"--environment is empty"}},
-		{"a value that is no YAML", nil, []string{"change", "create", "x", "--set", "prod.a=[1"}, Usage, []string{"the value is not YAML: sequence end token ']' not found."}},
+		{"a value that cannot be read", nil, []string{"change", "create", "x", "--set", "prod.a=[1"}, Usage, []string{"the value cannot be read: sequence end token ']' not found."}},
 		{"a shell that is not known", nil, []string{"completion", "tcsh"}, Usage, []string{`no command "tcsh"`}},
 		{"missing flag", nil, []string{"app", "create", "x"}, Usage, []string{"pattern", "`flywheel app create --help`"}},
 		{"unknown output", nil, []string{"change", "list", "-o", "xml"}, Usage, []string{"table, json or yaml", "`flywheel change list --help`"}},
@@ -366,10 +366,10 @@ func TestARefusedFormSaysItsReasonOnce(t *testing.T) {
 	}
 }
 
-func TestAFormKeepsTheTypesOfItsValues(t *testing.T) {
+func TestAFormSendsWhatWasTyped(t *testing.T) {
 	a, url := serve(t, map[string]any{"POST /api/v1/apps/storefront/changes": map[string]any{"id": "chg_1", "kind": "app", "subject": "storefront"}})
-	r := tell(t, url, "", "change", "create", "storefront", "--set", "prod.instances=3", "--set", `prod.db_version="16"`, "--set", "staging.instances=")
-	want := `{"environments":{"prod":{"db_version":"16","instances":3},"staging":{"instances":null}}}`
+	r := tell(t, url, "", "change", "create", "storefront", "--set", "prod.instances=3", "--set", `prod.db_version="16"`, "--set", "prod.zip=02142", "--set", "staging.instances=")
+	want := `{"texts":{"prod":{"db_version":"\"16\"","instances":"3","zip":"02142"},"staging":{"instances":""}}}`
 	if got := a.bodies["POST /api/v1/apps/storefront/changes"]; r.code != Done || got != want {
 		t.Errorf("code %d, sent %s: %s", r.code, got, r.err)
 	}

@@ -10,22 +10,24 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"flywheel.dev/flywheel/internal/manifest"
 )
 
 // environment is read and sent back with its values as they are, so that an update changes only what
 // was named.
 type environment struct {
-	Name      string         `json:"name"`
-	Class     string         `json:"class"`
-	After     string         `json:"after,omitempty"`
-	Target    string         `json:"target,omitempty"`
-	OnNewer   string         `json:"onNewer,omitempty"`
-	Values    map[string]any `json:"values,omitempty"`
-	Network   bool           `json:"network,omitempty"`
-	Reach     []string       `json:"reach,omitempty"`
-	Freezes   []freeze       `json:"freezes,omitempty"`
-	Order     int            `json:"-"`
-	UpdatedAt time.Time      `json:"-"`
+	Name      string          `json:"name"`
+	Class     string          `json:"class"`
+	After     string          `json:"after,omitempty"`
+	Target    string          `json:"target,omitempty"`
+	OnNewer   string          `json:"onNewer,omitempty"`
+	Values    manifest.Values `json:"values,omitempty"`
+	Network   bool            `json:"network,omitempty"`
+	Reach     []string        `json:"reach,omitempty"`
+	Freezes   []freeze        `json:"freezes,omitempty"`
+	Order     int             `json:"-"`
+	UpdatedAt time.Time       `json:"-"`
 }
 
 type freeze struct {
@@ -151,7 +153,7 @@ func (s *shell) environmentSave(create bool) *cobra.Command {
 					e.Freezes = freezes
 				}
 				if e.Values == nil {
-					e.Values = map[string]any{}
+					e.Values = manifest.Values{}
 				}
 				for name, v := range values {
 					if e.Values[name] = v; v == nil {
@@ -210,16 +212,16 @@ func environmentFreezes(given []string) (list []freeze, err error) {
 	return list, nil
 }
 
-func environmentValues(set []string) (map[string]any, error) {
-	values := map[string]any{}
+func environmentValues(set []string) (manifest.Values, error) {
+	values := manifest.Values{}
 	for _, one := range set {
 		name, text, assigned := strings.Cut(one, "=")
 		if !assigned || name == "" {
 			return nil, usage("--set %s is not VARIABLE=VALUE, for example vpc_id=vpc-1.", one)
 		}
-		v, err := scalar(text)
+		v, err := valueOf(one, text)
 		if err != nil {
-			return nil, usage("--set %s: the value is not YAML: %s.", one, err)
+			return nil, err
 		}
 		values[name] = v
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -13,6 +14,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"flywheel.dev/flywheel/internal/manifest"
 )
 
 // Colours of the terminal. Nothing is said by colour alone.
@@ -66,12 +69,63 @@ func writeYAML(w io.Writer, data any) error {
 	if err != nil {
 		return err
 	}
-	text, err = yaml.JSONToYAML(text)
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	value, err := inOrder(decoder)
 	if err != nil {
+		return err
+	}
+	if text, err = yaml.Marshal(value); err != nil {
 		return err
 	}
 	_, err = w.Write(text)
 	return err
+}
+
+// digits is a number as JSON has it, digit for digit.
+type digits string
+
+// MarshalYAML implements yaml.BytesMarshaler.
+func (d digits) MarshalYAML() ([]byte, error) { return []byte(d), nil }
+
+// inOrder reads a JSON value for YAML: with its keys in their order, and its numbers as they are.
+func inOrder(decoder *json.Decoder) (any, error) {
+	token, err := decoder.Token()
+	if err != nil {
+		return nil, err
+	}
+	switch token {
+	case json.Delim('{'):
+		out := yaml.MapSlice{}
+		for decoder.More() {
+			key, err := decoder.Token()
+			if err != nil {
+				return nil, err
+			}
+			value, err := inOrder(decoder)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, yaml.MapItem{Key: key, Value: value})
+		}
+		_, err := decoder.Token()
+		return out, err
+	case json.Delim('['):
+		out := []any{}
+		for decoder.More() {
+			value, err := inOrder(decoder)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, value)
+		}
+		_, err := decoder.Token()
+		return out, err
+	}
+	if number, ok := token.(json.Number); ok {
+		return digits(number), nil
+	}
+	return token, nil
 }
 
 // page collects what a person reads.
@@ -304,7 +358,7 @@ func short(digest string) string {
 // one prints a single thing that the server answered: raw for machines, table for people.
 func one[T any](s *shell, c *cobra.Command, raw json.RawMessage, table func(p *page, v T)) error {
 	var v T
-	if err := json.Unmarshal(raw, &v); err != nil {
+	if err := manifest.Decode(raw, &v); err != nil {
 		return err
 	}
 	return s.show(c, raw, func(p *page) { table(p, v) })
@@ -314,7 +368,7 @@ func one[T any](s *shell, c *cobra.Command, raw json.RawMessage, table func(p *p
 func many[T any](s *shell, c *cobra.Command, raw []json.RawMessage, none string, headers []string, row func(p *page, v T) []string) error {
 	items := make([]T, len(raw))
 	for i := range raw {
-		if err := json.Unmarshal(raw[i], &items[i]); err != nil {
+		if err := manifest.Decode(raw[i], &items[i]); err != nil {
 			return err
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/manifest"
 )
 
 type pattern struct {
@@ -41,8 +42,8 @@ type variable struct {
 	Required, Sensitive, Secret, Ephemeral       bool
 	Nullable                                     *bool
 	Default                                      any
-	Bounds                                       map[string]any
-	Classes                                      map[string]map[string]any
+	Bounds                                       manifest.Values
+	Classes                                      map[string]manifest.Values
 }
 
 func (s *shell) patternCommand() *cobra.Command {
@@ -182,7 +183,7 @@ func marked(description, deprecated string, sensitive, ephemeral, notNull bool) 
 }
 
 // bounds says the bounds of a variable, and what a class of environments has instead.
-func bounds(keywords map[string]any, classes map[string]map[string]any) string {
+func bounds(keywords manifest.Values, classes map[string]manifest.Values) string {
 	parts := []string{}
 	least, most := keywords["minimum"], keywords["maximum"]
 	switch {

@@ -117,7 +117,7 @@ func (s *shell) waiverRequest() *cobra.Command {
 			body := map[string]any{"app": args[0], "reason": reason}
 			for environment, variables := range values {
 				for variable, value := range variables {
-					body["environment"], body["variable"], body["value"] = environment, variable, value
+					body["environment"], body["variable"], body["text"] = environment, variable, value
 				}
 			}
 			return s.waiverSend(c, path("waivers"), body, end)

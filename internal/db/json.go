@@ -1,6 +1,7 @@
 package db
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 )
@@ -23,13 +24,18 @@ type Column struct{ v any }
 
 // Scan implements sql.Scanner.
 func (c *Column) Scan(src any) error {
+	var text []byte
 	switch s := src.(type) {
 	case string:
-		return json.Unmarshal([]byte(s), c.v)
+		text = []byte(s)
 	case []byte:
-		return json.Unmarshal(s, c.v)
+		text = s
 	case nil:
 		return nil
+	default:
+		return fmt.Errorf("db: a JSON column holds %T", src)
 	}
-	return fmt.Errorf("db: a JSON column holds %T", src)
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber() // a number in an any keeps its digits
+	return decoder.Decode(c.v)
 }

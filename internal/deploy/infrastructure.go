@@ -19,6 +19,7 @@ import (
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/local"
+	"flywheel.dev/flywheel/internal/manifest"
 	"flywheel.dev/flywheel/internal/outbound"
 	"flywheel.dev/flywheel/internal/pattern"
 	"flywheel.dev/flywheel/internal/runlog"
@@ -71,17 +72,29 @@ func (r *Runs) workspace(ctx context.Context, digest string) (tofu.Workspace, er
 
 // variables returns what the module is given: of the desired variables those it declares (an
 // environment holds values for every pattern), and the artifact.
-func variables(v pattern.Version, d app.Desired) map[string]any {
-	out := map[string]any{}
+func variables(v pattern.Version, d app.Desired) (manifest.Values, error) {
+	out := manifest.Values{}
+	f := fault.New(fault.Invalid, "variable.type", "A value does not have the type that %s %s asks for.", v.Pattern, v.Version).
+		Do("Correct it: what the Center of Excellence controls with `flywheel environment update`, what the team does in flywheel.yaml.")
+	typed, wrong := v.Interface.Typed(d.Variables)
 	for _, declared := range v.Interface.Variables {
-		if value, set := d.Variables[declared.Name]; set && !declared.Secret {
-			out[declared.Name] = value
+		value, set := typed[declared.Name]
+		if !set || declared.Secret {
+			continue
 		}
+		if wrong[declared.Name] != nil {
+			f.Message += fmt.Sprintf(" %s: %s.", declared.Name, wrong[declared.Name])
+			f.At(declared.Name, "%s", wrong[declared.Name])
+		}
+		out[declared.Name] = value
 	}
 	if name := v.Manifest.Spec.Artifact.Variable; name != "" {
 		out[name] = d.Artifact
 	}
-	return out
+	if len(f.Fields) > 0 {
+		return out, f
+	}
+	return out, nil
 }
 
 // ask is a secret that a version asks for.
@@ -171,6 +184,10 @@ func (r *Runs) run(ctx context.Context, d Deployment, log io.Writer) (tofu.Run, 
 	if err != nil {
 		return tofu.Run{}, v, err
 	}
+	given, err := variables(v, target)
+	if err != nil && d.Kind != Destroy {
+		return tofu.Run{}, v, err
+	}
 	secrets, credentials, err := r.secretsOf(ctx, v, d.App, d.Environment)
 	if err != nil {
 		return tofu.Run{}, v, err
@@ -178,7 +195,7 @@ func (r *Runs) run(ctx context.Context, d Deployment, log io.Writer) (tofu.Run, 
 	network, err := r.network(ctx, d.Environment)
 	return tofu.Run{
 		ID: d.engineRun(), Dir: filepath.Join(r.Dir, d.engineRun()), Instance: d.Instance, Workspace: workspace, Fence: d.fence, Network: network,
-		Destroy: d.Kind == Destroy, Variables: variables(v, target), Secrets: secrets, Environment: credentials, Log: log, Cancel: d.cancelled,
+		Destroy: d.Kind == Destroy, Variables: given, Secrets: secrets, Environment: credentials, Log: log, Cancel: d.cancelled,
 	}, v, err
 }
 
@@ -233,7 +250,10 @@ func (r *Runs) prepare(ctx context.Context, d Deployment) outcome {
 	if err != nil {
 		return failed(err)
 	}
-	given := variables(v, d.Desired)
+	given, err := variables(v, d.Desired)
+	if err != nil {
+		return failed(err)
+	}
 	for _, declared := range v.Interface.Variables {
 		value, set := given[declared.Name]
 		if !set {
@@ -519,7 +539,7 @@ func readState(text []byte) (applied, error) {
 			} `json:"instances"`
 		} `json:"resources"`
 	}
-	if err := json.Unmarshal(text, &raw); err != nil {
+	if err := manifest.Decode(text, &raw); err != nil {
 		return applied{}, err
 	}
 	s := applied{outputs: map[string]any{}}
@@ -585,13 +605,17 @@ func (r *Runs) PlanChange(ctx context.Context, c change.Change, environment stri
 	if err != nil {
 		return p, err
 	}
+	given, err := variables(v, desired)
+	if err != nil && !destroy {
+		return p, err
+	}
 	network, err := r.network(ctx, environment)
 	if err != nil {
 		return p, err
 	}
 	id := c.Workflow() + "." + environment
 	p, err = r.look(ctx, tofu.Run{
-		ID: id, Dir: filepath.Join(r.Dir, id), Instance: instance.ID, Workspace: workspace, Network: network, Destroy: destroy, Variables: variables(v, desired),
+		ID: id, Dir: filepath.Join(r.Dir, id), Instance: instance.ID, Workspace: workspace, Network: network, Destroy: destroy, Variables: given,
 		Secrets: secrets, Environment: credentials, Log: log,
 	}, v.Manifest.Spec.Stateful, instance.Deployed)
 	if plan, ok := p.Tree.(*tofu.Plan); ok && err == nil {
@@ -616,6 +640,10 @@ func (r *Runs) PlanInstance(ctx context.Context, id string, instance app.Instanc
 	if err != nil {
 		return p, err
 	}
+	given, err := variables(v, desired)
+	if err != nil {
+		return p, err
+	}
 	placeholders := map[string]string{}
 	for _, declared := range v.Interface.Variables {
 		if declared.Secret {
@@ -624,7 +652,7 @@ func (r *Runs) PlanInstance(ctx context.Context, id string, instance app.Instanc
 	}
 	p, err = r.look(ctx, tofu.Run{
 		ID: id, Dir: filepath.Join(r.Dir, id), Instance: instance.ID, Workspace: workspace, Untrusted: true, Network: network,
-		Variables: variables(v, desired), Secrets: placeholders,
+		Variables: given, Secrets: placeholders,
 	}, v.Manifest.Spec.Stateful, instance.Deployed)
 	if plan, ok := p.Tree.(*tofu.Plan); ok {
 		p.Digest = plan.Effect(desired.Artifact)

@@ -17,6 +17,7 @@ import (
 	"flywheel.dev/flywheel/internal/db/dbtest"
 	"flywheel.dev/flywheel/internal/durable"
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/manifest"
 	"flywheel.dev/flywheel/internal/runlog"
 )
 
@@ -104,7 +105,7 @@ func (o *order) main(artifact string) {
 			return err
 		}
 		return app.SetDescription(tx, "shop", app.Description{Pin: app.Pin{Pattern: "web", Digest: "sha256:web"}, Source: "src",
-			Environments: map[string]map[string]any{"staging": {}, "prod": {}}})
+			Environments: map[string]manifest.Values{"staging": {}, "prod": {}}})
 	})
 }
 

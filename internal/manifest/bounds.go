@@ -32,10 +32,10 @@ type Violation struct {
 
 // BoundsFor returns the bounds of a variable in a class of environments: the class's keywords over the
 // general ones.
-func (v Variable) BoundsFor(class string) map[string]any {
+func (v Variable) BoundsFor(class string) Values {
 	out := maps.Clone(v.Bounds)
 	if out == nil {
-		out = map[string]any{}
+		out = Values{}
 	}
 	maps.Copy(out, v.Classes[class])
 	return out
@@ -73,15 +73,25 @@ func CheckBounds(p *Pattern, class string, variables map[string]any) []Violation
 
 // outside says how a value misses its bounds.
 func outside(name string, value any, bounds map[string]any, words string) Violation {
-	wanted, is := typeIn(bounds), TypeOf(value)
+	wanted, is := TypeIn(bounds), TypeOf(value)
 	if wanted == "" || wanted == is {
 		return Violation{name, fmt.Sprintf("%s is outside its bounds: %s.", show(value), words), true, true}
 	}
 	message := fmt.Sprintf("%s is a %s where a %s is needed: %s.", show(value), is, wanted, words)
 	if wanted == "string" && is == "number" {
-		message += fmt.Sprintf(" Write it in quotes: %q.", show(value))
+		message += fmt.Sprintf(" Write it in quotes: %q.", asTyped(value))
 	}
 	return Violation{name, message, false, true}
+}
+
+// Mistyped says that the value of a variable is not what the module's type asks for, and why.
+func (p *Pattern) Mistyped(class, variable string, err error) Violation {
+	v := p.Spec.Variables[variable]
+	message := err.Error() + "."
+	if words := describe(v.BoundsFor(class), class, v); words != "" {
+		message += " Its bounds: " + words + "."
+	}
+	return Violation{Variable: variable, Message: message, Theirs: true}
 }
 
 // TeamVariables returns the names of the variables that a team may set in flywheel.yaml, sorted.
@@ -171,8 +181,8 @@ func withTypes(bounds map[string]any) map[string]any {
 	return out
 }
 
-// typeIn returns the type that bounds mean, or "" where they allow several.
-func typeIn(bounds map[string]any) string {
+// TypeIn returns the type that bounds mean, or "" where they allow several.
+func TypeIn(bounds map[string]any) string {
 	if wanted, ok := withTypes(bounds)["type"].(string); ok {
 		return wanted
 	}

@@ -2,7 +2,6 @@ package manifest
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"reflect"
@@ -134,15 +133,6 @@ func (f *File) says(text []byte, wanted map[string]any) bool {
 	}
 	value, err := plainValue(d.value)
 	return err == nil && reflect.DeepEqual(prune(value), prune(wanted))
-}
-
-// plainValue gives every value the type that JSON would.
-func plainValue(v any) (out any, err error) {
-	text, err := json.Marshal(v)
-	if err != nil {
-		return nil, err
-	}
-	return out, json.Unmarshal(text, &out)
 }
 
 // prune takes empty variables away: `prod: {}`, `prod:` and `prod: {variables: {}}` mean the same.
@@ -353,6 +343,9 @@ func flow(v any) string {
 			parts = append(parts, flow(e))
 		}
 		return "[" + strings.Join(parts, ", ") + "]"
+	}
+	if s, ok := v.(spelled); ok {
+		return string(s)
 	}
 	return show(v) // what JSON writes for the rest, YAML reads
 }

@@ -111,11 +111,11 @@ type Release struct {
 
 // Variable says who controls a variable, and its bounds. Bounds are JSON Schema keywords.
 type Variable struct {
-	Control     string                    `json:"control"`
-	Secret      bool                      `json:"secret,omitempty"` // its value is the secret of its name
-	Description string                    `json:"description,omitempty"`
-	Bounds      map[string]any            `json:"-"`
-	Classes     map[string]map[string]any `json:"classes,omitempty"`
+	Control     string            `json:"control"`
+	Secret      bool              `json:"secret,omitempty"` // its value is the secret of its name
+	Description string            `json:"description,omitempty"`
+	Bounds      Values            `json:"-"`
+	Classes     map[string]Values `json:"classes,omitempty"`
 }
 
 // UnmarshalJSON keeps the bounds apart from what the platform reads.
@@ -181,6 +181,16 @@ type App struct {
 	Test         Test                   `json:"test"`
 	Merge        string                 `json:"merge"`
 	Environments map[string]Environment `json:"environments"`
+
+	document *document
+}
+
+// Place returns where the value of a variable stands: file, line and column.
+func (a *App) Place(environment, variable string, inside ...string) string {
+	if a.document == nil {
+		return ""
+	}
+	return a.document.find(append([]string{"spec", "environments", environment, "variables", variable}, inside...), false)
 }
 
 // PatternRef names a pattern and a range of its versions.
@@ -206,7 +216,7 @@ type Test struct {
 
 // Environment is what a team sets for one environment.
 type Environment struct {
-	Variables map[string]any `json:"variables"`
+	Variables Values `json:"variables"` // as they were typed: the module's types decide what they are
 }
 
 // Schemas returns the published JSON Schemas, by name: "pattern.schema.json" and "app.schema.json".

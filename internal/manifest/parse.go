@@ -30,6 +30,14 @@ func ParsePattern(file string, content []byte) (*Pattern, error) {
 	if err := d.decode("pattern", &p); err != nil {
 		return &p, err
 	}
+	// The module says what its variables are, so what they may be stays as it was typed until then.
+	variables := child(child(d.value.(map[string]any), "spec"), "variables")
+	for name, v := range p.Spec.Variables {
+		asWritten(v.Bounds, child(variables, name))
+		for class, own := range v.Classes {
+			asWritten(own, child(child(child(variables, name), "classes"), class))
+		}
+	}
 	p.check(d)
 	return &p, d.err()
 }
@@ -54,8 +62,22 @@ func ParseApp(file string, content []byte) (*App, error) {
 	if err != nil {
 		return &a.Spec, err
 	}
+	all := child(child(d.value.(map[string]any), "spec"), "environments")
+	for name := range a.Spec.Environments {
+		a.Spec.Environments[name] = Environment{Variables: child(child(all, name), "variables")}
+	}
+	a.Spec.document = d
 	a.Spec.check(d)
 	return &a.Spec, d.err()
+}
+
+// asWritten puts the allowed values of bounds back as they are in the file.
+func asWritten(bounds Values, written map[string]any) {
+	for _, key := range []string{"enum", "const"} {
+		if _, given := bounds[key]; given {
+			bounds[key] = written[key]
+		}
+	}
 }
 
 // Check reads a manifest of either kind and returns what is wrong with it, or nil.
@@ -85,8 +107,20 @@ func invalid(file string) *fault.Fault {
 	return fault.New(fault.Invalid, "manifest.invalid", "%s is not valid.", file).Do("`flywheel validate %s` shows every problem.", file)
 }
 
-// read parses YAML, within the limits.
+// read parses YAML that holds keys and values, within the limits.
 func read(file string, content []byte) (*document, error) {
+	d, err := parse(file, content)
+	if err != nil {
+		return nil, err
+	}
+	if _, isMap := d.value.(map[string]any); !isMap {
+		return nil, invalid(file).At(file+":1:1", "it must hold keys and values, beginning with apiVersion and kind")
+	}
+	return d, nil
+}
+
+// parse parses YAML, within the limits.
+func parse(file string, content []byte) (*document, error) {
 	content = unix(content)
 	start := file + ":1:1"
 	switch {
@@ -114,11 +148,10 @@ func read(file string, content []byte) (*document, error) {
 	if _, err := (&measure{file: file, anchors: map[string]int{}}).node(d.root); err != nil {
 		return nil, err
 	}
-	if err := yaml.NodeToValue(d.root, &d.value); err != nil {
-		return nil, syntax(file, err)
-	}
-	if _, isMap := d.value.(map[string]any); !isMap {
-		return nil, invalid(file).At(start, "it must hold keys and values, beginning with apiVersion and kind")
+	t := &translation{d: d, anchors: map[string]any{}}
+	d.value = t.value(d.root, "")
+	if err := d.err(); err != nil {
+		return nil, err
 	}
 	return d, nil
 }
@@ -197,8 +230,6 @@ func (m *measure) node(n ast.Node) (size int, err error) {
 		if size, known = m.anchors[name]; !known {
 			return 0, invalid(m.file).At(at(m.file, n), "the alias *%s stands before its anchor, or inside of it", name)
 		}
-	case *ast.NanNode, *ast.InfinityNode:
-		return 0, invalid(m.file).At(at(m.file, n), "%s is not a number that can be used here", n.GetToken().Value)
 	}
 	if err == nil && size > largestValue {
 		err = invalid(m.file).At(at(m.file, n), "it stands for more than %d values", largestValue)
@@ -232,7 +263,11 @@ func syntax(file string, err error) error {
 
 // decode validates the document by a schema and reads it into a value.
 func (d *document) decode(schema string, into any) error {
-	text, err := json.Marshal(d.value)
+	settled := d.settle(d.value, nil, schema)
+	if err := d.err(); err != nil {
+		return err
+	}
+	text, err := json.Marshal(settled)
 	if err != nil {
 		return invalid(d.file).At(d.file+":1:1", "it holds a key or a value that JSON does not have")
 	}
@@ -247,7 +282,59 @@ func (d *document) decode(schema string, into any) error {
 	} else if err != nil {
 		return err
 	}
-	return json.Unmarshal(text, into)
+	return Decode(text, into)
+}
+
+// settle decides what the values are whose types the format itself knows. Those of the module's variables stay
+// open.
+func (d *document) settle(v any, path []string, schema string) any {
+	if open(path, schema) {
+		return canonical(v)
+	}
+	switch v := v.(type) {
+	case spelled:
+		if truth, is := Truth(v); is {
+			return truth
+		}
+		number := ""
+		if likely := Likely("number", string(v)); likely != "" {
+			number = likely + " for the number, or "
+		}
+		d.note(path, "%s is a number in one reader of YAML and another number or a text in the next; write %s%q for the text", string(v), number, string(v))
+		return nil
+	case json.Number:
+		n, err := Number(string(v))
+		if err != nil {
+			d.note(path, "%s", err)
+		}
+		return n
+	case []any:
+		out := make([]any, len(v))
+		for i := range v {
+			out[i] = d.settle(v[i], append(slices.Clone(path), strconv.Itoa(i)), schema)
+		}
+		return out
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for k := range v {
+			out[k] = d.settle(v[k], append(slices.Clone(path), k), schema)
+		}
+		return out
+	}
+	return v
+}
+
+// open reports whether a path of a file leads into a value of a variable, whose type only the module knows.
+func open(path []string, schema string) bool {
+	switch {
+	case len(path) < 4 || path[0] != "spec":
+		return false
+	case schema == "app":
+		return path[1] == "environments" && path[3] == "variables"
+	case len(path) > 5 && path[1] == "variables" && path[3] == "classes":
+		return path[5] == "enum" || path[5] == "const"
+	}
+	return path[1] == "variables" && (path[3] == "enum" || path[3] == "const")
 }
 
 // err returns what was found, by line and column, or nil.
@@ -290,7 +377,7 @@ func (d *document) report(e *jsonschema.ValidationError) {
 			d.note(path, "%s lacks the key %q", dotted(path), name)
 		}
 	case *kind.Type:
-		d.note(path, "%s must be %s, not %s%s", dotted(path), typeNames(k.Want), typeNames([]string{k.Got}), quoted(k))
+		d.note(path, "%s must be %s, not %s%s", dotted(path), typeNames(k.Want), typeNames([]string{k.Got}), d.remedy(k, path))
 	case *kind.Enum:
 		d.note(path, "%s must be one of %s%s", dotted(path), list(k.Want), nearest(k.Got, k.Want))
 	case *kind.Const:
@@ -326,10 +413,28 @@ func typeNames(names []string) string {
 	return strings.Join(out, " or ")
 }
 
-// quoted is the remedy for `version: 1.4`, which YAML takes for a number.
-func quoted(k *kind.Type) string {
-	if slices.Contains(k.Want, "string") && (k.Got == "number" || k.Got == "boolean") {
-		return "; put it in quotes"
+// remedy is how to write what was meant, where `version: 1.10` is a number in YAML, or `minimum: 1_000` none.
+func (d *document) remedy(k *kind.Type, path []string) string {
+	v := d.value
+	for _, name := range path {
+		switch inside := v.(type) {
+		case map[string]any:
+			v = inside[name]
+		case []any:
+			i, _ := strconv.Atoi(name)
+			v = inside[i]
+		}
+	}
+	switch {
+	case slices.Contains(k.Want, "string") && (k.Got == "number" || k.Got == "integer" || k.Got == "boolean"):
+		return fmt.Sprintf("; put it in quotes: %q", asTyped(v))
+	case k.Got != "string":
+		return ""
+	}
+	for _, wanted := range [][2]string{{"number", "number"}, {"integer", "number"}, {"boolean", "bool"}} {
+		if likely := Likely(wanted[1], asTyped(v)); slices.Contains(k.Want, wanted[0]) && likely != "" {
+			return "; write " + likely
+		}
 	}
 	return ""
 }
@@ -407,7 +512,10 @@ func at(file string, n ast.Node) string {
 	return fmt.Sprintf("%s:%d:%d", file, t.Position.Line, t.Position.Column)
 }
 
-func keyName(v *ast.MappingValueNode) string { return strings.Trim(v.Key.String(), `"'`) }
+func keyName(v *ast.MappingValueNode) string {
+	name, _ := keyOf(v)
+	return name
+}
 
 func pick(v *ast.MappingValueNode, key bool) ast.Node {
 	if key {

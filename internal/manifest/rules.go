@@ -6,14 +6,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/Masterminds/semver/v3"
 )
 
 // check adds what the schema cannot say about a flywheel.yaml.
 func (a *App) check(d *document) {
-	if _, err := semver.NewConstraint(a.Pattern.Version); err != nil {
-		d.note([]string{"spec", "pattern", "version"}, "%q is not a range of versions; write for example ~1.4, ^1.2 or 1.4.2", a.Pattern.Version)
+	if _, err := ParseRange(a.Pattern.Version); err != nil {
+		d.note([]string{"spec", "pattern", "version"}, "%s", err)
 	}
 	if b := a.Build; b.Outer != "" {
 		if b.Fetch+b.Command+b.Artifact+a.Test.Command != "" || len(b.Toolchains) > 0 {
@@ -79,14 +77,15 @@ func reserved(name string) bool {
 
 var ranges = [][2]string{{"minimum", "maximum"}, {"minLength", "maxLength"}, {"minItems", "maxItems"}}
 
-func contradict(bounds map[string]any, pair [2]string) bool {
-	low, hasLow := bounds[pair[0]].(float64)
-	high, hasHigh := bounds[pair[1]].(float64)
-	return hasLow && hasHigh && low > high
+func contradict(bounds Values, pair [2]string) bool {
+	low, hasLow := bounds[pair[0]]
+	high, hasHigh := bounds[pair[1]]
+	order, numbers := Compare(low, high)
+	return hasLow && hasHigh && numbers && order > 0
 }
 
 // checkBounds refuses bounds that no value meets, and a regular expression that is none.
-func checkBounds(d *document, path []string, bounds map[string]any) {
+func checkBounds(d *document, path []string, bounds Values) {
 	for _, pair := range ranges {
 		if contradict(bounds, pair) {
 			d.note(append(slices.Clone(path), pair[0]), "nothing is allowed: %s is larger than %s", pair[0], pair[1])

@@ -1,13 +1,16 @@
 package pattern
 
 import (
-	"reflect"
+	"encoding/json"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
+
+	"flywheel.dev/flywheel/internal/manifest"
 )
 
 // boundsOf recognises the common forms of a validation's condition as bounds: contains([…], var.x),
@@ -114,7 +117,7 @@ func comparison(e *hclsyntax.BinaryOpExpr, v Variable) map[string]any {
 		if op == hclsyntax.OpEqual {
 			return map[string]any{"const": value}
 		}
-		number, isNumber := value.(float64)
+		number, isNumber := value.(json.Number)
 		keyword := map[*hclsyntax.Operation]string{
 			hclsyntax.OpGreaterThan: "exclusiveMinimum", hclsyntax.OpGreaterThanOrEqual: "minimum",
 			hclsyntax.OpLessThan: "exclusiveMaximum", hclsyntax.OpLessThanOrEqual: "maximum",
@@ -125,7 +128,7 @@ func comparison(e *hclsyntax.BinaryOpExpr, v Variable) map[string]any {
 		return map[string]any{keyword: number}
 	}
 	length, ok := left.(*hclsyntax.FunctionCallExpr)
-	number, isNumber := value.(float64)
+	number, isNumber := value.(json.Number)
 	if !ok || length.Name != "length" || len(length.Args) != 1 || !isVariable(length.Args[0], v) || !isNumber {
 		return nil
 	}
@@ -137,17 +140,26 @@ func comparison(e *hclsyntax.BinaryOpExpr, v Variable) map[string]any {
 	}
 	switch op {
 	case hclsyntax.OpGreaterThan:
-		return map[string]any{least: number + 1}
+		return map[string]any{least: beside(number, 1)}
 	case hclsyntax.OpGreaterThanOrEqual:
 		return map[string]any{least: number}
 	case hclsyntax.OpLessThan:
-		return map[string]any{most: number - 1}
+		return map[string]any{most: beside(number, -1)}
 	case hclsyntax.OpLessThanOrEqual:
 		return map[string]any{most: number}
 	case hclsyntax.OpEqual:
 		return map[string]any{least: number, most: number}
 	}
 	return nil
+}
+
+// beside returns the length that is more than this one by a whole number.
+func beside(length json.Number, more int64) json.Number {
+	n, err := length.Int64()
+	if err != nil {
+		return length
+	}
+	return json.Number(strconv.FormatInt(n+more, 10))
 }
 
 func isVariable(e hclsyntax.Expression, v Variable) bool {
@@ -190,7 +202,7 @@ func (v *Variable) tighten(found map[string]any) bool {
 	for key, bound := range found {
 		old, had := out[key]
 		switch {
-		case !had || reflect.DeepEqual(old, bound):
+		case !had || manifest.Same(old, bound):
 			out[key] = bound
 		case narrower(map[string]any{key: old}, map[string]any{key: bound}) && !narrower(map[string]any{key: bound}, map[string]any{key: old}):
 			out[key] = bound

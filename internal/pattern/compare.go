@@ -3,9 +3,10 @@ package pattern
 import (
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"strings"
+
+	"flywheel.dev/flywheel/internal/manifest"
 )
 
 // How much of a version number a difference moves.
@@ -145,7 +146,7 @@ func (d *differences) variable(old, new Variable) {
 	case old.Required && !new.Required:
 		d.note(minor, "variable %s becomes optional", new.Name)
 	case old.Sensitive != new.Sensitive || old.Ephemeral != new.Ephemeral: // one of the defaults is not kept
-	case !reflect.DeepEqual(old.Default, new.Default):
+	case !manifest.Same(old.Default, new.Default):
 		d.note(patch, "the default of variable %s changes", new.Name)
 	}
 	switch {
@@ -203,11 +204,11 @@ func (d *differences) bounds(old, new Variable) {
 	}
 }
 
-func sameBounds(a, b map[string]any) bool { return !narrower(a, b) && !narrower(b, a) }
+func sameBounds(a, b manifest.Values) bool { return !narrower(a, b) && !narrower(b, a) }
 
 // narrower reports whether new bounds exclude a value that the old ones allow, as far as their keywords
 // tell; a keyword it does not know counts as narrower when it is added or changed.
-func narrower(old, new map[string]any) bool {
+func narrower(old, new manifest.Values) bool {
 	for _, key := range slices.Sorted(maps.Keys(new)) {
 		o, had := old[key]
 		if !had {
@@ -218,15 +219,14 @@ func narrower(old, new map[string]any) bool {
 			}
 			return true
 		}
-		a, _ := o.(float64)
-		b, _ := new[key].(float64)
+		order, _ := manifest.Compare(new[key], o)
 		switch key {
 		case "minimum", "exclusiveMinimum", "minLength", "minItems":
-			if b > a {
+			if order > 0 {
 				return true
 			}
 		case "maximum", "exclusiveMaximum", "maxLength", "maxItems":
-			if b < a {
+			if order < 0 {
 				return true
 			}
 		case "enum":
@@ -234,7 +234,7 @@ func narrower(old, new map[string]any) bool {
 				return true
 			}
 		default:
-			if !reflect.DeepEqual(o, new[key]) {
+			if !manifest.Same(o, new[key]) {
 				return true
 			}
 		}
@@ -258,7 +258,7 @@ func subset(of, in any) bool {
 	values, _ := of.([]any)
 	allowed, _ := in.([]any)
 	for _, v := range values {
-		if !slices.ContainsFunc(allowed, func(a any) bool { return reflect.DeepEqual(a, v) }) {
+		if !slices.ContainsFunc(allowed, func(a any) bool { return manifest.Same(a, v) }) {
 			return false
 		}
 	}

@@ -35,20 +35,22 @@ func (i Interface) SignsIn() bool {
 
 // Variable is an input of the module with its governance.
 type Variable struct {
-	Name        string                    `json:"name"`
-	Type        string                    `json:"type"`
-	Description string                    `json:"description,omitempty"`
-	Required    bool                      `json:"required"`
-	Default     any                       `json:"default,omitempty"`
-	Nullable    *bool                     `json:"nullable,omitempty" doc:"False if null means its default; left out if null is a value"`
-	Sensitive   bool                      `json:"sensitive,omitempty"`
-	Ephemeral   bool                      `json:"ephemeral,omitempty" doc:"In neither plan nor state"`
-	Deprecated  string                    `json:"deprecated,omitempty" doc:"What the module says to those who still set it"`
-	Secret      bool                      `json:"secret,omitempty" doc:"Its value is the secret of its name: of the app if team controls it, of the environment if coe does"`
-	Control     string                    `json:"control" doc:"team, coe, or platform for what Flywheel sets itself or the module keeps"`
-	Bounds      map[string]any            `json:"bounds,omitempty" doc:"JSON Schema keywords, from pattern.yaml and from the module's validations"`
-	Classes     map[string]map[string]any `json:"classes,omitempty" doc:"Other bounds for a class of environments"`
-	Conditions  []string                  `json:"conditions,omitempty" doc:"Validations of the module that are no bounds, as they are written"`
+	Name        string                     `json:"name"`
+	Type        string                     `json:"type"`
+	Description string                     `json:"description,omitempty"`
+	Required    bool                       `json:"required"`
+	Default     any                        `json:"default,omitempty" doc:"As the type makes it"`
+	Nullable    *bool                      `json:"nullable,omitempty" doc:"False if null means its default; left out if null is a value"`
+	Sensitive   bool                       `json:"sensitive,omitempty"`
+	Ephemeral   bool                       `json:"ephemeral,omitempty" doc:"In neither plan nor state"`
+	Deprecated  string                     `json:"deprecated,omitempty" doc:"What the module says to those who still set it"`
+	Secret      bool                       `json:"secret,omitempty" doc:"Its value is the secret of its name: of the app if team controls it, of the environment if coe does"`
+	Control     string                     `json:"control" doc:"team, coe, or platform for what Flywheel sets itself or the module keeps"`
+	Bounds      manifest.Values            `json:"bounds,omitempty" doc:"JSON Schema keywords, from pattern.yaml and from the module's validations"`
+	Classes     map[string]manifest.Values `json:"classes,omitempty" doc:"Other bounds for a class of environments"`
+	Conditions  []string                   `json:"conditions,omitempty" doc:"Validations of the module that are no bounds, as they are written"`
+
+	misfit error // of an allowed value in pattern.yaml
 }
 
 // Output is what the module gives.
@@ -79,10 +81,10 @@ func (i Interface) outputNames() []string {
 }
 
 // bounds returns the bounds of a variable in a class of environments.
-func (v Variable) bounds(class string) map[string]any {
+func (v Variable) bounds(class string) manifest.Values {
 	out := maps.Clone(v.Bounds)
 	if out == nil {
-		out = map[string]any{}
+		out = manifest.Values{}
 	}
 	maps.Copy(out, v.Classes[class])
 	return out
@@ -211,7 +213,16 @@ func readVariable(block *hcl.Block, m *manifest.Pattern, source []byte) (Variabl
 	if diags.HasErrors() {
 		return v, diags
 	}
+	if v.Default != nil {
+		if typed, err := v.Value(v.Default); err == nil {
+			v.Default = typed
+		}
+	}
 	if g, ok := m.Spec.Variables[v.Name]; ok {
+		v.misfit = v.fit(g.Bounds)
+		for _, class := range slices.Sorted(maps.Keys(g.Classes)) {
+			v.misfit = cmp.Or(v.misfit, v.fit(g.Classes[class]))
+		}
 		v.Control, v.Secret, v.Bounds, v.Classes = g.Control, g.Secret, maps.Clone(g.Bounds), g.Classes
 		if v.Description == "" {
 			v.Description = g.Description
@@ -290,8 +301,11 @@ func plain(v cty.Value) any {
 	case t == cty.Bool:
 		return v.True()
 	case t == cty.Number:
-		f, _ := v.AsBigFloat().Float64()
-		return f
+		text := v.AsBigFloat().Text('g', -1)
+		if n, err := manifest.Number(text); err == nil {
+			return n
+		}
+		return json.Number(text)
 	case t.IsTupleType() || t.IsListType() || t.IsSetType():
 		list := []any{}
 		for _, e := range v.AsValueSlice() {
@@ -319,6 +333,9 @@ func checkVariables(i Interface, m *manifest.Pattern) error {
 			f.At("variable."+v.Name, "the module declares it twice")
 		}
 		has[v.Name] = true
+		if v.misfit != nil {
+			f.At("spec.variables."+v.Name, "%s; the module declares the variable as %s", v.misfit, v.Type)
+		}
 		if v.Required && v.Control == "platform" && v.Name != m.Spec.Artifact.Variable {
 			f.At("variable."+v.Name, "it has no default, and pattern.yaml says neither team nor coe, so nobody could set it")
 		}
@@ -334,7 +351,7 @@ func checkVariables(i Interface, m *manifest.Pattern) error {
 			continue
 		}
 		for _, class := range []string{"", "development", "staging", "production"} {
-			if bad := manifest.CheckBounds(m, class, map[string]any{v.Name: v.Default}); len(bad) > 0 {
+			if bad := manifest.CheckBounds(m, class, map[string]any{v.Name: v.Default}); len(bad) > 0 && v.misfit == nil {
 				f.At("variable."+v.Name, "its default %s", bad[0].Message)
 				break
 			}

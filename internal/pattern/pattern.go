@@ -142,9 +142,9 @@ func NextVersion(newest, bump string) (string, error) {
 
 // Newest returns the newest certified version in the range, or a fault that says what there is.
 func Newest(name, wanted string, versions []Version) (Version, error) {
-	constraint, err := semver.NewConstraint(wanted)
+	in, err := manifest.ParseRange(wanted)
 	if err != nil {
-		return Version{}, fault.New(fault.Invalid, "pattern.range_invalid", "%q is not a range of versions.", wanted).Do("Write for example ~1.4, ^1.2 or 1.4.2.")
+		return Version{}, fault.New(fault.Invalid, "pattern.range_invalid", "%s.", err).Do("docs/patterns.md says what each range means.")
 	}
 	var best *semver.Version
 	var found Version
@@ -155,7 +155,7 @@ func Newest(name, wanted string, versions []Version) (Version, error) {
 		}
 		there = append(there, v.Version)
 		parsed, err := semver.StrictNewVersion(v.Version)
-		if err == nil && constraint.Check(parsed) && (best == nil || parsed.GreaterThan(best)) {
+		if err == nil && in.Holds(parsed) && (best == nil || parsed.GreaterThan(best)) {
 			best, found = parsed, v
 		}
 	}

@@ -120,7 +120,7 @@ func TestValidationsOfTheModuleAreShownAsBounds(t *testing.T) {
 				t.Fatal(err, fault.From(err).Fields)
 			}
 			x := i.Variables[0]
-			if c.want == nil && (!slices.Equal(x.Conditions, []string{c.condition}) || len(x.Bounds) > 0) || c.want != nil && (!reflect.DeepEqual(x.Bounds, c.want) || len(x.Conditions) > 0) {
+			if c.want == nil && (!slices.Equal(x.Conditions, []string{c.condition}) || len(x.Bounds) > 0) || c.want != nil && (!manifest.Same(x.Bounds, c.want) || len(x.Conditions) > 0) {
 				t.Errorf("bounds %v, conditions %q", x.Bounds, x.Conditions)
 			}
 		})
@@ -140,10 +140,10 @@ variable "x" {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := map[string]any{"minimum": 2.0, "maximum": 10.0}; !reflect.DeepEqual(i.Variables[0].Bounds, want) {
+	if want := map[string]any{"minimum": 2.0, "maximum": 10.0}; !manifest.Same(i.Variables[0].Bounds, want) {
 		t.Errorf("bounds are %v", i.Variables[0].Bounds)
 	}
-	if got := i.Variables[0].bounds("production")["minimum"]; got != 3.0 {
+	if got := i.Variables[0].bounds("production")["minimum"]; !manifest.Same(got, 3) {
 		t.Errorf("production begins at %v", got)
 	}
 }
@@ -177,10 +177,10 @@ variable "free" {}
 	}
 	want := Interface{Outputs: []Output{{Name: "id", Sensitive: true, Description: "Which"}, {Name: "url"}}, Variables: []Variable{
 		{Name: "artifact", Type: "string", Required: true, Control: "platform"},
-		{Name: "free", Type: "any", Required: true, Control: "coe", Description: "From the environment", Bounds: map[string]any{}},
+		{Name: "free", Type: "any", Required: true, Control: "coe", Description: "From the environment", Bounds: manifest.Values{}},
 		{Name: "key", Type: "string", Sensitive: true, Control: "platform"},
-		{Name: "size", Type: "number", Default: 3.0, Control: "platform"},
-		{Name: "tags", Type: "map(string)", Description: "Tags", Default: map[string]any{"a": "b", "n": 1.0}, Control: "platform"},
+		{Name: "size", Type: "number", Default: json.Number("3"), Control: "platform"},
+		{Name: "tags", Type: "map(string)", Description: "Tags", Default: map[string]any{"a": "b", "n": "1"}, Control: "platform"},
 	}}
 	if !reflect.DeepEqual(i, want) {
 		t.Errorf("got  %+v\nwant %+v", i, want)
@@ -237,7 +237,7 @@ func TestWhatEditorsLeaveBehindIsNoPartOfTheModule(t *testing.T) {
 
 func TestTheBumpFollowsFromTheInterface(t *testing.T) {
 	base := Interface{Outputs: []Output{{Name: "url"}}, Variables: []Variable{
-		{Name: "instances", Type: "number", Default: 2.0, Control: "team", Bounds: map[string]any{"minimum": 1.0, "maximum": 10.0}, Classes: map[string]map[string]any{"production": {"minimum": 2.0}}},
+		{Name: "instances", Type: "number", Default: 2.0, Control: "team", Bounds: map[string]any{"minimum": 1.0, "maximum": 10.0}, Classes: map[string]manifest.Values{"production": {"minimum": 2.0}}},
 		{Name: "db", Type: "string", Default: "15", Control: "team", Bounds: map[string]any{"enum": []any{"15", "16"}}},
 		{Name: "vpc", Type: "string", Required: true, Control: "coe"},
 	}}
@@ -284,10 +284,10 @@ func TestTheBumpFollowsFromTheInterface(t *testing.T) {
 		{"one rises and one sinks", with("instances", func(v *Variable) { v.Bounds = map[string]any{"minimum": 0.0, "maximum": 9.0} }), "major", "the bounds of variable instances are narrower"},
 		{"a bound goes", with("instances", func(v *Variable) { v.Bounds = map[string]any{"minimum": 1.0} }), "minor", "the bounds of variable instances are wider"},
 		{"a bound comes", with("vpc", func(v *Variable) { v.Bounds = map[string]any{"minLength": 3.0} }), "major", "the bounds of variable vpc are narrower"},
-		{"production narrows", with("instances", func(v *Variable) { v.Classes = map[string]map[string]any{"production": {"minimum": 3.0}} }), "major", "the bounds of variable instances are narrower in production"},
+		{"production narrows", with("instances", func(v *Variable) { v.Classes = map[string]manifest.Values{"production": {"minimum": 3.0}} }), "major", "the bounds of variable instances are narrower in production"},
 		{"production widens", with("instances", func(v *Variable) { v.Classes = nil }), "minor", "the bounds of variable instances are wider"},
 		{"staging narrows anew", with("instances", func(v *Variable) {
-			v.Classes = map[string]map[string]any{"production": {"minimum": 2.0}, "staging": {"maximum": 2.0}}
+			v.Classes = map[string]manifest.Values{"production": {"minimum": 2.0}, "staging": {"maximum": 2.0}}
 		}), "major", "the bounds of variable instances are narrower in staging"},
 		{"a choice goes", with("db", func(v *Variable) { v.Bounds = map[string]any{"enum": []any{"16"}} }), "major", "the bounds of variable db are narrower"},
 		{"a choice comes", with("db", func(v *Variable) { v.Bounds = map[string]any{"enum": []any{"15", "16", "17"}} }), "minor", "the bounds of variable db are wider"},
@@ -417,7 +417,7 @@ func TestARangeMeansTheNewestCertifiedVersion(t *testing.T) {
 	}
 	for wanted, c := range map[string][2]string{
 		"~2.0":   {"pattern.nothing_in_range", "No certified version of web-service is in the range ~2.0. Certified are 1.4.0, 1.10.0, 1.4.10, 1.4.9. Use one of them, or change the pattern."},
-		"newest": {"pattern.range_invalid", `"newest" is not a range of versions. Write for example ~1.4, ^1.2 or 1.4.2.`},
+		"newest": {"pattern.range_invalid", `"newest" is not a range of versions; write for example ~1.4, ^1.2 or 1.4.2. docs/patterns.md says what each range means.`},
 	} {
 		if _, err := Newest("web-service", wanted, all); !fault.Is(err, c[0]) || err.Error() != c[1] {
 			t.Errorf("%s: %v", wanted, err)

@@ -1,8 +1,10 @@
 package web
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"path"
 	"reflect"
@@ -45,6 +47,7 @@ func description(version string) huma.Config {
 
 var (
 	errNotUTF8 = errors.New("the body is not UTF-8 text")
+	errMore    = errors.New("there is more after the JSON value")
 	errNUL     = errors.New("the body contains the character U+0000, which cannot be stored")
 )
 
@@ -54,8 +57,15 @@ func unmarshal(data []byte, v any) error {
 	if !utf8.Valid(data) {
 		return errNotUTF8
 	}
-	if err := json.Unmarshal(data, v); err != nil {
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	if _, checks := v.(*any); !checks { // what checks the body by its schema knows no json.Number
+		decoder.UseNumber() // a number in an any keeps its digits
+	}
+	if err := decoder.Decode(v); err != nil {
 		return err
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return errMore
 	}
 	if hasNUL(data) {
 		return errNUL

@@ -2,6 +2,7 @@
 // out and the request id that the server gave (RFC 9457), or a sentence of our own when the server could
 // not be reached.
 import createClient from "openapi-fetch";
+import { parseExact } from "./exact";
 import type { paths } from "./schema";
 import { session } from "./session";
 import type { ProblemBody } from "./types";
@@ -46,13 +47,24 @@ async function send(request: Request): Promise<Response> {
   }
 }
 
+/** The same answer, whose numbers are read digit for digit. */
+async function exact(answer: Response): Promise<Response> {
+  if (!answer.ok || answer.status === 204 || !/json/.test(answer.headers.get("Content-Type") ?? "")) return answer;
+  const text = await answer.text();
+  const headers = new Headers(answer.headers);
+  headers.set("Content-Length", String(text.length)); // with it the client asks for json(), and does not parse by itself
+  const same = new Response(text, { status: answer.status, statusText: answer.statusText, headers });
+  same.json = () => Promise.resolve(parseExact(text));
+  return same;
+}
+
 /** Sends a request. When the session has ended it waits for the person to sign in again and then sends
  *  the same request once more, so that nothing typed is lost. */
 async function patient(request: Request): Promise<Response> {
   if (request.method === "POST") request.headers.set("Idempotency-Key", crypto.randomUUID());
   for (;;) {
     const answer = await send(request.clone());
-    if (answer.ok) return answer;
+    if (answer.ok) return exact(answer);
     const problem = await read(answer);
     if (problem.status !== 401 || !(await session.again())) throw problem;
   }
@@ -62,7 +74,7 @@ async function patient(request: Request): Promise<Response> {
 async function frank(request: Request): Promise<Response> {
   const answer = await send(request);
   if (!answer.ok) throw await read(answer);
-  return answer;
+  return exact(answer);
 }
 
 const querySerializer = { array: { style: "form", explode: false } } as const; // as the API describes lists

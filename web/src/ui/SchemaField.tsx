@@ -1,4 +1,4 @@
-import { NumberInput, Select, Textarea, TextInput } from "@mantine/core";
+import { Select, Textarea, TextInput } from "@mantine/core";
 import type { Schema } from "../api/types";
 import { Time } from "./parts";
 import { bounds, kind, parse, typed } from "./schema";
@@ -30,7 +30,7 @@ export function SchemaField({ name, schema, text, changed, was, error, onChange 
     case "boolean":
       return <Select {...common} data={["true", "false"]} value={text || null} clearable onChange={(value) => onChange(value ?? "")} />;
     case "number":
-      return <NumberInput {...common} value={text} onChange={(value) => onChange(String(value))} step={schema.multipleOf ?? 1} />;
+      return <TextInput {...common} value={text} onChange={(event) => onChange(event.currentTarget.value.trim())} inputMode="decimal" spellCheck={false} />; // a number field would round
     case "json":
       return <Textarea {...common} autosize minRows={1} value={text} onChange={(event) => onChange(event.currentTarget.value)} />;
   }

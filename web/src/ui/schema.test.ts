@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { Exact } from "../api/exact";
 import { bounds, kind, parse, typed } from "./schema";
 
 describe("bounds", () => {
@@ -20,7 +21,12 @@ describe("parse", () => {
     [{ type: "integer", maximum: 10, waived: [{ value: 40, until: "2026-12-01T00:00:00Z" }] }, "41", { error: "Allowed: at most 10.", outside: 41 }],
     [{ type: "integer" }, "1.5", { error: "Must be a whole number." }],
     [{ type: "number", multipleOf: 0.1 }, "0.3", { value: 0.3 }],
-    [{ type: "number" }, "x", { error: "Must be a number." }],
+    [{ type: "number" }, "x", { error: "Must be a number, for example 3 or 0.5." }],
+    [{ type: "number" }, "02142", { error: "Must be a number, for example 3 or 0.5." }],
+    [{ type: "number" }, "9007199254740993", { value: new Exact("9007199254740993") }],
+    [{ type: "number", maximum: 9007199254740992 }, "9007199254740993", { error: "Allowed: at most 9007199254740992.", outside: new Exact("9007199254740993") }],
+    [{}, "3", { value: 3 }],
+    [{}, "02142", { value: "02142" }],
     [{ enum: ["15", 16] }, "16", { value: 16 }],
     [{ enum: ["15"] }, "14", { error: "Allowed: one of 15." }],
     [{ type: "boolean" }, "true", { value: true }],

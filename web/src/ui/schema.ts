@@ -1,6 +1,7 @@
 // JSON Schema for people: what a field takes, and whether what was typed fits. The server decides; this
 // tells sooner.
 import type { Schema } from "../api/types";
+import { compare, Exact, multiple, number, parseExact } from "../api/exact";
 import { show } from "./text";
 
 export function kind(schema: Schema): "enum" | "boolean" | "number" | "string" | "json" {
@@ -50,22 +51,24 @@ export function parse(schema: Schema, text: string): { value?: unknown; error?: 
     case "boolean":
       return text === "true" || text === "false" ? { value: text === "true" } : { error: "Must be true or false." };
     case "number": {
-      const value = Number(text);
+      if (!/^-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?$/.test(text)) return { error: "Must be a number, for example 3 or 0.5." };
+      const value = number(text);
       const whole = schema.type === "integer" || (Array.isArray(schema.type) && schema.type.includes("integer") && !schema.type.includes("number"));
-      if (!Number.isFinite(value)) return { error: "Must be a number." };
-      if (whole && !Number.isInteger(value)) return { error: "Must be a whole number." };
-      const inside = value >= (schema.minimum ?? -Infinity) && value <= (schema.maximum ?? Infinity) &&
-        value > (schema.exclusiveMinimum ?? -Infinity) && value < (schema.exclusiveMaximum ?? Infinity) &&
-        (schema.multipleOf === undefined || Math.abs(value / schema.multipleOf - Math.round(value / schema.multipleOf)) < 1e-9);
+      if (whole && !multiple(text, 1)) return { error: "Must be a whole number." };
+      const { minimum, maximum, exclusiveMinimum, exclusiveMaximum, multipleOf } = schema;
+      const inside = !(minimum !== undefined && compare(text, minimum) < 0) && !(maximum !== undefined && compare(text, maximum) > 0) &&
+        !(exclusiveMinimum !== undefined && compare(text, exclusiveMinimum) <= 0) && !(exclusiveMaximum !== undefined && compare(text, exclusiveMaximum) >= 0) &&
+        (multipleOf === undefined || multiple(text, multipleOf));
       return say(inside, value);
     }
     case "json":
       try {
-        return { value: JSON.parse(text) };
+        return { value: parseExact(text) };
       } catch {
         return { error: 'Must be JSON, for example ["a", "b"].' };
       }
   }
+  if (schema.type === undefined && schema.pattern === undefined && schema.minLength === undefined && schema.maxLength === undefined) return { value: meant(text) };
   let fits = text.length >= (schema.minLength ?? 0) && text.length <= (schema.maxLength ?? Infinity);
   if (fits && schema.pattern) {
     try {
@@ -77,7 +80,16 @@ export function parse(schema: Schema, text: string): { value?: unknown; error?: 
   return say(fits, text);
 }
 
+/** What was typed where any type is taken: JSON where it is that, else text. */
+export function meant(text: string): unknown {
+  try {
+    return parseExact(text);
+  } catch {
+    return text;
+  }
+}
+
 /** A value as it stands in its field. */
 export function typed(value: unknown): string {
-  return value === undefined || value === null ? "" : typeof value === "string" ? value : JSON.stringify(value);
+  return value === undefined || value === null ? "" : typeof value === "string" ? value : value instanceof Exact ? value.text : JSON.stringify(value);
 }

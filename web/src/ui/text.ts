@@ -1,4 +1,5 @@
 // Pure words: times, durations, ids and values as pages show them.
+import { Exact } from "../api/exact";
 
 const units: [Intl.RelativeTimeFormatUnit, number][] = [
   ["year", 31_536_000], ["month", 2_592_000], ["week", 604_800], ["day", 86_400], ["hour", 3600], ["minute", 60],
@@ -40,7 +41,7 @@ export function short(id: string): string {
 export function show(value: unknown): string {
   if (value === undefined || value === null) return "—";
   if (typeof value === "string") return value === "" ? '""' : value;
-  return JSON.stringify(value);
+  return value instanceof Exact ? value.text : JSON.stringify(value);
 }
 
 /** "1 app", "3 apps", "1,200 apps". */

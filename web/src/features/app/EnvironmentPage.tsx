@@ -9,7 +9,7 @@ import type { Environment, EnvironmentBody } from "../../api/types";
 import { Confirm, useAct } from "../../ui/act";
 import { Editing } from "../../ui/Editing";
 import { Ask, Card, Note, Page, Time, Wrong } from "../../ui/parts";
-import { typed } from "../../ui/schema";
+import { meant, typed } from "../../ui/schema";
 import { show } from "../../ui/text";
 import { may, useMe } from "../account/queries";
 import { patternsQuery } from "../pattern/queries";
@@ -110,15 +110,6 @@ function Freezes({ list, setList, wrong }: { list: Freeze[]; setList: (list: Fre
 interface Value {
   name: string;
   text: string;
-}
-
-/** What was typed, as the value it stands for: JSON where it is that, else text. */
-export function meant(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return text;
-  }
 }
 
 /** A value as it is typed: text that would read as JSON stands in quotes. */

@@ -4,6 +4,7 @@ import { useDebouncedValue } from "@mantine/hooks";
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
 import { useState, type FormEvent } from "react";
+import { parseExact } from "../../api/exact";
 import type { EnvironmentForm, Form as Proposal, Preview, Values } from "../../api/types";
 import { useAct } from "../../ui/act";
 import { Ask, Card, LaneTag, laneMeaning, Note, Page, Sentence, Wrong } from "../../ui/parts";
@@ -77,7 +78,7 @@ function Form({ app, environments }: { app: string; environments: EnvironmentFor
   const verdict = useQuery({
     queryKey: ["preview", app, asked],
     queryFn: () => {
-      const { environments, version } = JSON.parse(asked) as { environments: Record<string, Values>; version: string };
+      const { environments, version } = parseExact(asked) as { environments: Record<string, Values>; version: string };
       return preview(app, { title: "", environments, ...(version ? { version } : {}) });
     },
     enabled: asked !== '{"environments":{},"version":""}' && !wrong,

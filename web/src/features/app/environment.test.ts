@@ -1,5 +1,6 @@
 import { expect, it } from "vitest";
-import { meant, written } from "./EnvironmentPage";
+import { meant } from "../../ui/schema";
+import { written } from "./EnvironmentPage";
 
 it("reads a value as JSON where it is that, and writes it so that it comes back the same", () => {
   expect(meant("3")).toBe(3);
