@@ -1451,13 +1451,15 @@ export interface components {
             environment: string;
             /** @description Why it is needed */
             reason: string;
+            /** @description In place of value: the value as it is typed, which the module's type decides about */
+            text?: string;
             /**
              * Format: date-time
              * @description When it may end; who grants it sets the end
              */
             until?: string;
             /** @description The value that is to be accepted */
-            value: unknown;
+            value?: unknown;
             variable: string;
         };
         AppCreate: {
@@ -1540,7 +1542,7 @@ export interface components {
             updatedAt: string;
             /** @description Name of who last changed it */
             updatedBy: string;
-            /** @description Values of variables that the Center of Excellence controls */
+            /** @description Values of variables that the Center of Excellence controls, as they were typed: the module's types decide what they are */
             values: {
                 [key: string]: unknown;
             };
@@ -1561,7 +1563,7 @@ export interface components {
             reach?: string[];
             /** @description Where it runs; local if left out */
             target?: string;
-            /** @description Values of variables that the Center of Excellence controls */
+            /** @description Values of variables that the Center of Excellence controls. The module's types decide what they are: a number keeps its text where a module takes text */
             values?: {
                 [key: string]: unknown;
             };
@@ -1878,6 +1880,12 @@ export interface components {
                 };
             };
             story?: string;
+            /** @description The same as people type them, which the module's types decide about: 02142 is a text, or no number. Empty takes one back to its default */
+            texts?: {
+                [key: string]: {
+                    [key: string]: string;
+                };
+            };
             title?: string;
             /** @description Range of pattern versions, for example ~1.5 */
             version?: string;
@@ -2403,6 +2411,7 @@ export interface components {
             conditions?: string[];
             /** @description team, coe, or platform for what Flywheel sets itself or the module keeps */
             control: string;
+            /** @description As the type makes it */
             default?: unknown;
             /** @description What the module says to those who still set it */
             deprecated?: string;
