@@ -46,7 +46,7 @@ func (r *volumeResource) Schema(_ context.Context, _ resource.SchemaRequest, ans
 				PlanModifiers: []planmodifier.String{stringplanmodifier.RequiresReplace()},
 			},
 			"size_mb": schema.Int64Attribute{
-				Description: "How much it may hold: a service that fills it further is stopped, until it is larger or holds less.",
+				Description: "How much it may hold, in MiB: a service that fills it further is stopped, until it is larger or holds less.",
 				Optional:    true, Computed: true, Default: int64default.StaticInt64(1024),
 			},
 			"id":   computed("What flywheel_service.volumes refers to."),

@@ -49,7 +49,7 @@ func answer(c net.Conn, page string) {
 			status, body = "503 Service Unavailable", "the warehouse does not answer"
 		}
 	case strings.Contains(first, " /settings "):
-		body = fmt.Sprintf("color=%s region=%s key=%x", os.Getenv("COLOR"), os.Getenv("REGION"), sha256.Sum256([]byte(os.Getenv("PAYMENT_KEY"))))
+		body = fmt.Sprintf("color=%s region=%s key=%x values=%s", os.Getenv("COLOR"), os.Getenv("REGION"), sha256.Sum256([]byte(os.Getenv("PAYMENT_KEY"))), os.Getenv("VALUES"))
 	}
 	fmt.Fprintf(c, "HTTP/1.1 %s\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", status, len(body), body)
 }
