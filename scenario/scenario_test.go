@@ -23,6 +23,7 @@
 //	let NAME PATH              keep a value of the JSON that the last command printed in $NAME
 //	get [STATUS] URL           ask an app until it answers with the status (200); the body is the output
 //	pay STATUS URL KEY         buy in the storefront at the URL, pay with a signature under KEY, and expect the status
+//	walk PAGE                  play the blocks of a Markdown page that are marked sh, as one session of bash, on this server's address
 //	hides TEXT PATH…           fail if a file below the paths holds the text, plain or in base64
 //
 // They run on SQLite with the engine on PATH, or on PostgreSQL at FLYWHEEL_TEST_DATABASE_URL with
@@ -84,7 +85,7 @@ func TestScenarios(t *testing.T) {
 			"flywheel": program("flywheel"), "git": program("git"),
 			"serve": serve, "kill-server": killServer, "serve-restart": serveAgain, "company": company, "as": as, "restore": restore, "approve": approveChange,
 			"app": createApp, "clone": clone, "commit": commit, "change": nameChange,
-			"exits": exits, "wait-for": waitFor, "json": checkJSON, "let": let, "get": get, "pay": pay, "hides": hides,
+			"exits": exits, "wait-for": waitFor, "json": checkJSON, "let": let, "get": get, "pay": pay, "walk": walk, "hides": hides,
 		},
 	})
 }
@@ -162,7 +163,7 @@ func setUp(env *testscript.Env, bin string, founded *founding) error {
 	}
 	env.Setenv("ENGINE", engine)
 	env.Setenv("MIRROR", os.Getenv("FLYWHEEL_TEST_MIRROR"))
-	for name, path := range map[string]string{"PATTERN": "testdata/pattern", "EXAMPLES": "../examples"} {
+	for name, path := range map[string]string{"PATTERN": "testdata/pattern", "EXAMPLES": "../examples", "DOCS": "../docs"} {
 		path, err := filepath.Abs(path)
 		if err != nil {
 			return err
@@ -488,6 +489,24 @@ func approve(ts *testscript.TestScript, id string) {
 func approveChange(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, !neg && len(args) == 1, "approve CHANGE")
 	approve(ts, args[0])
+}
+
+// walk plays a page as it stands: nothing of it but the address is another one.
+func walk(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 1, "walk PAGE")
+	page := ts.ReadFile(args[0])
+	script, blocks := "set -euo pipefail\n", 0
+	for _, part := range strings.Split(page, "\n```sh\n")[1:] {
+		block, _, closed := strings.Cut(part, "\n```\n")
+		if !closed {
+			ts.Fatalf("%s: a block does not end", args[0])
+		}
+		script, blocks = script+strings.ReplaceAll(block, "127.0.0.1:7270", of(ts).listen)+"\n", blocks+1
+	}
+	if blocks == 0 {
+		ts.Fatalf("%s has no block to play", args[0])
+	}
+	ts.Check(ts.Exec("bash", "-c", script))
 }
 
 func createApp(ts *testscript.TestScript, neg bool, args []string) {
