@@ -2,7 +2,6 @@ package change_test
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
