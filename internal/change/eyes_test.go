@@ -85,7 +85,7 @@ func TestAnAuthorOfWhatIsDestroyedInProductionDoesNotReleaseIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		branch := strings.NewReplacer(" ", "-", ",", "").Replace(tt.name)
-		yaml := strings.NewReplacer("instances: 1", fmt.Sprint("instances: ", n+3), "instances: 2", fmt.Sprint("instances: ", n+3)).Replace(manifest(tt.version, certifytest.Environments))
+		yaml := strings.NewReplacer("instances: 1", fmt.Sprint("instances: ", n+3), "instances: 2", fmt.Sprint("instances: ", n+3)).Replace(appFile(tt.version, certifytest.Environments))
 		c, _ := p.Push(tt.who, git.App("storefront"), branch, tt.name, map[string]string{"flywheel.yaml": yaml, "src/n": tt.name})
 		if tt.also != "" {
 			c, _ = p.Push(tt.also, git.App("storefront"), branch, "More", map[string]string{"src/more": tt.name})
@@ -140,7 +140,7 @@ func TestTheOnlyActivePersonTypesTheNameToReleaseTheirOwn(t *testing.T) {
 func TestTestsAreDroppedOnlyWithWhomThePatternNames(t *testing.T) {
 	t.Parallel()
 	p := shopped(t)
-	yaml := manifest("~1.0", certifytest.Environments)
+	yaml := appFile("~1.0", certifytest.Environments)
 	const tested = "  test: {command: \"! grep -r FAILS src\"}\n"
 	for _, tt := range []struct{ name, test, says string }{
 		{"gone", "", `spec.test.command is taken out`},
@@ -169,9 +169,9 @@ func TestTestsAreDroppedOnlyWithWhomThePatternNames(t *testing.T) {
 	// What the Center of Excellence says with the version counts, also where a change moves to a laxer one.
 	p.Certified("1.1.0", "pattern.yaml", "  skeleton: skeleton\n", "  skeleton: skeleton\n  tests: {removal: coe}\n")
 	p.Certified("1.2.0", "pattern.yaml", "  skeleton: skeleton\n", "  skeleton: skeleton\n  tests: {removal: free}\n")
-	up, _ := p.Shop("up", "Move", map[string]string{"flywheel.yaml": strings.Replace(manifest("~1.1", certifytest.Environments), tested, "  test: {command: \"! grep -r FAILS src && test -d src\"}\n", 1)})
+	up, _ := p.Shop("up", "Move", map[string]string{"flywheel.yaml": strings.Replace(appFile("~1.1", certifytest.Environments), tested, "  test: {command: \"! grep -r FAILS src && test -d src\"}\n", 1)})
 	p.Reaches(up.ID, change.Merged)
-	lax := manifest("~1.2", certifytest.Environments)
+	lax := appFile("~1.2", certifytest.Environments)
 	c, _ := p.Shop("lax", "Move and drop", map[string]string{"flywheel.yaml": strings.Replace(lax, tested, "", 1)})
 	c = p.Reaches(c.ID, change.Held)
 	_, err := p.Changes.ReleaseHeld(p.As("owen"), c.ID, c.HeldDigest(), "")
@@ -189,7 +189,7 @@ func TestTestsAreDroppedOnlyWithWhomThePatternNames(t *testing.T) {
 func TestResultsComeOnlyFromATokenForThem(t *testing.T) {
 	t.Parallel()
 	p := shopped(t)
-	c, _ := p.Shop("ci", "Checked outside", map[string]string{"src/x": "x", "flywheel.yaml": manifest("~1.0", "  merge: manual\n"+certifytest.Environments)})
+	c, _ := p.Shop("ci", "Checked outside", map[string]string{"src/x": "x", "flywheel.yaml": appFile("~1.0", "  merge: manual\n"+certifytest.Environments)})
 	c = p.Reaches(c.ID, change.Ready)
 	token := func(system, app string, team string) context.Context {
 		return account.With(t.Context(), account.Actor{ID: "usr_dora", Name: "dora", Service: true, System: system, App: app, Scopes: []account.Scope{account.ScopeChecks}, Teams: map[string]account.Role{team: account.Developer}})
@@ -216,7 +216,7 @@ func TestResultsComeOnlyFromATokenForThem(t *testing.T) {
 		}
 	}
 	// The build is of the system that flywheel.yaml names, whoever posts first.
-	yaml := strings.Replace(manifest("~1.0", certifytest.Environments), "  build: {command: \"true\", artifact: src}\n  test: {command: \"! grep -r FAILS src\"}\n", "  build: {outer: ci}\n", 1)
+	yaml := strings.Replace(appFile("~1.0", certifytest.Environments), "  build: {command: \"true\", artifact: src}\n  test: {command: \"! grep -r FAILS src\"}\n", "  build: {outer: ci}\n", 1)
 	outside, _ := p.Shop("outside", "Build outside", map[string]string{"flywheel.yaml": yaml, "src/y": "y"})
 	outside = p.Reaches(outside.ID, change.Waiting)
 	_, err := p.Changes.PostResult(token("scanner", "", "shop"), outside.ID, change.Result{Name: "ci", Head: outside.Head, Passed: true})
