@@ -24,7 +24,12 @@ it("shows an environment that went back as rolled back, not as well", () => {
   expect(told(detail({ lane: "software", state: "rolled_back", effects }, { deployments }))).toEqual(["Lane passed software", "Checks pending", "Merge passed", "staging rolled_back rolled back", "prod pending"]);
 });
 
+it("says for what a change waits", () => {
+  expect(told(detail({ lane: "software", state: "waiting", code: "change.outer_awaited" }))).toEqual(["Lane passed software", "Checks pending", "Merge waiting waits for the outer CI"]);
+  expect(told(detail({ lane: "pattern", state: "waiting" }))).toEqual(["Lane passed pattern", "Checks pending", "Merge waiting waits for a pattern"]);
+});
+
 it("counts the approvals that are valid for what is shown", () => {
-  const certification = { needed: { security: 1, operations: 1 }, digest: "new", approvals: [{ decision: "approved", digest: "old" }, { decision: "approved", digest: "new" }] };
+  const certification = { needed: { security: 1, operations: 1 }, digest: "new", approvals: [{ decision: "approved", digest: "new", lapsed: "sam is not active any more" }, { decision: "approved", digest: "new" }] };
   expect(told(detail({ kind: "pattern", lane: "pattern", state: "review" }, { certification, checks: [{ name: "gate", state: "passed" }] }))).toEqual(["Lane passed pattern", "Checks passed 1 check", "Approvals review 1 of 2", "Publish pending"]);
 });
