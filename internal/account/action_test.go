@@ -11,7 +11,7 @@ import (
 	"flywheel.dev/flywheel/internal/account"
 )
 
-// What the code writes into the audit log: a literal action, or a noun to which a state is added.
+// audited finds what the code writes into the audit log: a literal action, or a noun to which a state is added.
 var audited = regexp.MustCompile(`(?:Action: |record\(tx, )"([a-z_]+\.)([a-z_]*)"`)
 
 func TestEveryActionOfTheAuditLogIsInTheList(t *testing.T) {
