@@ -22,6 +22,13 @@ import (
 
 // gate reads the pattern without running it and refuses what no plan may meet.
 func (s *Service) gate(ctx context.Context, c change.Change, dir string, log io.Writer) (string, any, error) {
+	unseen, err := hidden(dir)
+	if err == nil {
+		err = refuse("gate.hidden_text", "The pattern has text that people do not see as programs read it", unseen, log)
+	}
+	if err != nil {
+		return "", nil, err
+	}
 	m, err := readManifest(dir)
 	if err != nil {
 		return "", nil, err

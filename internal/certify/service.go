@@ -253,6 +253,20 @@ func (s *Service) Awaits(ctx context.Context, c change.Change) (disciplines []st
 // Approve records a person's approval for a discipline. After the last one that is needed the change
 // is merged and published by itself.
 func (s *Service) Approve(ctx context.Context, id string, v Vote) (c change.Change, err error) {
+	if account.From(ctx).Can(account.Approve(v.Discipline), "") { // else decide says why not
+		unopened, err := s.Changes.Unopened(ctx, id)
+		if err != nil {
+			return c, err
+		}
+		if len(unopened) > 0 {
+			f := fault.New(fault.Conflict, "approval.not_opened", "The diff is too long to show %s whole, and you have not opened it.", strings.Join(unopened, ", ")).
+				Do("Open each on the page of the change, or with `flywheel change diff %s --file FILE`, and decide then.", id)
+			for _, file := range unopened {
+				f.At(file, "not shown whole")
+			}
+			return c, f
+		}
+	}
 	return s.decide(ctx, id, v, Approved)
 }
 

@@ -16,6 +16,7 @@ import (
 	"flywheel.dev/flywheel/internal/git"
 	"flywheel.dev/flywheel/internal/manifest"
 	"flywheel.dev/flywheel/internal/pattern"
+	"flywheel.dev/flywheel/internal/plain"
 )
 
 // Form is a change made without a clone: variables of environments, or another range of versions. It
@@ -373,7 +374,7 @@ func maySay(actor account.Actor, c Change, builds string, checks []Check, name s
 // by what its checks say, and every developer may post results about it.
 func ownCheck(kind Kind, name string) bool {
 	if kind == OfPattern {
-		return slices.Contains([]string{"gate", "interface", "validate", "test", "skeleton", "environments", "effect"}, name)
+		return slices.Contains([]string{"gate", "interface", "validate", "test", "skeleton", "environments", "effect"}, strings.ToLower(name))
 	}
 	return manifest.OwnCheck(name)
 }
@@ -416,7 +417,11 @@ func (s *Service) PostResult(ctx context.Context, id string, r Result) (c Change
 		if r.Head != c.Head {
 			return fault.New(fault.Stale, "change.result_stale", "The result is about %.10s, but the change is at %.10s.", r.Head, c.Head).Do("Run the check again on the new head.")
 		}
-		if strings.ContainsAny(r.Name, "\n\r") || ownCheck(c.Kind, r.Name) {
+		if !manifest.CheckName(r.Name) {
+			return fault.New(fault.Invalid, "change.result_name", "%q cannot be the name of a check.", plain.Line(r.Name)).
+				Do("Use letters and digits of ASCII, single spaces, and . _ : / + - ( ) , = @ #").At("name", "choose another")
+		}
+		if ownCheck(c.Kind, r.Name) {
 			return fault.New(fault.Invalid, "change.result_name", "%q is the name of a check that Flywheel runs itself.", r.Name).At("name", "choose another")
 		}
 		checks, err := Checks(tx, c.ID, c.Revision)

@@ -3,10 +3,12 @@ package change
 import (
 	"context"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/git"
 	"flywheel.dev/flywheel/internal/web"
 )
@@ -19,6 +21,8 @@ func (s *Service) Routes(api *web.API) {
 		Summary: "List changes, newest first"}, s.listHTTP)
 	huma.Register(api, huma.Operation{OperationID: "get-change-diff", Method: http.MethodGet, Path: "/api/v1/changes/{change}/diff", Tags: []string{"changes"},
 		Summary: "Files a change alters"}, s.diffHTTP)
+	huma.Register(api, huma.Operation{OperationID: "get-change-file-diff", Method: http.MethodGet, Path: "/api/v1/changes/{change}/diff/file", Tags: []string{"changes"},
+		Summary: "The whole patch of one file, however long; who has read it to its end may approve the change"}, s.fileDiffHTTP)
 	huma.Register(api, huma.Operation{OperationID: "merge-change", Method: http.MethodPost, Path: "/api/v1/changes/{change}/merge", Tags: []string{"changes"},
 		Summary: "Merge a green change whose app says `merge: manual`"}, s.mergeHTTP)
 	huma.Register(api, huma.Operation{OperationID: "release-change", Method: http.MethodPost, Path: "/api/v1/changes/{change}/release", Tags: []string{"changes"},
@@ -86,6 +90,28 @@ func (s *Service) diffHTTP(ctx context.Context, in *ByID) (*changeDiffOutput, er
 	return out, err
 }
 
+type changeFileDiffInput struct {
+	ByID
+	File string `query:"file" required:"true" maxLength:"1024" doc:"Its path, as in the diff"`
+}
+
+func (s *Service) fileDiffHTTP(ctx context.Context, in *changeFileDiffInput) (*huma.StreamResponse, error) {
+	files, err := s.Diff(ctx, in.Change)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.ContainsFunc(files, func(f git.FileDiff) bool { return f.Path == in.File }) {
+		return nil, fault.Missing("file", in.File).Do("`flywheel change diff %s` lists those of the change.", in.Change)
+	}
+	return &huma.StreamResponse{Body: func(h huma.Context) {
+		h.SetHeader("Content-Type", "text/plain; charset=utf-8")
+		if err := s.FileDiff(h.Context(), in.Change, in.File, h.BodyWriter()); err != nil && h.Context().Err() == nil {
+			s.Log.ErrorContext(h.Context(), "a file of a change could not be shown", "change", in.Change, "file", in.File, "error", err)
+			panic(http.ErrAbortHandler) // the reader must not take what came for the whole
+		}
+	}}, nil
+}
+
 func (s *Service) mergeHTTP(ctx context.Context, in *ByID) (*one, error) {
 	c, err := s.Merge(ctx, in.Change)
 	return &one{c}, err
@@ -136,7 +162,7 @@ func (s *Service) fixHTTP(ctx context.Context, in *changeFixInput) (*one, error)
 // Result is what an outer CI says about a change's head.
 type Result struct {
 	Head     string    `json:"head" doc:"The commit that was checked; a result for another one is refused"`
-	Name     string    `json:"name" doc:"Name of the check" example:"integration" maxLength:"60" minLength:"1"`
+	Name     string    `json:"name" doc:"Name of the check" example:"integration" maxLength:"60" minLength:"1" pattern:"^[A-Za-z0-9](?:[A-Za-z0-9._:/+(),=@#-]| ?[A-Za-z0-9(])*$" patternDescription:"letters and digits of ASCII, single spaces, and . _ : / + - ( ) , = @ #"`
 	Passed   bool      `json:"passed"`
 	Summary  string    `json:"summary,omitempty" maxLength:"2000"`
 	Artifact string    `json:"artifact,omitempty" doc:"Digest of the uploaded artifact that was built, from the check that build.outer of flywheel.yaml names"`

@@ -3,6 +3,7 @@ package change
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"strings"
@@ -588,27 +589,82 @@ func (s *Service) checkSubject(tx *db.Tx, f Filter) error {
 	return nil // either may be meant, and a name of neither has no changes
 }
 
-// Diff returns the files a change alters, against where its branch left the main it was found against: what
-// others merged meanwhile is not its doing.
+// Diff returns what merging a change does to main.
 func (s *Service) Diff(ctx context.Context, id string) ([]git.FileDiff, error) {
 	c, _, err := s.Get(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	main := c.Main
-	if main == "" {
-		if main, err = s.Git.Resolve(ctx, c.Repo(), "refs/heads/main"); err != nil {
-			return nil, err
-		}
-	}
-	base, err := s.Git.MergeBase(ctx, c.Repo(), main, c.Head)
-	if fault.Is(err, "git.unrelated_histories") {
-		base, err = main, nil
-	}
+	before, after, err := s.sides(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	return s.Git.Diff(ctx, c.Repo(), base, c.Head)
+	return s.Git.Diff(ctx, c.Repo(), before, after)
+}
+
+// FileDiff writes the whole patch of one file to w, and notes that the actor has opened it.
+func (s *Service) FileDiff(ctx context.Context, id, file string, w io.Writer) error {
+	c, _, err := s.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	before, after, err := s.sides(ctx, c)
+	if err != nil {
+		return err
+	}
+	content, err := s.Git.FilePatch(ctx, c.Repo(), before, after, file, w)
+	if err != nil {
+		return err
+	}
+	person := account.From(ctx).ID
+	return s.DB.Write(ctx, func(tx *db.Tx) error { return saveOpened(tx, id, person, file, content) })
+}
+
+// Unopened returns the files of a change that its diff does not show whole and that the actor has not opened.
+func (s *Service) Unopened(ctx context.Context, id string) (files []string, err error) {
+	all, err := s.Diff(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	var seen map[string]bool
+	err = s.DB.Read(ctx, func(tx *db.Tx) (err error) {
+		seen, err = opened(tx, id, account.From(ctx).ID)
+		return err
+	})
+	for _, f := range all {
+		if f.Truncated && !seen[f.Path+"\x00"+f.Content] {
+			files = append(files, f.Path)
+		}
+	}
+	return files, err
+}
+
+// sides returns what main is without a change and with it. The second is the merge itself, as it is checked, built and
+// planned, and not the head of the branch: a branch can undo what main has without differing from where it left
+// main, for example by a merge of its own that drops one side.
+func (s *Service) sides(ctx context.Context, c Change) (before, after string, err error) {
+	if c.Merged != "" {
+		merge, err := s.Git.Commit(ctx, c.Repo(), c.Merged)
+		if err != nil || len(merge.Parents) == 0 {
+			return c.Merged, c.Merged, err
+		}
+		return merge.Parents[0], c.Merged, nil
+	}
+	main := c.Main
+	if main == "" {
+		if main, err = s.Git.Resolve(ctx, c.Repo(), "refs/heads/main"); err != nil {
+			return "", "", err
+		}
+	}
+	tree, conflicts, err := s.Git.MergeTree(ctx, c.Repo(), main, c.Head)
+	switch {
+	case fault.Is(err, "git.unrelated_histories"):
+		return main, c.Head, nil
+	case err == nil && len(conflicts) > 0: // there is no merge to show yet
+		base, err := s.Git.MergeBase(ctx, c.Repo(), main, c.Head)
+		return base, c.Head, err
+	}
+	return main, tree, err
 }
 
 // goesOn looks again at a change that a person decided about, unless decide refuses that, and returns it as it is

@@ -261,3 +261,23 @@ func scanCheck(r db.Row) (Check, error) {
 	}
 	return k, err
 }
+
+// saveOpened notes that a person has opened the whole patch of a file.
+func saveOpened(tx *db.Tx, change, person, file, content string) error {
+	_, err := tx.Exec(`insert into opened_file (change, person, file, content, at) values ($1,$2,$3,$4,$5) on conflict do nothing`, change, person, file, content, tx.Now())
+	return err
+}
+
+// opened returns the files, with what they held, that a person has opened.
+func opened(tx *db.Tx, change, person string) (map[string]bool, error) {
+	list, err := db.Collect(tx, func(r db.Row) (key string, err error) {
+		var file, content string
+		err = r.Scan(&file, &content)
+		return file + "\x00" + content, err
+	}, `select file, content from opened_file where change = $1 and person = $2`, change, person)
+	seen := map[string]bool{}
+	for _, key := range list {
+		seen[key] = true
+	}
+	return seen, err
+}

@@ -1,10 +1,16 @@
 package git
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
+	"slices"
 	"strconv"
 	"strings"
+
+	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/plain"
 )
 
 const (
@@ -21,15 +27,18 @@ type FileDiff struct {
 	NewMode   string `json:"newMode"`
 	Added     int    `json:"added" doc:"Lines added"`
 	Removed   int    `json:"removed" doc:"Lines removed"`
-	Binary    bool   `json:"binary"`
-	Patch     string `json:"patch" doc:"Unified patch; empty for a binary file"`
-	Truncated bool   `json:"truncated" doc:"The patch is longer than what is shown"`
+	Binary    bool   `json:"binary" doc:"It holds NUL bytes; its patch is text all the same"`
+	Patch     string `json:"patch" doc:"Unified patch; characters that are not shown stand as marks such as ⟨U+202E⟩"`
+	Truncated bool   `json:"truncated" doc:"The patch is longer than what is shown; the whole one is under diff/file"`
+
+	Content string `json:"-"` // the ids of both contents
 }
 
 var statuses = map[byte]string{'A': "added", 'M': "modified", 'D': "deleted", 'R': "renamed", 'T': "type_changed"}
 
 // Diff returns the files in which two commits or trees differ, by path, with patches up to a limit.
-// Names and lines that are not UTF-8 are made showable; they are for reading, not for applying.
+// What is not shown as it is, or not UTF-8, stands as a mark: patches are for reading, not for applying. Every
+// file has a patch, and no attribute of a branch changes one.
 func (h *Host) Diff(ctx context.Context, r Repo, base, head string) ([]FileDiff, error) {
 	oldTree, err := h.tree(ctx, r, base)
 	if err != nil {
@@ -39,7 +48,7 @@ func (h *Host) Diff(ctx context.Context, r Repo, base, head string) ([]FileDiff,
 	if err != nil {
 		return nil, err
 	}
-	out, err := h.git(ctx, h.dir(r), nil, "diff-tree", "-r", "-M", "-z", "--raw", "--numstat", oldTree, newTree)
+	out, err := h.git(ctx, h.dir(r), nil, "diff-tree", "-r", "-M", "-z", "--raw", "--no-abbrev", "--numstat", "--no-ext-diff", "--no-textconv", oldTree, newTree)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +77,7 @@ func parseRaw(out string) ([]FileDiff, error) {
 		if len(meta) != 5 {
 			return nil, fmt.Errorf("git diff-tree: unexpected output %q", meta)
 		}
-		f := FileDiff{Status: statuses[meta[4][0]], OldMode: meta[0], NewMode: meta[1], Path: display(next())}
+		f := FileDiff{Status: statuses[meta[4][0]], OldMode: meta[0], NewMode: meta[1], Content: meta[2] + ".." + meta[3] + " " + meta[0] + ".." + meta[1], Path: display(next())}
 		if f.Status == "renamed" {
 			f.OldPath, f.Path = f.Path, display(next())
 		}
@@ -90,17 +99,21 @@ func parseRaw(out string) ([]FileDiff, error) {
 	return files, nil
 }
 
+// asPatch has every content compared as text: that a file is binary, or how its lines are compared, would
+// else be said by .gitattributes of the branch, or by one NUL.
+var asPatch = []string{"diff-tree", "-r", "-M", "-p", "--text", "--no-color", "--no-ext-diff", "--no-textconv"}
+
 // patches cuts the patch of the whole into those of the files: they come in the same order, and no
 // line of a file's content can begin with "diff --git ".
 func (h *Host) patches(ctx context.Context, r Repo, oldTree, newTree string, files []FileDiff) error {
 	out := &limited{max: patchLimit}
-	err := h.stream(ctx, h.environment("GIT_DIR="+h.dir(r)), nil, out,
-		"diff-tree", "-r", "-M", "-p", "--no-color", "--no-ext-diff", "--no-textconv", oldTree, newTree)
+	err := h.stream(ctx, h.environment("GIT_DIR="+h.dir(r)), nil, out, append(slices.Clone(asPatch), oldTree, newTree)...)
 	if err != nil {
 		return err
 	}
 	const mark = "diff --git "
 	sections := strings.Split("\n"+out.String(), "\n"+mark)[1:]
+	left := patchLimit
 	for i := range files {
 		f := &files[i]
 		take := 1
@@ -108,17 +121,78 @@ func (h *Host) patches(ctx context.Context, r Repo, oldTree, newTree string, fil
 			take = 2 // git shows one file going and another coming
 		}
 		for ; take > 0 && len(sections) > 0; take-- {
-			if !f.Binary {
-				f.Patch += mark + sections[0] + "\n"
-			}
+			f.Patch += mark + sections[0] + "\n"
 			f.Truncated = out.over && len(sections) == 1
 			sections = sections[1:]
 		}
 		f.Truncated = f.Truncated || (out.over && take > 0)
-		if len(f.Patch) > filePatchLimit {
-			f.Patch, f.Truncated = f.Patch[:filePatchLimit], true
+		f.Patch = plain.Show(f.Patch) // marks make it longer
+		if most := min(filePatchLimit, left); len(f.Patch) > most {
+			f.Patch, f.Truncated = strings.ToValidUTF8(f.Patch[:most], ""), true
 		}
-		f.Patch = display(f.Patch)
+		left -= len(f.Patch)
 	}
 	return nil
+}
+
+// FilePatch writes the whole patch of one file to w, as Diff shows it, and returns what it is the patch of. A
+// file in which the two do not differ is missing.
+func (h *Host) FilePatch(ctx context.Context, r Repo, base, head, name string, w io.Writer) (content string, err error) {
+	oldTree, err := h.tree(ctx, r, base)
+	if err != nil {
+		return "", err
+	}
+	newTree, err := h.tree(ctx, r, head)
+	if err != nil {
+		return "", err
+	}
+	out, err := h.git(ctx, h.dir(r), nil, "diff-tree", "-r", "-M", "-z", "--raw", "--no-abbrev", "--numstat", "--no-ext-diff", "--no-textconv", oldTree, newTree)
+	if err != nil {
+		return "", err
+	}
+	files, err := parseRaw(string(out))
+	if err != nil {
+		return "", err
+	}
+	at := slices.IndexFunc(files, func(f FileDiff) bool { return f.Path == name })
+	if at < 0 {
+		return "", fault.Missing("file", name).Do("The files that a change alters are in its diff.")
+	}
+	paths := []string{name}
+	if old := files[at].OldPath; old != "" {
+		paths = append(paths, old)
+	}
+	args := append(slices.Clone(asPatch), oldTree, newTree, "--")
+	marked := &marker{w: w}
+	if err := h.stream(ctx, h.environment("GIT_DIR="+h.dir(r)), nil, marked, append(args, paths...)...); err != nil {
+		return "", err
+	}
+	return files[at].Content, marked.end()
+}
+
+// marker writes text line by line as plain.Show shows it.
+type marker struct {
+	w    io.Writer
+	rest []byte
+}
+
+const longestLine = 1 << 20
+
+func (m *marker) Write(p []byte) (int, error) {
+	m.rest = append(m.rest, p...)
+	cut := bytes.LastIndexByte(m.rest, '\n') + 1
+	if cut == 0 && len(m.rest) < longestLine {
+		return len(p), nil
+	}
+	if cut == 0 { // a character that is cut in two here shows as marks
+		cut = len(m.rest)
+	}
+	_, err := io.WriteString(m.w, plain.Show(string(m.rest[:cut])))
+	m.rest = append(m.rest[:0], m.rest[cut:]...)
+	return len(p), err
+}
+
+func (m *marker) end() error {
+	_, err := io.WriteString(m.w, plain.Show(string(m.rest)))
+	return err
 }

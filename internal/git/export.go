@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/plain"
 )
 
 const entryLimit = 200_000 // entries and folders an exported tree may have
@@ -100,13 +101,12 @@ func (h *Host) writeTree(ctx context.Context, r Repo, root *os.Root, entries []E
 
 func writeEntry(root *os.Root, e Entry, body io.Reader) error {
 	if e.Mode == "120000" {
-		target, err := io.ReadAll(io.LimitReader(body, 4097))
+		target, err := io.ReadAll(io.LimitReader(body, linkLimit+1))
 		if err != nil {
 			return err
 		}
-		if !staysInside(e.Path, string(target)) {
-			return fault.New(fault.Invalid, "git.link_escapes", "The link %s leads out of the repository.", display(e.Path)).
-				Do("Let it lead to a file of the repository, by a relative path, or remove it.").At(display(e.Path), "leads to %s", display(string(target)))
+		if err := checkLink(e.Path, string(target)); err != nil {
+			return err
 		}
 		return root.Symlink(string(target), e.Path)
 	}
@@ -125,11 +125,22 @@ func writeEntry(root *os.Root, e Entry, body io.Reader) error {
 	return f.Close()
 }
 
+// linkLimit is how many bytes a link's target may have.
+const linkLimit = 4096
+
+func checkLink(name, target string) error {
+	if staysInside(name, target) {
+		return nil
+	}
+	return fault.New(fault.Invalid, "git.link_escapes", "The link %s leads out of the repository.", plain.Line(name)).
+		Do("Let it lead to a file of the repository, by a relative path, or remove it.").At(plain.Line(name), "leads to %s", plain.Line(target))
+}
+
 // staysInside reports whether a link at name leads to a place inside the tree, whatever other links of
 // the tree it passes. Steps up are allowed at the start only, where they leave real folders: after a
 // name that may be another link, `..` could lead anywhere.
 func staysInside(name, target string) bool {
-	if target == "" || len(target) > 4096 || path.IsAbs(target) || strings.Contains(target, "\x00") {
+	if target == "" || len(target) > linkLimit || path.IsAbs(target) || strings.Contains(target, "\x00") {
 		return false
 	}
 	depth := strings.Count(name, "/")

@@ -17,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/plain"
 )
 
 const fileLimit = 16 << 20 // bytes of a file that ReadFile gives to memory
@@ -152,8 +153,8 @@ func (h *Host) Commit(ctx context.Context, r Repo, ref string) (Commit, error) {
 
 func parseCommit(f []string) Commit {
 	c := Commit{
-		SHA: f[0], Tree: f[1], Parents: strings.Fields(f[2]), Subject: f[7], Body: strings.TrimSpace(f[8]),
-		Author: Identity{f[3], f[4]}, AuthoredAt: unixTime(f[5]), CommittedAt: unixTime(f[6]),
+		SHA: f[0], Tree: f[1], Parents: strings.Fields(f[2]), Subject: plain.Line(f[7]), Body: strings.TrimSpace(plain.Show(f[8])),
+		Author: Identity{plain.Line(f[3]), plain.Line(f[4])}, AuthoredAt: unixTime(f[5]), CommittedAt: unixTime(f[6]),
 	}
 	c.Stories, c.Needs = trailers(f[9], "story"), trailers(f[9], "needs")
 	c.Fixes = trailers(f[9], "fixes")
@@ -174,7 +175,7 @@ func trailers(block, key string) []string {
 		if !ok || !strings.EqualFold(strings.TrimSpace(k), key) {
 			continue
 		}
-		for v := range strings.SplitSeq(values, ",") {
+		for v := range strings.SplitSeq(plain.Line(values), ",") {
 			if v = strings.TrimSpace(v); v != "" && !seen[v] {
 				seen[v] = true
 				found = append(found, v)

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -12,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/plain"
 	"flywheel.dev/flywheel/internal/web"
 )
 
@@ -116,11 +119,14 @@ func (h *Host) decide(s *session, ref, new string) (allowed bool, lines []string
 	ctx, cancel := context.WithTimeout(s.ctx, hookTimeout)
 	defer cancel()
 	err := h.inspect(ctx, s.repo, c)
+	if err == nil && !c.deletes() {
+		lines, err = h.submodules(ctx, s.repo, new)
+	}
 	if err == nil {
 		err = h.record(ctx, s.repo, ref, new)
 	}
 	if err == nil {
-		return true, nil
+		return true, lines
 	}
 	return false, h.explain(ctx, s.repo, err)
 }
@@ -155,20 +161,81 @@ func (h *Host) inspect(ctx context.Context, r Repo, c command) error {
 	if _, err := h.MergeBase(ctx, r, "refs/heads/"+Main, c.new); err != nil {
 		return err
 	}
-	out, err := h.git(ctx, h.dir(r), nil, "ls-tree", "-r", "-z", "--name-only", "--full-tree", c.new)
+	entries, err := h.listTree(ctx, r, c.new+"^{tree}")
 	if err != nil {
 		return err
 	}
-	for name := range bytes.SplitSeq(out, []byte{0}) {
-		if err := checkLength(string(name)); err != nil {
+	for _, e := range entries {
+		if err := checkLength(e.Path); err != nil {
 			return err
 		}
-		if !utf8.Valid(name) {
-			return fault.New(fault.Invalid, "file.name_not_utf8", "The file name %s is not UTF-8.", strconv.QuoteToASCII(string(name))).
+		if !utf8.ValidString(e.Path) {
+			return fault.New(fault.Invalid, "file.name_not_utf8", "The file name %s is not UTF-8.", strconv.QuoteToASCII(e.Path)).
+				Do("Rename the file: git mv <old> <new>, commit and push again.")
+		}
+		if strings.ContainsFunc(e.Path, func(c rune) bool { return plain.Hidden(c) || c == '\n' || c == '\t' }) {
+			return fault.New(fault.Invalid, "file.name_hidden", "The file name %s has a character that is not shown.", plain.Line(e.Path)).
 				Do("Rename the file: git mv <old> <new>, commit and push again.")
 		}
 	}
-	return nil
+	return h.carried(ctx, r, entries)
+}
+
+// carried returns a fault if the tree has what Flywheel cannot carry to a build: a pointer to a file that git LFS
+// keeps elsewhere, or a link that leads out. What main has already is not looked at again.
+func (h *Host) carried(ctx context.Context, r Repo, entries []Entry) error {
+	there, err := h.listTree(ctx, r, "refs/heads/"+Main+"^{tree}")
+	if err != nil {
+		return err
+	}
+	had := map[Entry]bool{}
+	for _, e := range there {
+		had[e] = true
+	}
+	small := slices.DeleteFunc(slices.Clone(entries), func(e Entry) bool {
+		return had[e] || e.Mode != "120000" && (e.Mode == "160000" || e.Size > pointerLimit || e.Size < int64(len(lfsPointer)))
+	})
+	if len(small) == 0 {
+		return nil
+	}
+	names := make([]string, len(small))
+	for i, e := range small {
+		names[i] = e.OID
+	}
+	return h.blobs(ctx, r, names, func(i int, _ string, _ int64, body io.Reader) error {
+		content, err := io.ReadAll(io.LimitReader(body, linkLimit+1))
+		if err != nil {
+			return err
+		}
+		if small[i].Mode == "120000" {
+			return checkLink(small[i].Path, string(content))
+		}
+		if bytes.HasPrefix(content, []byte(lfsPointer)) {
+			return fault.New(fault.Invalid, "git.lfs", "The file %s is kept by git LFS, so only a pointer to it was pushed, and a build would get that pointer.", small[i].Path).
+				Do("Take it out of LFS (git lfs untrack, then git add --renormalize and commit), or let the build fetch it.")
+		}
+		return nil
+	})
+}
+
+const (
+	lfsPointer   = "version https://git-lfs.github.com/spec/"
+	pointerLimit = 1024 // bytes of a pointer, by the specification of git LFS
+)
+
+// submodules says which folders of a pushed commit stay empty, because they are repositories of their own.
+func (h *Host) submodules(ctx context.Context, r Repo, commit string) ([]string, error) {
+	entries, err := h.listTree(ctx, r, commit+"^{tree}")
+	if err != nil {
+		return nil, err
+	}
+	var lines []string
+	for _, e := range entries {
+		if e.Mode == "160000" {
+			lines = append(lines, e.Path+" is a submodule: Flywheel does not fetch it, so its folder is empty in builds and plans. Copy what they need into the repository, or fetch it in build.fetch. (git.submodule)")
+		}
+	}
+	return lines[:min(len(lines), 20)], nil
 }
 
 // received tells Pushed what git did, and returns the lines for the pusher.

@@ -18,6 +18,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
 
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/plain"
 )
 
 // ParsePattern reads pattern.yaml. file is its name for messages.
@@ -130,6 +131,9 @@ func parse(file string, content []byte) (*document, error) {
 		return nil, invalid(file).At(place(file, content), "it is not UTF-8 text; save it as UTF-8")
 	case len(bytes.TrimSpace(content)) == 0:
 		return nil, invalid(file).At(start, "it is empty")
+	}
+	if at, found := plain.Find(content); found {
+		return nil, invalid(file).At(fmt.Sprintf("%s:%d:%d", file, at.Line, at.Column), "%s", at.What)
 	}
 	if line := tooDeep(content); line > 0 {
 		return nil, invalid(file).At(fmt.Sprintf("%s:%d:1", file, line), "it is nested more than %d levels deep", deepest)

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"flywheel.dev/flywheel/internal/plain"
 )
 
 // check adds what the schema cannot say about a flywheel.yaml.
@@ -17,16 +19,24 @@ func (a *App) check(d *document) {
 		if b.Fetch+b.Command+b.Artifact+a.Test.Command != "" || len(b.Toolchains) > 0 {
 			d.note([]string{"spec", "build", "outer"}, "spec.build.outer has an outer CI build and test; take fetch, command, artifact, toolchains and test.command out")
 		}
+		if !CheckName(b.Outer) {
+			d.note([]string{"spec", "build", "outer"}, "%q cannot be the name of a check: use letters and digits of ASCII, single spaces, and . _ : / + - ( ) , = @ #", plain.Line(b.Outer))
+		}
 		if OwnCheck(b.Outer) {
 			d.note([]string{"spec", "build", "outer"}, "%q is the name of a check that Flywheel runs itself; choose another", b.Outer)
 		}
 	}
 }
 
+var checkName = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9._:/+(),=@#-]| ?[A-Za-z0-9(])*$`)
+
+// CheckName reports whether an outer check may have the name: no two names may look the same to a person.
+func CheckName(name string) bool { return len(name) <= 60 && checkName.MatchString(name) }
+
 // OwnCheck reports whether the name is one of a check of an app change that the platform runs itself. No
 // outer check may have it.
 func OwnCheck(name string) bool {
-	switch name {
+	switch name = strings.ToLower(name); name {
 	case "lane", "tests", "policy", "plan":
 		return true
 	}
