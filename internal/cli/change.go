@@ -6,13 +6,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
+	"os"
+	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/manifest"
@@ -474,42 +479,74 @@ func (s *shell) changeEffects() *cobra.Command {
 	return c
 }
 
+// diff is what a change alters.
+type diff struct {
+	Files []struct {
+		Path, OldPath, Status, Patch string
+		Binary, Truncated            bool
+	}
+}
+
 func (s *shell) changeDiff() *cobra.Command {
-	return &cobra.Command{
+	var file string
+	c := &cobra.Command{
 		Use: "diff CHANGE", Short: "Show the files a change alters, as a patch", Args: cobra.ExactArgs(1),
+		Long: `Show what merging a change does to main, as a patch. A patch that is too long is cut; --file shows the
+whole one of a file, and who approves the change has to have seen it.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			return s.act(c, func(ctx context.Context, api *client) error {
+				if file != "" {
+					whole, err := api.wholePatch(ctx, args[0], file)
+					if err != nil {
+						return err
+					}
+					p := newPage(c.OutOrStdout(), s.now())
+					patch(p, whole)
+					_, err = io.WriteString(c.OutOrStdout(), p.text.String())
+					return err
+				}
 				var raw json.RawMessage
 				if err := api.get(ctx, path("changes", args[0], "diff"), &raw); err != nil {
 					return err
 				}
-				type diff struct {
-					Files []struct {
-						Path, OldPath, Status, Patch string
-						Binary, Truncated            bool
-					}
-				}
-				return one(s, c, raw, func(p *page, v diff) {
-					for _, f := range v.Files {
-						from := ""
-						if f.OldPath != "" {
-							from = " from " + f.OldPath
-						}
-						p.line("%s", p.paint(bold, f.Status+" "+f.Path+from))
-						switch {
-						case f.Binary:
-							p.line("%s", p.paint(dim, "(a binary file)"))
-						default:
-							patch(p, f.Patch)
-						}
-						if f.Truncated {
-							p.line("%s", p.paint(dim, "(the patch goes on)"))
-						}
-					}
-				})
+				return one(s, c, raw, func(p *page, v diff) { diffDetail(p, args[0], v) })
 			})
 		},
 	}
+	c.Flags().StringVar(&file, "file", "", "the whole patch of this file")
+	return c
+}
+
+func (c *client) wholePatch(ctx context.Context, id, file string) (string, error) {
+	var out strings.Builder
+	err := c.text(ctx, path("changes", id, "diff", "file")+"?"+query("file", file).Encode(), &out)
+	return out.String(), err
+}
+
+func diffDetail(p *page, id string, v diff) {
+	for _, f := range v.Files {
+		from := ""
+		if f.OldPath != "" {
+			from = " from " + f.OldPath
+		}
+		kind := ""
+		if f.Binary {
+			kind = " (a binary file)"
+		}
+		p.line("%s", p.paint(bold, f.Status+" "+f.Path+from+kind))
+		patch(p, f.Patch)
+		if f.Truncated {
+			p.line("%s", p.paint(dim, "(the patch goes on: flywheel change diff "+id+" --file "+quoted(f.Path)+")"))
+		}
+	}
+}
+
+// quoted writes an argument as a shell reads it.
+func quoted(s string) string {
+	if !strings.ContainsFunc(s, func(c rune) bool { return !strings.ContainsRune("._-/+", c) && !unicode.In(c, unicode.L, unicode.Nd) }) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 func patch(p *page, text string) {
@@ -594,13 +631,13 @@ func (s *shell) bind(c *cobra.Command, id, digest, question string, of func(chan
 		return usage("--digest is needed: it says what you looked at. `flywheel change show %s` prints it.", id)
 	}
 	return s.act(c, func(ctx context.Context, api *client) error {
-		var v changePage
-		if err := api.get(ctx, path("changes", id), &v); err != nil {
+		v, text, err := s.everything(ctx, c, api, id)
+		if err != nil {
 			return err
 		}
-		p := newPage(c.ErrOrStderr(), s.now())
-		changeDetail(p, v)
-		fmt.Fprintln(c.ErrOrStderr(), p.text.String())
+		if err := s.present(c, text); err != nil {
+			return err
+		}
 		digest, name := of(v)
 		if name != "" {
 			typed, err := ask(c, bufio.NewReader(c.InOrStdin()), question+" Type the name of the pattern: ")
@@ -623,6 +660,54 @@ func (s *shell) bind(c *cobra.Command, id, digest, question string, of func(chan
 		}
 		return do(digest, "")
 	})
+}
+
+// everything returns a change and all that a person has to see before they decide about it: its lane and effects,
+// and what it does to main, every patch whole.
+func (s *shell) everything(ctx context.Context, c *cobra.Command, api *client, id string) (v changePage, text string, err error) {
+	var files diff
+	if err = api.get(ctx, path("changes", id), &v); err == nil {
+		err = api.get(ctx, path("changes", id, "diff"), &files)
+	}
+	if err != nil {
+		return v, "", err
+	}
+	for i := range files.Files {
+		f := &files.Files[i]
+		if f.Truncated {
+			if f.Patch, err = api.wholePatch(ctx, id, f.Path); err != nil {
+				return v, "", err
+			}
+			f.Truncated = false
+		}
+	}
+	p := newPage(c.ErrOrStderr(), s.now())
+	changeDetail(p, v)
+	p.heading("What it does to main")
+	diffDetail(p, id, files)
+	return v, p.text.String(), nil
+}
+
+// present shows a text that may be longer than the terminal, in a pager where it is.
+func (s *shell) present(c *cobra.Command, text string) error {
+	t, ok := c.ErrOrStderr().(*terminal)
+	if ok && t.file != nil {
+		_, rows, err := term.GetSize(int(t.file.Fd()))
+		pager, given := os.LookupEnv("PAGER")
+		if !given {
+			pager = "less"
+		}
+		if words := strings.Fields(pager); err == nil && len(words) > 0 && strings.Count(text, "\n") >= rows {
+			if found, err := exec.LookPath(words[0]); err == nil {
+				cmd := exec.CommandContext(c.Context(), found, words[1:]...)
+				cmd.Env = append(os.Environ(), "LESS=-R", "LESSSECURE=1")
+				cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(t.clean(text)), t.file, t.file
+				return cmd.Run()
+			}
+		}
+	}
+	_, err := fmt.Fprintln(c.ErrOrStderr(), text)
+	return err
 }
 
 func (s *shell) changeRecheck() *cobra.Command {

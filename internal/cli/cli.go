@@ -129,10 +129,13 @@ func prepare(c *cobra.Command) {
 
 // Main runs a command line and returns the exit code.
 func Main(ctx context.Context, root *cobra.Command, args []string, in io.Reader, out, err io.Writer) int {
+	shown, said := newTerminal(out), newTerminal(err)
+	defer shown.Close()
+	defer said.Close()
 	root.SetArgs(args)
 	root.SetIn(in)
-	root.SetOut(out)
-	root.SetErr(err)
+	root.SetOut(shown)
+	root.SetErr(said)
 	command, failed := root.ExecuteContextC(ctx)
 	var wrong *usageError
 	if errors.As(failed, &wrong) && wrong.command == "" {
@@ -142,7 +145,7 @@ func Main(ctx context.Context, root *cobra.Command, args []string, in io.Reader,
 	if failed != nil && (strings.HasPrefix(failed.Error(), "required flag") || strings.HasPrefix(failed.Error(), "if any flags")) {
 		failed = &usageError{capital(failed.Error()), command.CommandPath()}
 	}
-	return report(err, failed)
+	return report(said, failed)
 }
 
 // usageError is wrong use of a command.

@@ -84,9 +84,13 @@ func (c *client) change(ctx context.Context, method, path string, header http.He
 		return err
 	}
 	defer response.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(response.Body, answerLimit))
+	answer, err := io.ReadAll(io.LimitReader(response.Body, answerLimit+1))
 	if err != nil {
 		return c.unreachable(err)
+	}
+	if len(answer) > answerLimit {
+		return fault.New(fault.TooLarge, "cli.answer_too_large", "The answer of %s is larger than %d MB, which this program does not read.", path, answerLimit>>20).
+			Do("Ask for less with --limit, or for one thing by its name.")
 	}
 	if v == nil || len(answer) == 0 {
 		return nil
@@ -327,6 +331,11 @@ func (c *client) text(ctx context.Context, path string, w io.Writer) error {
 		return err
 	}
 	defer response.Body.Close()
+	if t, ok := w.(*terminal); ok {
+		log := t.log()
+		defer log.Close()
+		w = log
+	}
 	_, err = io.Copy(w, response.Body)
 	if err != nil {
 		return c.unreachable(err)

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
@@ -16,6 +18,7 @@ import (
 	"golang.org/x/term"
 
 	"flywheel.dev/flywheel/internal/manifest"
+	"flywheel.dev/flywheel/internal/plain"
 )
 
 // Colours of the terminal. Nothing is said by colour alone.
@@ -30,6 +33,9 @@ const (
 
 // isTerminal reports whether w is a terminal that a person looks at.
 func isTerminal(w any) bool {
+	if t, ok := w.(*terminal); ok {
+		return t.file != nil
+	}
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
@@ -37,10 +43,11 @@ func isTerminal(w any) bool {
 // painter returns a function that colours text for w: not at all with NO_COLOR, on a dumb terminal, or
 // when w is no terminal.
 func painter(w io.Writer) func(colour, text string) string {
-	if os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" || !isTerminal(w) {
+	t, ok := w.(*terminal)
+	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" || !isTerminal(w) {
 		return func(_, text string) string { return text }
 	}
-	return func(colour, text string) string { return "\x1b[" + colour + "m" + text + "\x1b[0m" }
+	return func(colour, text string) string { return t.own(colour+"m") + text + t.own("0m") }
 }
 
 // show prints data as -o says; table is called for people.
@@ -58,16 +65,47 @@ func (s *shell) show(c *cobra.Command, data any, table func(p *page)) error {
 }
 
 func writeJSON(w io.Writer, data any) error {
-	encoder := json.NewEncoder(w)
+	var out bytes.Buffer
+	encoder := json.NewEncoder(&out)
 	encoder.SetIndent("", "  ")
 	encoder.SetEscapeHTML(false)
-	return encoder.Encode(data)
+	if err := encoder.Encode(data); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, escaped(out.String()))
+	return err
 }
+
+// escaped writes the characters of a JSON text that are not shown as JSON escapes, so that it is exact and steers
+// no terminal.
+func escaped(text string) string {
+	if !strings.ContainsFunc(text, plain.Hidden) {
+		return text
+	}
+	var out strings.Builder
+	for _, c := range text {
+		switch {
+		case !plain.Hidden(c):
+			out.WriteRune(c)
+		case c > 0xffff:
+			high, low := utf16.EncodeRune(c)
+			fmt.Fprintf(&out, `\u%04x\u%04x`, high, low)
+		default:
+			fmt.Fprintf(&out, `\u%04x`, c)
+		}
+	}
+	return out.String()
+}
+
+var control = regexp.MustCompile(`\\u00[01]`) // as JSON escapes it
 
 func writeYAML(w io.Writer, data any) error {
 	text, err := json.Marshal(data)
 	if err != nil {
 		return err
+	}
+	if raw := string(text); escaped(raw) != raw || control.MatchString(raw) {
+		return writeJSON(w, data) // which is YAML too, and can say such characters by their numbers
 	}
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.UseNumber()
@@ -138,8 +176,8 @@ type page struct {
 
 func newPage(w io.Writer, now time.Time) *page {
 	p := &page{paint: painter(w), now: now}
-	if f, ok := w.(*os.File); ok {
-		if columns, _, err := term.GetSize(int(f.Fd())); err == nil {
+	if t, ok := w.(*terminal); ok && t.file != nil {
+		if columns, _, err := term.GetSize(int(t.file.Fd())); err == nil {
 			p.columns = columns
 		}
 	}
@@ -245,6 +283,10 @@ func (p *page) rows(rows [][]string) {
 	widths := []int{}
 	for _, row := range rows {
 		for i, cell := range row {
+			if strings.Contains(cell, "\n") { // one row stays one line
+				cell = strings.ReplaceAll(cell, "\n", " ")
+				row[i] = cell
+			}
 			if i == len(widths) {
 				widths = append(widths, 0)
 			}

@@ -45,7 +45,7 @@ func (s *shell) watch(c *cobra.Command, api *client, events url.Values, look fun
 	})
 	var out screen = &lines{w: c.ErrOrStderr(), now: s.now, told: map[string]string{}}
 	if isTerminal(c.ErrOrStderr()) && os.Getenv("TERM") != "dumb" {
-		out = &redraw{file: c.ErrOrStderr().(*os.File), now: s.now}
+		out = &redraw{to: c.ErrOrStderr().(*terminal), now: s.now}
 	}
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -97,18 +97,18 @@ func (l *lines) show(seen sight) {
 
 // redraw keeps one picture on a terminal. It writes only when the picture differs.
 type redraw struct {
-	file   *os.File
+	to     *terminal
 	now    func() time.Time
 	drawn  string
 	height int
 }
 
 func (r *redraw) show(seen sight) {
-	columns, rows, err := term.GetSize(int(r.file.Fd()))
+	columns, rows, err := term.GetSize(int(r.to.file.Fd()))
 	if err != nil || columns < 20 || rows < 5 {
 		columns, rows = 80, 24
 	}
-	p := newPage(r.file, r.now())
+	p := newPage(r.to, r.now())
 	seen.frame(p)
 	text := strings.Split(strings.TrimRight(p.text.String(), "\n"), "\n")
 	if len(text) > rows-1 { // the end is what moves
@@ -116,17 +116,17 @@ func (r *redraw) show(seen sight) {
 	}
 	var b strings.Builder
 	for _, line := range text {
-		b.WriteString("\x1b[2K" + cut(line, columns-1) + "\n")
+		b.WriteString(r.to.own("2K") + cut(line, columns-1) + "\n")
 	}
 	if b.String() == r.drawn {
 		return
 	}
 	up := ""
 	if r.height > 0 {
-		up = fmt.Sprintf("\x1b[%dA", r.height)
+		up = r.to.own(fmt.Sprintf("%dA", r.height))
 	}
 	r.drawn = b.String()
-	fmt.Fprint(r.file, up+r.drawn+"\x1b[J")
+	fmt.Fprint(r.to, up+r.drawn+r.to.own("J"))
 	r.height = len(text)
 }
 
@@ -153,9 +153,19 @@ func cut(line string, n int) string {
 		columns++
 	}
 	if strings.Contains(line, "\x1b[") {
-		return b.String() + "…\x1b[0m"
+		return b.String() + "…" + reset(line)
 	}
 	return b.String() + "…"
+}
+
+// reset returns the sequence at the end of a coloured line, which takes its colours back.
+func reset(line string) string {
+	last := strings.LastIndex(line, "\x1b[")
+	end := strings.IndexByte(line[last:], 'm')
+	if end < 0 {
+		return ""
+	}
+	return line[last : last+end+1]
 }
 
 func (s *shell) changeWatch() *cobra.Command {
