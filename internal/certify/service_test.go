@@ -2,6 +2,10 @@ package certify_test
 
 import (
 	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -560,4 +564,87 @@ func TestAChangeAwaitsTheDisciplinesThatMayStillDecide(t *testing.T) {
 	if got := awaits("sam") + ", " + awaits("otto"); got != ", operations" {
 		t.Error(got)
 	}
+}
+
+func TestTextThatHidesSomethingIsRefusedWhereItIs(t *testing.T) {
+	p := certifying(t)
+	for i, c := range []struct{ file, old, new, at string }{
+		{"main.tf", "", "# \x00\n", "main.tf:"},
+		{"main.tf", "", "# } \u202e { x\n", "main.tf:"},
+		{"README.md", "", "run this\u200b\n", "README.md:2:9"},
+		{"pattern.yaml", "Web service", "Web\u2066 service", "pattern.yaml:"},
+		{"skeleton/flywheel.yaml", "", "# \x1b[2J\n", "skeleton/flywheel.yaml:"},
+	} {
+		proposed, _ := propose(p, fmt.Sprint("hidden-", i), "Hide", c.file, c.old, c.new)
+		failed := p.Reaches(proposed.ID, change.Failed)
+		has(t, failed.Why, c.at, "U+")
+		if failed.Code != "gate.hidden_text" {
+			t.Errorf("%s fails with %s: %s", c.file, failed.Code, failed.Why)
+		}
+	}
+}
+
+func TestWhatIsNotShownWholeIsOpenedBeforeItIsApproved(t *testing.T) {
+	p := certifying(t)
+	big := "# " + strings.Repeat("0123456789", 30_000) + "\n"
+	c, _ := propose(p, "big", "Add much", "modules/much/main.tf", "", big)
+	c = p.Reaches(c.ID, change.Review)
+	digest := certification(p, c.ID).Digest
+	_, err := p.Certify.Approve(p.As("sam"), c.ID, "security", digest, "")
+	refused(t, err, "approval.not_opened")
+	has(t, fmt.Sprint(err), "modules/much/main.tf", "flywheel change diff "+c.ID+" --file")
+	var whole strings.Builder
+	if err := p.Changes.FileDiff(p.As("sam"), c.ID, "modules/much/main.tf", &whole); err != nil || !strings.Contains(whole.String(), big[:len(big)-1]) {
+		t.Fatalf("%d bytes, %v", whole.Len(), err)
+	}
+	approve(p, c.ID, "sam")
+	_, err = p.Certify.Approve(p.As("otto"), c.ID, "operations", digest, "")
+	refused(t, err, "approval.not_opened") // what sam opened otto has not seen
+	if err := p.Changes.FileDiff(p.As("otto"), c.ID, "main.tf", io.Discard); fault.From(err).Kind != fault.NotFound {
+		t.Errorf("a file that is not in the diff: %v", err)
+	}
+
+	again, _ := propose(p, "big", "Add more", "modules/much/main.tf", "", big+"# more\n")
+	again = p.Reaches(again.ID, change.Review)
+	_, err = p.Certify.Approve(p.As("sam"), again.ID, "security", certification(p, again.ID).Digest, "")
+	refused(t, err, "approval.not_opened") // the file holds something else now
+}
+
+func TestTheDiffIsWhatTheMergeDoesToMain(t *testing.T) {
+	p := certifying(t)
+	ctx := t.Context()
+	base := p.Get(addSearch(p, "first").ID)
+	head := must(p.Git.CommitFiles(p.As("dora"), webService, "guard", base.Main, map[string][]byte{"guard.tf": []byte("# guards\n")}, "Guard", git.Platform))
+	main := must(p.Git.CommitMerge(ctx, webService, base.Main, head, "Guard", git.Platform))
+	// A merge of main's two parents that drops what one of them brought: against that parent nothing differs.
+	dir := filepath.Join(p.Git.Root, "patterns/web-service.git")
+	cmd := exec.Command("git", "-C", dir, "commit-tree", base.Main+"^{tree}", "-p", base.Main, "-p", head, "-m", "Merge")
+	cmd.Env = append(os.Environ(), "GIT_AUTHOR_NAME=x", "GIT_AUTHOR_EMAIL=x@x", "GIT_COMMITTER_NAME=x", "GIT_COMMITTER_EMAIL=x@x")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sly := strings.TrimSpace(string(out))
+	if out, err := exec.Command("git", "-C", dir, "update-ref", "refs/heads/sly", sly).CombinedOutput(); err != nil {
+		t.Fatal(string(out))
+	}
+	tree, conflicts, err := p.Git.MergeTree(ctx, webService, main, sly)
+	if err != nil || len(conflicts) > 0 {
+		t.Fatal(conflicts, err)
+	}
+	entries := must(p.Git.ListTree(ctx, webService, tree))
+	gone := !slices.ContainsFunc(entries, func(e git.Entry) bool { return e.Path == "guard.tf" })
+	c, _ := p.Pushed("dora", webService, "sly", sly)
+	files := must(p.Changes.Diff(p.As("root"), c.ID))
+	shown := slices.ContainsFunc(files, func(f git.FileDiff) bool { return f.Path == "guard.tf" && f.Status == "deleted" })
+	if gone != shown || !gone {
+		t.Errorf("the merge takes guard.tf out: %v; the diff shows it: %v", gone, shown)
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }

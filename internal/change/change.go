@@ -164,6 +164,7 @@ type Check struct {
 	State      CheckState `json:"state" enum:"running,passed,failed,held,warning"`
 	Summary    string     `json:"summary"`
 	Detail     any        `json:"detail,omitempty" doc:"For a plan: its resources; for tests: nothing; for policy: the results"`
+	DetailSize int        `json:"detailSize,omitempty" doc:"Bytes of a detail that is too large to come with the change: it is at /changes/{change}/checks/{check}"`
 	Log        string     `json:"log,omitempty"`
 	StartedAt  time.Time  `json:"startedAt"`
 	FinishedAt *time.Time `json:"finishedAt,omitempty"`

@@ -23,6 +23,8 @@ func (s *Service) Routes(api *web.API) {
 		Summary: "Files a change alters"}, s.diffHTTP)
 	huma.Register(api, huma.Operation{OperationID: "get-change-file-diff", Method: http.MethodGet, Path: "/api/v1/changes/{change}/diff/file", Tags: []string{"changes"},
 		Summary: "The whole patch of one file, however long; who has read it to its end may approve the change"}, s.fileDiffHTTP)
+	huma.Register(api, huma.Operation{OperationID: "get-change-check", Method: http.MethodGet, Path: "/api/v1/changes/{change}/checks/{check}", Tags: []string{"changes"},
+		Summary: "One check of a change with its whole detail, such as a plan"}, s.checkHTTP)
 	huma.Register(api, huma.Operation{OperationID: "merge-change", Method: http.MethodPost, Path: "/api/v1/changes/{change}/merge", Tags: []string{"changes"},
 		Summary: "Merge a green change whose app says `merge: manual`"}, s.mergeHTTP)
 	huma.Register(api, huma.Operation{OperationID: "release-change", Method: http.MethodPost, Path: "/api/v1/changes/{change}/release", Tags: []string{"changes"},
@@ -110,6 +112,28 @@ func (s *Service) fileDiffHTTP(ctx context.Context, in *changeFileDiffInput) (*h
 			panic(http.ErrAbortHandler) // the reader must not take what came for the whole
 		}
 	}}, nil
+}
+
+type changeCheckInput struct {
+	ByID
+	Check string `path:"check" example:"plan: staging" maxLength:"200"`
+}
+
+type changeCheckOutput struct {
+	Body Check
+}
+
+func (s *Service) checkHTTP(ctx context.Context, in *changeCheckInput) (*changeCheckOutput, error) {
+	_, checks, err := s.Get(ctx, in.Change)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range checks {
+		if k.Name == in.Check {
+			return &changeCheckOutput{k}, nil
+		}
+	}
+	return nil, fault.Missing("check", in.Check)
 }
 
 func (s *Service) mergeHTTP(ctx context.Context, in *ByID) (*one, error) {

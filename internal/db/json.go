@@ -39,3 +39,16 @@ func (c *Column) Scan(src any) error {
 	decoder.UseNumber() // a number in an any keeps its digits
 	return decoder.Decode(c.v)
 }
+
+// alongLimit is how large a part may be that comes along with something else. A larger one has an address of its own.
+const alongLimit = 64 << 10
+
+// Within returns a JSON value that comes along with something else, or nil and how many bytes it has, where that
+// is too many.
+func Within(value any) (along any, left int) {
+	raw, ok := value.(json.RawMessage)
+	if !ok || len(raw) <= alongLimit {
+		return value, 0
+	}
+	return nil, len(raw)
+}

@@ -1,8 +1,10 @@
 package git
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -127,10 +129,10 @@ func TestADiffShowsEveryKindOfDifference(t *testing.T) {
 	if d := got["type"]; strings.Count(d.Patch, "diff --git") != 2 {
 		t.Errorf("the change of type is %+v", d)
 	}
-	if d := got["binary"]; !d.Binary || d.Patch != "" {
+	if d := got["binary"]; !d.Binary || !strings.Contains(d.Patch, "-a⟨U+0000⟩b") || !strings.Contains(d.Patch, "+a⟨U+0000⟩c") {
 		t.Errorf("the binary file is %+v", d)
 	}
-	contains(t, got["latin"].Patch, "+caf\uFFFDs")
+	contains(t, got["latin"].Patch, "+caf⟨0xE9⟩s")
 	contains(t, got["mode"].Patch, "new mode 100755")
 	if none := must[[]FileDiff](t)(f.Diff(ctx, storefront, old, old)); none == nil || len(none) != 0 {
 		t.Errorf("the same differs in %v", none)
@@ -169,4 +171,53 @@ func TestFoldersOfATreeCountLikeItsFiles(t *testing.T) {
 	if err := h.checkExport(entries[:100]); err != nil {
 		t.Error(err)
 	}
+}
+
+func TestNoAttributeOfABranchChangesWhatIsShownMergedOrBuilt(t *testing.T) {
+	f := newForge(t)
+	ctx := t.Context()
+	first := f.create(storefront)
+	attributes := "* binary -diff export-ignore merge=ours filter=evil ident eol=crlf working-tree-encoding=UTF-16\nmain.go export-subst merge=union\n"
+	main := must[string](t)(f.CommitFiles(ctx, storefront, "attributes", first, map[string][]byte{".gitattributes": []byte(attributes)}, "Attributes", ann))
+	main = must[string](t)(f.CommitMerge(ctx, storefront, first, main, "Attributes", Platform)) // on main too: some versions of git read HEAD's
+	content := "package main\n\n// $Id$ $Format:%H$ \u202e\x00\nfunc main() {}\n"
+	head := must[string](t)(f.CommitFiles(ctx, storefront, "work", main, map[string][]byte{"main.go": []byte(content)}, "Work", ann))
+
+	files := must[[]FileDiff](t)(f.Diff(ctx, storefront, main, head))
+	if len(files) != 1 || files[0].Truncated {
+		t.Fatalf("the diff is %+v", files)
+	}
+	contains(t, files[0].Patch, "+// $Id$ $Format:%H$ ⟨U+202E⟩⟨U+0000⟩\n")
+	dir := filepath.Join(t.TempDir(), "tree")
+	if err := f.Export(ctx, storefront, head, dir); err != nil {
+		t.Fatal(err)
+	}
+	if got := must[[]byte](t)(os.ReadFile(filepath.Join(dir, "main.go"))); string(got) != content {
+		t.Errorf("built is %q, want %q", got, content)
+	}
+	other := must[string](t)(f.CommitFiles(ctx, storefront, "other", main, map[string][]byte{"main.go": []byte("package other\n\nfunc main() {}\n")}, "Other", ann))
+	rival := must[string](t)(f.CommitFiles(ctx, storefront, "rival", main, map[string][]byte{"main.go": []byte("package rival\n\nfunc main() {}\n")}, "Rival", ann))
+	if _, conflicts, err := f.MergeTree(ctx, storefront, other, rival); err != nil || len(conflicts) != 1 {
+		t.Errorf("conflicts %v, %v: an attribute chose how to merge", conflicts, err)
+	}
+}
+
+func TestThePatchOfOneFileIsWhole(t *testing.T) {
+	f := newForge(t)
+	ctx := t.Context()
+	main := f.create(storefront)
+	long := strings.Repeat("0123456789\u202e\n", 40_000)
+	head := must[string](t)(f.CommitFiles(ctx, storefront, "x", main, map[string][]byte{"big": []byte(long + "the end"), "main.go": []byte("x\n"), "one-line": bytes.Repeat([]byte("ä"), 1<<20)}, "X", ann))
+	var out strings.Builder
+	content := must[string](t)(f.FilePatch(ctx, storefront, main, head, "big", &out))
+	if content == "" || strings.Count(out.String(), "+0123456789⟨U+202E⟩\n") != 40_000 || !strings.Contains(out.String(), "+the end") || strings.Contains(out.String(), "main.go") {
+		t.Errorf("the patch of big has %d bytes", out.Len())
+	}
+	out.Reset()
+	must[string](t)(f.FilePatch(ctx, storefront, main, head, "one-line", &out))
+	if strings.Count(out.String(), "ä") < 1<<20-8 {
+		t.Errorf("the patch of one line has %d bytes", out.Len())
+	}
+	_, err := f.FilePatch(ctx, storefront, main, head, "smoke.sh", io.Discard)
+	isFault(t, err, "file.not_found")
 }

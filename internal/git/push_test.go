@@ -184,6 +184,32 @@ func TestAPushThatCannotBecomeAChangeIsRefusedWithTheReason(t *testing.T) {
 		c.commit(strings.Repeat("deep/", 250)+"file", "x", "Deep")
 		contains(t, c.fails("push", "origin", "deep"), "has 1254 bytes, more than the 1024 that are allowed.", "remote: Use fewer levels", "deep -> deep (hook declined)")
 	})
+	t.Run("a file name that hides something", func(t *testing.T) {
+		c.git("switch", "--quiet", "-c", "sly", "origin/main")
+		c.commit("main\u202e.tf", "x", "Sly")
+		contains(t, c.fails("push", "origin", "sly"), "remote: The file name main⟨U+202E⟩.tf has a character that is not shown.", "remote: (file.name_hidden)")
+	})
+	t.Run("a file that git LFS keeps elsewhere", func(t *testing.T) {
+		c.git("switch", "--quiet", "-c", "lfs", "origin/main")
+		c.commit("model.bin", "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n", "Large")
+		contains(t, c.fails("push", "origin", "lfs"), "remote: The file model.bin is kept by git LFS", "git lfs untrack", "remote: (git.lfs)")
+	})
+	for name, target := range map[string]string{"absolute": "/etc/passwd", "upwards": "../../etc", "through a folder": "docs/../../x"} {
+		t.Run("a link that leads out, "+name, func(t *testing.T) {
+			c.git("switch", "--quiet", "-C", "link", "origin/main")
+			if err := os.Symlink(target, filepath.Join(c.dir, "leads")); err != nil {
+				t.Fatal(err)
+			}
+			c.commit("a", "x", "Link")
+			contains(t, c.fails("push", "origin", "link"), "remote: The link leads leads out of the repository.", "remote: (git.link_escapes)")
+		})
+	}
+	t.Run("a submodule is taken and named", func(t *testing.T) {
+		c.git("switch", "--quiet", "-c", "sub", "origin/main")
+		c.git("update-index", "--add", "--cacheinfo", "160000,"+c.git("rev-parse", "HEAD")+",lib")
+		c.git("commit", "--quiet", "-m", "Sub")
+		contains(t, c.git("push", "origin", "sub"), "remote: lib is a submodule: Flywheel does not fetch it", "(git.submodule)", "[new branch]")
+	})
 	t.Run("a branch name that is not UTF-8", func(t *testing.T) {
 		c.git("switch", "--quiet", "-c", "fine", "origin/main")
 		contains(t, c.fails("push", "origin", "HEAD:refs/heads/caf\xe9"), "(the branch's name is not UTF-8: rename the branch (git.branch_not_utf8))")

@@ -77,6 +77,9 @@ func (s *Server) getChange(ctx context.Context, in *changeInput) (*changeOutput,
 	if d.Change, d.Checks, err = s.Changes.Get(ctx, in.Change); err != nil {
 		return nil, err
 	}
+	for i := range d.Checks {
+		d.Checks[i].Detail, d.Checks[i].DetailSize = db.Within(d.Checks[i].Detail)
+	}
 	if d.Deployments, err = s.Deploy.OfChange(ctx, in.Change); err != nil {
 		return nil, err
 	}

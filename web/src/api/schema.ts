@@ -353,6 +353,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/changes/{change}/diff/file": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The whole patch of one file, however long; who has read it to its end may approve the change */
+        get: operations["get-change-file-diff"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/changes/{change}/effects": {
         parameters: {
             query?: never;
@@ -2154,12 +2171,13 @@ export interface components {
              * @description Lines added
              */
             added: number;
+            /** @description It holds NUL bytes; its patch is text all the same */
             binary: boolean;
             newMode: string;
             oldMode: string;
             /** @description Where the file was before it was renamed */
             oldPath?: string;
-            /** @description Unified patch; empty for a binary file */
+            /** @description Unified patch; characters that are not shown stand as marks such as ⟨U+202E⟩ */
             patch: string;
             path: string;
             /**
@@ -2169,7 +2187,7 @@ export interface components {
             removed: number;
             /** @enum {string} */
             status: "added" | "modified" | "deleted" | "renamed" | "type_changed";
-            /** @description The patch is longer than what is shown */
+            /** @description The patch is longer than what is shown; the whole one is under diff/file */
             truncated: boolean;
         };
         ManifestMetadata: {
@@ -3427,6 +3445,38 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["ChangeDiffOutputBody"];
                 };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "get-change-file-diff": {
+        parameters: {
+            query: {
+                /** @description Its path, as in the diff */
+                file: string;
+            };
+            header?: never;
+            path: {
+                change: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Error */
             default: {

@@ -1,14 +1,18 @@
 // Files that differ, each with its patch. The colours of the syntax come with a script of their own,
 // after the text is there.
+import { Button } from "@mantine/core";
 import { IconChevronRight, IconFileDiff } from "@tabler/icons-react";
 import { memo, useEffect, useMemo, useState } from "react";
 import type { FileDiff } from "../api/types";
+import { useAct } from "./act";
 import { language, rows } from "./diff";
+import { Note, Wrong } from "./parts";
 import { plural } from "./text";
 
 type Paint = (text: string, language: string) => string;
 
-export function Diff({ files }: { files: FileDiff[] }) {
+/** The files that differ. whole reads the patch of a file that is too long to come with the others. */
+export function Diff({ files, whole }: { files: FileDiff[]; whole?: (path: string) => Promise<string> }) {
   const [paint, setPaint] = useState<Paint>();
   useEffect(() => {
     void import("./paint").then(({ paint }) => setPaint(() => paint));
@@ -21,7 +25,7 @@ export function Diff({ files }: { files: FileDiff[] }) {
       <p className="dim small line"><IconFileDiff size={14} aria-hidden />{plural(files.length, "file")} <Count added={added} removed={removed} /></p>
       {files.map((file) => {
         shown += file.added + file.removed;
-        return <File key={file.path} file={file} paint={paint} open={shown < 500} />;
+        return <File key={file.path} file={file} paint={paint} open={shown < 500 && !file.binary} whole={whole} />;
       })}
     </div>
   );
@@ -31,9 +35,12 @@ function Count({ added, removed }: { added: number; removed: number }) {
   return <span className="tabular nowrap"><span className="ink-good">+{added}</span> <span className="ink-bad">−{removed}</span></span>;
 }
 
-const File = memo(function File({ file, paint, open: first }: { file: FileDiff; paint?: Paint; open: boolean }) {
+const File = memo(function File({ file, paint, open: first, whole }: { file: FileDiff; paint?: Paint; open: boolean; whole?: (path: string) => Promise<string> }) {
   const [open, setOpen] = useState(first);
-  const all = useMemo(() => (open ? rows(file.patch) : []), [open, file.patch]);
+  const [rest, setRest] = useState<string>();
+  const read = useAct(async () => setRest(await whole?.(file.path)));
+  const patch = rest ?? file.patch;
+  const all = useMemo(() => (open ? rows(patch) : []), [open, patch]);
   const lang = language(file.path);
   return (
     <details className="file" open={open} onToggle={(event) => setOpen(event.currentTarget.open)}>
@@ -41,10 +48,10 @@ const File = memo(function File({ file, paint, open: first }: { file: FileDiff; 
         <IconChevronRight size={14} className="chevron dim" aria-hidden />
         <code className="clip" title={file.path}>{file.oldPath ? `${file.oldPath} → ${file.path}` : file.path}</code>
         {file.status !== "modified" && <span className="dim small">{file.status.replace("_", " ")}</span>}
+        {file.binary && <span className="dim small">binary</span>}
         <span className="push small"><Count added={file.added} removed={file.removed} /></span>
       </summary>
-      {file.binary ? <p className="pad dim">A binary file.</p> : (
-        <div className="scroll-x" tabIndex={0} role="region" aria-label={`Changes of ${file.path}`}>
+      <div className="scroll-x" tabIndex={0} role="region" aria-label={`Changes of ${file.path}`}>
           <table className="diff">
             <tbody>
               {all.map((row, i) => (
@@ -60,9 +67,13 @@ const File = memo(function File({ file, paint, open: first }: { file: FileDiff; 
             </tbody>
           </table>
           {all.length === 0 && <p className="pad dim">{file.status === "renamed" ? "Renamed without a change." : `Its mode changed from ${file.oldMode} to ${file.newMode}.`}</p>}
-        </div>
+      </div>
+      {file.truncated && rest === undefined && (
+        <Note tone="hold" action={whole && <Button variant="default" loading={read.isPending} onClick={() => read.mutate(undefined)}>Show all of it</Button>}>
+          <p>The rest is too long to come with the other files. Who approves the change has to open it.</p>
+          <Wrong error={read.error} />
+        </Note>
       )}
-      {file.truncated && <p className="pad dim">The rest is too long to show; fetch the branch to read it.</p>}
     </details>
   );
 });

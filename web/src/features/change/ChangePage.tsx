@@ -4,7 +4,7 @@ import { IconGitBranch } from "@tabler/icons-react";
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { lazy, Suspense, useState } from "react";
-import type { Change, ChangeDetail } from "../../api/types";
+import type { Change, ChangeDetail, Check } from "../../api/types";
 import { Ask, Card, Id, LaneTag, laneMeaning, Note, Page, Sentence, State, StateIcon, stateOf, Time, toneOf } from "../../ui/parts";
 import { asPlan } from "../../ui/plan";
 import { PlanSummary, PlanTree } from "../../ui/PlanTree";
@@ -14,7 +14,7 @@ import { AskForWaiver } from "../app/Waivers";
 import { Live } from "../deploy/Live";
 import { Actions, Approvals } from "./Decide";
 import { Checks } from "./Checks";
-import { changeQuery, diffQuery, effectQuery, effectsQuery, eventsQuery } from "./queries";
+import { changeQuery, checkQuery, diffQuery, effectQuery, effectsQuery, eventsQuery, wholePatch } from "./queries";
 import { ChangeLink } from "./parts";
 import { moments } from "./timeline";
 import { way } from "./way";
@@ -58,7 +58,7 @@ function Decide({ detail }: { detail: ChangeDetail }) {
   const me = useMe();
   const outside = change.state === "refused" ? reasons.filter(({ environment, variable, value }) => environment && variable && value !== undefined) : [];
   const mayAsk = outside.length > 0 && may(me, "change_variables", change.team ?? "");
-  const plans = checks.filter(({ detail }) => asPlan(detail));
+  const plans = checks.filter(({ name, detail, detailSize }) => asPlan(detail) || (detailSize && name.startsWith("plan: ")));
   const rollout = deployments.length > 0 && (
     <Card title="Deployments" count={deployments.length} flush>
       {[...deployments].sort((a, b) => a.createdAt.localeCompare(b.createdAt)).map((d) => <Live key={d.id} deployment={d} />)}
@@ -97,8 +97,8 @@ function Decide({ detail }: { detail: ChangeDetail }) {
               <div className="stack loose">
                 {plans.map((check) => (
                   <div key={check.id} className="stack tight">
-                    <h3 className="line">{check.name.replace(/^plan: /, "")} <PlanSummary plan={asPlan(check.detail)!} /></h3>
-                    <PlanTree plan={asPlan(check.detail)!} />
+                    <h3 className="line">{check.name.replace(/^plan: /, "")} {asPlan(check.detail) ? <PlanSummary plan={asPlan(check.detail)!} /> : <span className="dim small">{check.summary}</span>}</h3>
+                    {asPlan(check.detail) ? <PlanTree plan={asPlan(check.detail)!} /> : <LargePlan change={change.id} check={check} />}
                   </div>
                 ))}
               </div>
@@ -117,12 +117,20 @@ function Decide({ detail }: { detail: ChangeDetail }) {
   );
 }
 
+/** A plan that is too large to come with the change, when somebody asks for it. */
+function LargePlan({ change, check }: { change: string; check: Check }) {
+  const [asked, setAsked] = useState(false);
+  const query = useQuery({ ...checkQuery(change, check.name, check.id), enabled: asked });
+  if (!asked) return <p className="line dim small">{Math.ceil((check.detailSize ?? 0) / 1e6)} MB <Button size="xs" variant="default" onClick={() => setAsked(true)}>Show the plan</Button></p>;
+  return <Ask query={query} rows={3}>{({ detail }) => { const plan = asPlan(detail); return plan ? <PlanTree plan={plan} /> : <p className="dim">There is no plan.</p>; }}</Ask>;
+}
+
 function Files({ change }: { change: Change }) {
-  const query = useQuery(diffQuery(change.id, change.head));
+  const query = useQuery(diffQuery(change.id, `${change.head} ${change.revision}`));
   return (
     <Card title="Files">
       <Suspense fallback={<div className="skeleton" />}>
-        <Ask query={query} rows={2}>{(files) => files.length === 0 ? <p className="dim">No file differs from main.</p> : <Diff files={files} />}</Ask>
+        <Ask query={query} rows={2}>{(files) => files.length === 0 ? <p className="dim">It does nothing to main.</p> : <Diff files={files} whole={(file) => wholePatch(change.id, file)} />}</Ask>
       </Suspense>
     </Card>
   );

@@ -28,6 +28,17 @@ export const diffQuery = (id: string, head: string) =>
     staleTime: Infinity,
   });
 
+export const checkQuery = (id: string, check: string, revision: string) =>
+  queryOptions({
+    queryKey: ["check", id, check, revision],
+    queryFn: () => data(api.GET("/api/v1/changes/{change}/checks/{check}", { params: { path: { change: id, check } } })),
+    staleTime: Infinity,
+  });
+
+/** The patch of one file, however long. Reading it to its end counts as having opened it. */
+export const wholePatch = (id: string, file: string) =>
+  data(api.GET("/api/v1/changes/{change}/diff/file", { params: { ...at(id), query: { file } }, parseAs: "text" })) as unknown as Promise<string>;
+
 export const effectsQuery = (id: string, digest: string) =>
   infiniteQueryOptions({
     queryKey: ["effects", id, digest],
