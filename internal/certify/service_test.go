@@ -590,7 +590,7 @@ func TestWhatIsNotShownWholeIsOpenedBeforeItIsApproved(t *testing.T) {
 	c, _ := propose(p, "big", "Add much", "modules/much/main.tf", "", big)
 	c = p.Reaches(c.ID, change.Review)
 	digest := certification(p, c.ID).Digest
-	_, err := p.Certify.Approve(p.As("sam"), c.ID, "security", digest, "")
+	_, err := p.Certify.Approve(p.As("sam"), c.ID, certify.Vote{Discipline: "security", Digest: digest})
 	refused(t, err, "approval.not_opened")
 	has(t, fmt.Sprint(err), "modules/much/main.tf", "flywheel change diff "+c.ID+" --file")
 	var whole strings.Builder
@@ -598,7 +598,7 @@ func TestWhatIsNotShownWholeIsOpenedBeforeItIsApproved(t *testing.T) {
 		t.Fatalf("%d bytes, %v", whole.Len(), err)
 	}
 	approve(p, c.ID, "sam")
-	_, err = p.Certify.Approve(p.As("otto"), c.ID, "operations", digest, "")
+	_, err = p.Certify.Approve(p.As("otto"), c.ID, certify.Vote{Discipline: "operations", Digest: digest})
 	refused(t, err, "approval.not_opened") // what sam opened otto has not seen
 	if err := p.Changes.FileDiff(p.As("otto"), c.ID, "main.tf", io.Discard); fault.From(err).Kind != fault.NotFound {
 		t.Errorf("a file that is not in the diff: %v", err)
@@ -606,7 +606,7 @@ func TestWhatIsNotShownWholeIsOpenedBeforeItIsApproved(t *testing.T) {
 
 	again, _ := propose(p, "big", "Add more", "modules/much/main.tf", "", big+"# more\n")
 	again = p.Reaches(again.ID, change.Review)
-	_, err = p.Certify.Approve(p.As("sam"), again.ID, "security", certification(p, again.ID).Digest, "")
+	_, err = p.Certify.Approve(p.As("sam"), again.ID, certify.Vote{Discipline: "security", Digest: certification(p, again.ID).Digest})
 	refused(t, err, "approval.not_opened") // the file holds something else now
 }
 

@@ -205,7 +205,7 @@ func (s *Service) check(ctx context.Context, id string, revision int, tree, name
 			c.State, c.Why, c.Code = change.Failed, fmt.Sprintf("the check %s failed: %s", name, f.Message), f.Code
 			c.Remedy = strings.TrimSpace(f.Remedy + " `flywheel change log " + c.ID + " " + name + "` shows more. Push a correction: with git to " + c.Branch + ", or `flywheel pattern push FOLDER --branch " + c.Branch + "`.")
 			if len(f.Fields) > 0 {
-				c.Why += fmt.Sprintf(" (%s: %s)", f.Fields[0].Path, f.Fields[0].Message)
+				c.Why = fmt.Sprintf("%s (%s: %s)", strings.TrimSuffix(c.Why, "."), f.Fields[0].Path, strings.TrimSuffix(f.Fields[0].Message, "."))
 			}
 			if err := change.Save(tx, c); err != nil {
 				return err

@@ -319,6 +319,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/changes/{change}/checks/{check}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One check of a change with its whole detail, such as a plan */
+        get: operations["get-change-check"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/changes/{change}/close": {
         parameters: {
             query?: never;
@@ -1836,6 +1853,11 @@ export interface components {
             change: string;
             /** @description For a plan: its resources; for tests: nothing; for policy: the results */
             detail?: unknown;
+            /**
+             * Format: int64
+             * @description Bytes of a detail that is too large to come with the change: it is at /changes/{change}/checks/{check}
+             */
+            detailSize?: number;
             /** Format: date-time */
             finishedAt?: string;
             id: string;
@@ -2085,6 +2107,11 @@ export interface components {
             number: number;
             plan?: unknown;
             planDigest?: string;
+            /**
+             * Format: int64
+             * @description Bytes of a plan that is too large to come along: it is at /deployments/{deployment}
+             */
+            planSize?: number;
             previous: components["schemas"]["AppDesired"];
             reason?: string;
             /** @description Id of the request that led to it */
@@ -3375,6 +3402,38 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Change"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "get-change-check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                change: string;
+                check: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChangeCheck"];
                 };
             };
             /** @description Error */

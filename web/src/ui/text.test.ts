@@ -5,7 +5,7 @@ const now = new Date("2026-03-01T12:00:00Z");
 const ago = (seconds: number) => new Date(now.getTime() - seconds * 1000);
 
 describe("relative", () => {
-  it.each([[0, "just now"], [9, "just now"], [30, "30 sec. ago"], [90, "1 min. ago"], [7199, "1 hr. ago"], [86_400 * 3, "3 days ago"], [86_400 * 800, "2 yr. ago"], [-120, "in 2 min."]])(
+  it.each([[0, "just now"], [9, "just now"], [30, "30 sec. ago"], [90, "1 min. ago"], [7199, "1 hr. ago"], [86_400 * 3, "3 days ago"], [-86_400 * 90, "in 90 days"], [86_400 * 800, "2 yr. ago"], [-120, "in 2 min."]])(
     "says %d seconds ago as %s", (seconds, text) => expect(relative(ago(seconds), now, "en")).toBe(text));
 });
 

@@ -2,7 +2,7 @@
 import { Exact } from "../api/exact";
 
 const units: [Intl.RelativeTimeFormatUnit, number][] = [
-  ["year", 31_536_000], ["month", 2_592_000], ["week", 604_800], ["day", 86_400], ["hour", 3600], ["minute", 60],
+  ["year", 63_072_000], ["day", 86_400], ["hour", 3600], ["minute", 60],
 ];
 
 /** "3 min ago", "in 2 hr"; "just now" within ten seconds. */
@@ -12,7 +12,7 @@ export function relative(at: Date, now: Date, locale?: string): string {
   if (far < 10) return "just now";
   const format = new Intl.RelativeTimeFormat(locale, { numeric: "always", style: "short" });
   for (const [unit, size] of units) {
-    if (far >= size) return format.format(Math.trunc(seconds / size), unit);
+    if (far >= size) return format.format(Math.trunc(seconds / (unit === "year" ? 31_536_000 : size)), unit);
   }
   return format.format(seconds, "second");
 }
@@ -61,7 +61,7 @@ export function sentence(text: string): string {
   const trimmed = text.trim();
   if (!trimmed) return "";
   const begun = /^[a-z][a-z']*( |$)/.test(trimmed) ? trimmed.charAt(0).toUpperCase() + trimmed.slice(1) : trimmed;
-  return /[.!?`:]$/.test(begun) ? begun : `${begun}.`;
+  return /([.!?`:]|[.!?]\))$/.test(begun) ? begun : `${begun}.`;
 }
 
 /** The words of a commit message without the trailers that the page shows in their places. */
