@@ -35,8 +35,10 @@ type Record struct {
 	Decision  string    `json:"decision" example:"approved"`
 	Reason    string    `json:"reason,omitempty"`
 	RequestID string    `json:"requestId,omitempty" doc:"Id of the request that led to it" example:"req_d0c5ghq23akk2s3lvr9g"`
-	Prev      string    `json:"prev" doc:"Hash of the entry before"`
-	Hash      string    `json:"hash" doc:"SHA-256 over this entry and prev"`
+	// ClientRequestID is the client's word, and never takes the place of ours.
+	ClientRequestID string `json:"clientRequestId,omitempty" doc:"What the client called that request in X-Request-Id; its word only" example:"push-1"`
+	Prev            string `json:"prev" doc:"Hash of the entry before"`
+	Hash            string `json:"hash" doc:"SHA-256 over this entry and prev"`
 }
 
 // Audit writes a decision of the transaction's actor into the audit log, as one of the last things of the
@@ -45,7 +47,7 @@ func Audit(tx *db.Tx, e Entry) error {
 	actor := From(tx.Context())
 	r := Record{
 		At: tx.Now(), Actor: actor.ID, Name: actor.Name, Token: actor.TokenID,
-		Action: e.Action, Subject: e.Subject, Decision: e.Decision, Reason: e.Reason, RequestID: web.RequestID(tx.Context()),
+		Action: e.Action, Subject: e.Subject, Decision: e.Decision, Reason: e.Reason, RequestID: web.RequestID(tx.Context()), ClientRequestID: web.ClientRequestID(tx.Context()),
 	}
 	tx.BeforeCommit(func() error { return chain(tx, r) })
 	return nil
@@ -62,19 +64,23 @@ func chain(tx *db.Tx, r Record) error {
 	}
 	r.Seq++
 	r.Hash = r.digest()
-	_, err = tx.Exec(`insert into audit (seq, at, actor, name, token, action, subject, decision, reason, request_id, prev, hash)
-		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
-		r.Seq, r.At, r.Actor, r.Name, r.Token, r.Action, r.Subject, r.Decision, r.Reason, r.RequestID, r.Prev, r.Hash)
+	_, err = tx.Exec(`insert into audit (seq, at, actor, name, token, action, subject, decision, reason, request_id, client_request_id, prev, hash)
+		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
+		r.Seq, r.At, r.Actor, r.Name, r.Token, r.Action, r.Subject, r.Decision, r.Reason, r.RequestID, r.ClientRequestID, r.Prev, r.Hash)
 	return err
 }
 
 // digest covers the record as a JSON array: its encoding is unambiguous and needs no program of ours
 // to check it.
 func (r Record) digest() string {
-	text, err := json.Marshal([]any{
+	covered := []any{
 		r.Prev, r.Seq, r.At.UTC().Format("2006-01-02T15:04:05.000000Z"), r.Actor, r.Name, r.Token,
 		r.Action, r.Subject, r.Decision, r.Reason, r.RequestID,
-	})
+	}
+	if r.ClientRequestID != "" { // entries from before there was one keep their hash
+		covered = append(covered, r.ClientRequestID)
+	}
+	text, err := json.Marshal(covered)
 	if err != nil {
 		panic(err) // strings and a number
 	}
@@ -127,9 +133,9 @@ func Verify(ctx context.Context, d *db.DB, kept Kept) (sound int64, last string,
 	}
 }
 
-const selectRecord = "select seq, at, actor, name, token, action, subject, decision, reason, request_id, prev, hash from audit"
+const selectRecord = "select seq, at, actor, name, token, action, subject, decision, reason, request_id, client_request_id, prev, hash from audit"
 
 func scanRecord(row db.Row) (r Record, err error) {
-	err = row.Scan(&r.Seq, &r.At, &r.Actor, &r.Name, &r.Token, &r.Action, &r.Subject, &r.Decision, &r.Reason, &r.RequestID, &r.Prev, &r.Hash)
+	err = row.Scan(&r.Seq, &r.At, &r.Actor, &r.Name, &r.Token, &r.Action, &r.Subject, &r.Decision, &r.Reason, &r.RequestID, &r.ClientRequestID, &r.Prev, &r.Hash)
 	return r, err
 }

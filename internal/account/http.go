@@ -428,7 +428,7 @@ type listAuditInput struct {
 	Subject   string `query:"subject" maxLength:"200" doc:"Only about this"`
 	Person    string `query:"person" maxLength:"100" doc:"Only by the person of this name"`
 	Action    string `query:"action" maxLength:"100" doc:"Only this action, or all of a noun" example:"change.approved"`
-	RequestID string `query:"requestId" maxLength:"64" doc:"Only what this request led to"`
+	RequestID string `query:"requestId" maxLength:"64" doc:"Only what this request led to: its id, or the one that its client gave it"`
 }
 
 func (s *Service) listAudit(ctx context.Context, in *listAuditInput) (*web.Page[Record], error) {

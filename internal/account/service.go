@@ -67,7 +67,7 @@ func (s *Service) Bootstrap(ctx context.Context) (name, password string, err err
 		if err := insertUser(tx, u, hashPassword(password)); err != nil {
 			return err
 		}
-		return record(tx, "user.create", "user", "created", u.Name, "first start")
+		return record(tx, event.Everybody, "user.create", "user", "created", u.Name, "first start")
 	})
 	return name, password, err
 }
@@ -317,7 +317,7 @@ func (s *Service) CreateUser(ctx context.Context, u User, password string) (User
 		if err := insertUser(tx, u, hash); err != nil {
 			return err
 		}
-		return record(tx, "user.create", "user", "created", u.Name, u.rights())
+		return record(tx, event.Everybody, "user.create", "user", "created", u.Name, u.rights())
 	})
 	return u, shown, err
 }
@@ -365,7 +365,7 @@ func (s *Service) EditUser(ctx context.Context, name, ifMatch string, edit UserE
 				return err
 			}
 		}
-		return record(tx, "user.edit", "user", "updated", u.Name, u.rights())
+		return record(tx, event.Everybody, "user.edit", "user", "updated", u.Name, u.rights())
 	})
 	return u, err
 }
@@ -406,7 +406,7 @@ func (s *Service) ChangePassword(ctx context.Context, present, next string) erro
 		if err := errors.Join(setPassword(tx, actor.ID, hash), deleteSessions(tx, actor.ID, actor.session)); err != nil {
 			return err
 		}
-		return record(tx, "user.password", "user", "updated", actor.Name, "changed by the person")
+		return record(tx, event.OfPerson(actor.Name), "user.password", "user", "updated", actor.Name, "changed by the person")
 	})
 }
 
@@ -432,7 +432,7 @@ func (s *Service) ResetPassword(ctx context.Context, name string) (string, error
 		if err := errors.Join(setPassword(tx, u.ID, hash), deleteSessions(tx, u.ID, "")); err != nil {
 			return err
 		}
-		return record(tx, "user.password", "user", "updated", u.Name, "reset by an admin")
+		return record(tx, event.OfPerson(u.Name), "user.password", "user", "updated", u.Name, "reset by an admin")
 	})
 	return password, err
 }
@@ -450,7 +450,7 @@ func (s *Service) CreateTeam(ctx context.Context, name, title string) (t Team, e
 		if err := insertTeam(tx, t); err != nil {
 			return err
 		}
-		return record(tx, "team.create", "team", "created", t.Name, "")
+		return record(tx, event.Everybody, "team.create", "team", "created", t.Name, "")
 	})
 	return t, err
 }
@@ -471,7 +471,7 @@ func (s *Service) RenameTeam(ctx context.Context, name, ifMatch, title string) (
 		if err := touchTeam(tx, t); err != nil {
 			return err
 		}
-		return record(tx, "team.edit", "team", "updated", t.Name, title)
+		return record(tx, event.Everybody, "team.edit", "team", "updated", t.Name, title)
 	})
 	return t, err
 }
@@ -496,7 +496,7 @@ func (s *Service) DeleteTeam(ctx context.Context, name string) error {
 		if err := deleteTeam(tx, t.ID); err != nil {
 			return err
 		}
-		return record(tx, "team.delete", "team", "deleted", t.Name, "")
+		return record(tx, event.Everybody, "team.delete", "team", "deleted", t.Name, "")
 	})
 }
 
@@ -536,9 +536,9 @@ func (s *Service) PutMember(ctx context.Context, team, user, ifMatch string, rol
 			return err
 		}
 		if role == "" {
-			return record(tx, "team.remove_member", "team", "updated", t.Name, u.Name)
+			return record(tx, event.Everybody, "team.remove_member", "team", "updated", t.Name, u.Name)
 		}
-		return record(tx, "team.put_member", "team", "updated", t.Name, fmt.Sprintf("%s is %s", u.Name, role))
+		return record(tx, event.Everybody, "team.put_member", "team", "updated", t.Name, fmt.Sprintf("%s is %s", u.Name, role))
 	})
 	return t, err
 }
@@ -605,7 +605,7 @@ func (s *Service) CreateToken(ctx context.Context, t Token) (Token, string, erro
 		if err := insertToken(tx, t, hash, actor); err != nil {
 			return err
 		}
-		return record(tx, "token.create", "token", "created", t.ID, fmt.Sprintf("%s, scopes %v, service %v%s, until %s", t.Name, t.Scopes, t.Service, t.speaks(), t.ExpiresAt.Format(time.DateOnly)))
+		return record(tx, event.OfPerson(t.User), "token.create", "token", "created", t.ID, fmt.Sprintf("%s, scopes %v, service %v%s, until %s", t.Name, t.Scopes, t.Service, t.speaks(), t.ExpiresAt.Format(time.DateOnly)))
 	})
 	return t, secret, err
 }
@@ -636,7 +636,7 @@ func (s *Service) DeleteToken(ctx context.Context, id string) error {
 			if _, err := tx.Exec("delete from token where id = $1", t.ID); err != nil {
 				return err
 			}
-			if err := record(tx, "token.delete", "token", "deleted", t.ID, t.Name+" of "+t.User); err != nil {
+			if err := record(tx, event.OfPerson(t.User), "token.delete", "token", "deleted", t.ID, t.Name+" of "+t.User); err != nil {
 				return err
 			}
 		}
@@ -746,8 +746,10 @@ func (s *Service) Log(ctx context.Context, subject, person, action, request stri
 	}
 	err = s.db.Read(ctx, func(tx *db.Tx) error {
 		noun := strings.TrimSuffix(action, ".") + "."
+		// What a client's own id names is what it named itself, and what went on for those requests.
 		records, err = db.Collect(tx, scanRecord, selectRecord+` where seq < $1 and ($2 = '' or subject = $2) and ($3 = '' or name = $3)
-			and ($4 = '' or action = $4 or substr(action, 1, $5) = $6) and ($7 = '' or request_id = $7) order by seq desc limit $8`,
+			and ($4 = '' or action = $4 or substr(action, 1, $5) = $6) and ($7 = '' or request_id = $7 or client_request_id = $7
+			or request_id in (select request_id from event where client_request_id = $7 union select request_id from audit where client_request_id = $7)) order by seq desc limit $8`,
 			before, subject, person, action, int64(len(noun)), noun, request, int64(limit))
 		return err
 	})
@@ -762,10 +764,11 @@ func (s *Service) VerifyLog(ctx context.Context, kept Kept) (sound int64, last s
 	return Verify(ctx, s.db, kept)
 }
 
-// record writes the decision and the event of a change to accounts.
-func record(tx *db.Tx, action, noun, predicate, subject, reason string) error {
+// record writes the decision and the event of a change to accounts. Everybody sees who there is and in which team;
+// what is a person's own only they do.
+func record(tx *db.Tx, audience event.Audience, action, noun, predicate, subject, reason string) error {
 	err := event.Append(tx, event.Event{
-		Type: event.Own(noun, predicate), Subject: subject, Actor: From(tx.Context()).ID,
+		Type: event.Own(noun, predicate), Audience: audience, Subject: subject, Actor: From(tx.Context()).ID,
 		Data: map[string]string{"action": action},
 	})
 	if err != nil {

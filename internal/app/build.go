@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"gocloud.dev/blob"
@@ -24,7 +23,6 @@ import (
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/local"
 	"flywheel.dev/flywheel/internal/manifest"
-	"flywheel.dev/flywheel/internal/pattern"
 	"flywheel.dev/flywheel/internal/runlog"
 	"flywheel.dev/flywheel/internal/sandbox"
 	"flywheel.dev/flywheel/internal/sandbox/proxy"
@@ -33,9 +31,8 @@ import (
 // Builder turns the source of an app into its artifact, once for a source, in the sandbox.
 //
 // `fetch` may reach the listed hosts through a proxy and gets no secret; `command` and `test` run
-// without network. Toolchains are read-only mounts the platform declares; the cache belongs to one app
-// and is shown to its builds only. A new app's cache begins as a copy of the one that the skeleton of its
-// certified pattern left behind, so that its first build does not compile the standard library anew.
+// without network. Toolchains are read-only mounts the platform declares. Each build has a cache of its own, which
+// begins as a copy of what the build of the app's main left, see cache.go.
 type Builder struct {
 	DB      *db.DB
 	Sandbox *sandbox.Sandbox
@@ -48,12 +45,13 @@ type Builder struct {
 	// it again where this did not happen.
 	Bring func(ctx context.Context, digest string, archive io.Reader) error
 
-	slots chan struct{}
+	slots  chan struct{}
+	caches chan struct{} // holds the turn of who changes or copies what is kept of caches
 }
 
 // NewBuilder returns a builder that runs at most two builds at a time.
 func NewBuilder(b Builder) *Builder {
-	b.slots = make(chan struct{}, 2)
+	b.slots, b.caches = make(chan struct{}, 2), make(chan struct{}, 1)
 	return &b
 }
 
@@ -100,12 +98,12 @@ func (b *Builder) Build(ctx context.Context, r BuildRequest) (result BuildResult
 		if err := r.Export(ctx, source); err != nil {
 			return err
 		}
-		cache := filepath.Join(b.Dir, "cache", r.App)
-		if err := b.begin(cache, r.Pattern); err != nil {
+		cache, app, err := b.begin(ctx, r, filepath.Dir(source))
+		if err != nil {
 			return err
 		}
 		if err := b.produce(ctx, r.Build, source, cache, log); err != nil {
-			return err
+			return errors.Join(err, b.dropFull(ctx, app, err))
 		}
 		file, digest, err := b.pack(r, source)
 		if err != nil {
@@ -114,12 +112,16 @@ func (b *Builder) Build(ctx context.Context, r BuildRequest) (result BuildResult
 		defer os.Remove(file.Name())
 		defer file.Close()
 		stop := b.bring(ctx, digest, file.Name())
-		if err := b.test(ctx, r.Build, r.Test, source, cache, log); err != nil {
+		left, err := setAside(cache, r.Test) // before the tests can write to it
+		if err == nil {
+			err = b.test(ctx, r.Build, r.Test, source, cache, log)
+		}
+		if err != nil {
 			stop()
-			return err
+			return errors.Join(err, b.dropFull(ctx, app, err))
 		}
 		result.Digest = digest
-		return b.keep(ctx, r, digest, file)
+		return errors.Join(b.keep(ctx, r, digest, file), b.keepCache(ctx, left, app, r.Source))
 	})
 	if err != nil {
 		return result, err
@@ -131,16 +133,15 @@ func (b *Builder) Build(ctx context.Context, r BuildRequest) (result BuildResult
 
 // SkeletonRequest names the skeleton of a pattern version that is being certified.
 type SkeletonRequest struct {
-	Pattern  string // digest of the version
-	Previous string // digest of the recommended version, whose skeleton's cache this build begins with
-	Build    manifest.Build
-	Test     manifest.Test
-	Files    map[string][]byte // filled with words of an app
-	Log      io.Writer
+	Pattern string // digest of the version
+	Build   manifest.Build
+	Test    manifest.Test
+	Files   map[string][]byte // filled with words of an app
+	Log     io.Writer
 }
 
-// BuildSkeleton builds and tests the skeleton as the first build of an app would. What the build cached
-// is kept for the apps that will begin with this version, which only a certified one can have.
+// BuildSkeleton builds and tests the skeleton as the first build of an app would. What the build cached, and not
+// what the tests did, is kept for the apps that will begin with this version, which only a certified one can have.
 func (b *Builder) BuildSkeleton(ctx context.Context, r SkeletonRequest) (summary string, err error) {
 	kept := b.seed(r.Pattern)
 	if _, err := os.Stat(kept); err == nil {
@@ -158,10 +159,14 @@ func (b *Builder) BuildSkeleton(ctx context.Context, r SkeletonRequest) (summary
 			}
 		}
 		cache := filepath.Join(filepath.Dir(source), "cache")
-		if err := b.begin(cache, r.Previous); err != nil {
+		if err := os.Mkdir(cache, 0o700); err != nil { // empty: what another version left is not this one's
 			return err
 		}
 		if err := b.produce(ctx, r.Build, source, cache, r.Log); err != nil {
+			return err
+		}
+		left, err := setAside(cache, r.Test)
+		if err != nil {
 			return err
 		}
 		if err := b.test(ctx, r.Build, r.Test, source, cache, r.Log); err != nil {
@@ -173,87 +178,14 @@ func (b *Builder) BuildSkeleton(ctx context.Context, r SkeletonRequest) (summary
 		if err := os.MkdirAll(filepath.Dir(kept), 0o700); err != nil {
 			return err
 		}
-		if err := os.Rename(cache, kept); err != nil && !errors.Is(err, os.ErrExist) {
-			return err
+		if left != "" {
+			if err := os.Rename(left, kept); err != nil && !errors.Is(err, os.ErrExist) {
+				return err
+			}
 		}
 		return b.prune(ctx)
 	})
 	return fmt.Sprintf("builds, and its tests pass, in %.1f s", time.Since(began).Seconds()), err
-}
-
-// seed is the folder with what building the skeleton of this pattern version cached.
-func (b *Builder) seed(digest string) string {
-	return filepath.Join(b.Dir, "skeleton", strings.TrimPrefix(digest, "sha256:"))
-}
-
-// begin makes the cache folder where there is none yet, as a copy of the skeleton's if that is known. A
-// copy, because the builds of an app write into it.
-func (b *Builder) begin(cache, pattern string) error {
-	if _, err := os.Stat(cache); err == nil {
-		return nil
-	}
-	if err := os.MkdirAll(filepath.Dir(cache), 0o700); err != nil {
-		return err
-	}
-	from := b.seed(pattern)
-	if _, err := os.Stat(from); pattern == "" || err != nil {
-		return os.MkdirAll(cache, 0o700)
-	}
-	half := cache + ".half" // one that was killed in the middle is not taken for a whole one
-	if err := sandbox.RemoveAll(half); err != nil {
-		return err
-	}
-	if err := os.CopyFS(half, os.DirFS(from)); errors.Is(err, syscall.ENOSPC) {
-		return err
-	} else if err != nil { // what the skeleton left cannot be copied: the first build takes longer
-		return errors.Join(sandbox.RemoveAll(half), os.MkdirAll(cache, 0o700))
-	}
-	return os.Rename(half, cache)
-}
-
-// keepSeeds is how long the cache of a skeleton is kept whose version was not published.
-const keepSeeds = 14 * 24 * time.Hour
-
-// prune removes what skeletons of versions cached that were never published.
-func (b *Builder) prune(ctx context.Context) error {
-	entries, err := os.ReadDir(filepath.Join(b.Dir, "skeleton"))
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil || time.Since(info.ModTime()) < keepSeeds {
-			continue
-		}
-		var published bool
-		err = b.DB.Read(ctx, func(tx *db.Tx) (err error) { published, err = pattern.Published(tx, "sha256:"+e.Name()); return err })
-		if err != nil {
-			return err
-		}
-		if !published {
-			if err := sandbox.RemoveAll(b.seed(e.Name())); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// Forget removes the work folders that were left long ago by a server that was killed: all but the caches.
-func (b *Builder) Forget(before time.Time) error {
-	entries, err := os.ReadDir(b.Dir)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	for _, e := range entries {
-		if info, err := e.Info(); err != nil || e.Name() == "cache" || e.Name() == "skeleton" || !info.ModTime().Before(before) {
-			continue
-		}
-		if err := sandbox.RemoveAll(filepath.Join(b.Dir, e.Name())); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // inWork runs a build in a folder of its own, source, beside which it may keep more, and removes all.
@@ -327,7 +259,7 @@ func (b *Builder) command(ctx context.Context, toolchains []string, source, cach
 	var exit *sandbox.ExitError
 	switch {
 	case fault.Is(err, "sandbox.too_much_disk"), fault.Is(err, "sandbox.too_deep"), fault.Is(err, "sandbox.closed_folder"):
-		return errors.Join(err, sandbox.RemoveAll(cache)) // the next build begins with an empty one
+		return err
 	case ctx.Err() != nil:
 		return fault.New(fault.Invalid, "build.timeout", "`%s` did not end within %s.", line, buildTimeout)
 	case errors.As(err, &exit):

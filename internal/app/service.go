@@ -447,7 +447,7 @@ func (s *Service) SaveEnvironment(ctx context.Context, e Environment, create boo
 				return err
 			}
 		}
-		if err := event.Append(tx, event.Event{Type: event.Own("environment", "saved"), Subject: e.Name, Data: map[string]any{"environment": e.Name}}); err != nil {
+		if err := event.Append(tx, event.Event{Type: event.Own("environment", "saved"), Audience: event.Everybody, Subject: e.Name, Data: map[string]any{"environment": e.Name}}); err != nil {
 			return err
 		}
 		return account.Audit(tx, account.Entry{Action: "environment.save", Subject: e.Name, Decision: "allowed", Reason: db.JSON(e)})
@@ -495,7 +495,7 @@ func (s *Service) DeleteEnvironment(ctx context.Context, name string) error {
 		if err := deleteEnvironment(tx, name); err != nil {
 			return err
 		}
-		if err := event.Append(tx, event.Event{Type: event.Own("environment", "deleted"), Subject: name, Data: map[string]any{"environment": name}}); err != nil {
+		if err := event.Append(tx, event.Event{Type: event.Own("environment", "deleted"), Audience: event.Everybody, Subject: name, Data: map[string]any{"environment": name}}); err != nil {
 			return err
 		}
 		return account.Audit(tx, account.Entry{Action: "environment.delete", Subject: name, Decision: "allowed"})

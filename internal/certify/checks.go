@@ -176,7 +176,6 @@ func (s *Service) skeleton(ctx context.Context, c change.Change, dir string, log
 	}
 	example := app.Create{Name: "example", Team: "example", Pattern: c.Subject}
 	var found Certification
-	var previous pattern.Version
 	err = s.DB.Read(ctx, func(tx *db.Tx) (err error) {
 		if found, err = Find(tx, c.ID, c.Revision); err != nil {
 			return err
@@ -188,11 +187,7 @@ func (s *Service) skeleton(ctx context.Context, c change.Change, dir string, log
 		for _, e := range environments {
 			example.Environments = append(example.Environments, e.Name)
 		}
-		previous, err = s.Patterns.Recommended(tx, c.Subject)
-		if f := fault.From(err); f != nil && f.Kind != fault.Internal { // there is none yet
-			return nil
-		}
-		return err
+		return nil
 	})
 	if err != nil {
 		return "", nil, err
@@ -209,7 +204,7 @@ func (s *Service) skeleton(ctx context.Context, c change.Change, dir string, log
 	if err != nil {
 		return "", nil, err
 	}
-	summary, err := s.Builder.BuildSkeleton(ctx, app.SkeletonRequest{Pattern: found.Pattern, Previous: previous.Digest, Build: a.Build, Test: a.Test, Files: files, Log: log})
+	summary, err := s.Builder.BuildSkeleton(ctx, app.SkeletonRequest{Pattern: found.Pattern, Build: a.Build, Test: a.Test, Files: files, Log: log})
 	return summary, nil, err
 }
 

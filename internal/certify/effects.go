@@ -399,7 +399,7 @@ func (s *Service) endPass(tx *db.Tx, id string, revision int, since time.Time) e
 			}
 		}
 		data := map[string]any{"change": id, "digest": found.Digest, "earlier": earlier, "approvals": lapsed}
-		if err := event.Append(tx, event.Event{Type: event.Own("change", "effectchanged"), Subject: id, Data: data}); err != nil {
+		if err := event.Append(tx, event.Event{Type: event.Own("change", "effectchanged"), Audience: event.Everybody, Subject: id, Data: data}); err != nil {
 			return err
 		}
 		reason := fmt.Sprintf("the effect on live instances changed from %s to %s: %d approvals do not count any more", earlier, found.Digest, len(lapsed))

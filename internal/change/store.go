@@ -192,9 +192,9 @@ func announce(tx *db.Tx, c Change, kind string, check *Check) error {
 	if check != nil {
 		data["check"] = map[string]any{"name": check.Name, "state": check.State, "summary": check.Summary}
 	}
-	e := event.Event{Type: kind, Subject: c.ID, Actor: actor.ID, Data: data}
+	e := event.Event{Type: kind, Audience: event.Everybody, Subject: c.ID, Actor: actor.ID, Data: data} // patterns are for everybody
 	if c.Kind == OfApp {
-		e.App = c.Subject
+		e.App, e.Audience = c.Subject, event.OfApp
 	}
 	return event.Append(tx, e)
 }

@@ -21,7 +21,8 @@ func (s *shell) auditList() *cobra.Command {
 	type record struct {
 		At                              time.Time
 		Name, Action, Subject, Decision string
-		Reason                          string
+		Reason, RequestID               string
+		ClientRequestID                 string
 	}
 	var subject, person, action, request string
 	limit := 0
@@ -33,8 +34,20 @@ func (s *shell) auditList() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return many(s, c, raw, none(subject+person+action, "Nothing has been decided.", "No decision matches."), []string{"WHEN", "WHO", "ACTION", "SUBJECT", "DECISION", "REASON"}, func(p *page, v record) []string {
-					return []string{p.ago(v.At), v.Name, v.Action, v.Subject, v.Decision, clip(v.Reason, 60)}
+				columns := []string{"WHEN", "WHO", "ACTION", "SUBJECT", "DECISION", "REASON"}
+				if request != "" {
+					columns = append(columns, "REQUEST")
+				}
+				return many(s, c, raw, none(subject+person+action, "Nothing has been decided.", "No decision matches."), columns, func(p *page, v record) []string {
+					row := []string{p.ago(v.At), v.Name, v.Action, v.Subject, v.Decision, clip(v.Reason, 60)}
+					if request == "" {
+						return row
+					}
+					id := v.RequestID
+					if v.ClientRequestID != "" {
+						id += " (its client says " + v.ClientRequestID + ")"
+					}
+					return append(row, id)
 				})
 			})
 		},
@@ -42,7 +55,7 @@ func (s *shell) auditList() *cobra.Command {
 	c.Flags().StringVar(&subject, "subject", "", "only about this")
 	c.Flags().StringVar(&person, "person", "", "only by the person of this name")
 	c.Flags().StringVar(&action, "action", "", "only this action, or all of a noun: change.approved, change")
-	c.Flags().StringVar(&request, "request", "", "only what the request of this id led to")
+	c.Flags().StringVar(&request, "request", "", "only what the request of this id led to; the id may be ours, or the one its client gave it")
 	limitFlag(c, &limit, 50)
 	return c
 }

@@ -16,6 +16,8 @@ package event
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"flywheel.dev/flywheel/internal/db"
@@ -65,21 +67,55 @@ func Own(subject, predicate string) string {
 	return "dev.cdeventsx.flywheel-" + subject + "." + predicate
 }
 
-// Event is one thing that happened. Seq, ID, At and RequestID are set by Append when they are empty. Subject is
-// the id or name of the thing; App is the app it belongs to, by name, and decides who may see it; an
-// event without App is for everybody signed in, so it must not tell what only a team may know.
+// Audience says who may see an event, besides the Center of Excellence and admins, who see every one. An audience
+// that nobody knows is nobody's.
+type Audience string
+
+// Audiences. An event that names an app and no audience is OfApp.
+const (
+	CoE       Audience = ""          // the Center of Excellence and admins only
+	Everybody Audience = "everybody" // who is signed in
+	OfApp     Audience = "app"       // who may see the app now
+)
+
+// OfTeam is the audience of the members of a team, by its name.
+func OfTeam(name string) Audience { return Audience("team:" + name) }
+
+// OfPerson is the audience of one person, by the name they sign in with.
+func OfPerson(name string) Audience { return Audience("person:" + name) }
+
+// Includes reports whether somebody with this name and these teams is in the audience; of an app's, who may see the
+// app decides.
+func (a Audience) Includes(person string, teams []string) bool {
+	kind, name, _ := strings.Cut(string(a), ":")
+	switch {
+	case a == Everybody:
+		return true
+	case kind == "team":
+		return slices.Contains(teams, name)
+	case kind == "person":
+		return name != "" && name == person
+	}
+	return false
+}
+
+// Event is one thing that happened. Seq, ID, At and the ids of the request are set by Append when they are empty.
+// Subject is the id or name of the thing; App is the app it belongs to, by name.
 type Event struct {
-	Seq     int64
-	ID      string
-	Type    string
-	Subject string
-	App     string
-	Actor   string
+	Seq      int64
+	ID       string
+	Type     string
+	Subject  string
+	App      string
+	Audience Audience
+	Actor    string
 	// RequestID names the request that led to it, whether it was still under way or not; empty for what
 	// the platform did by itself.
 	RequestID string
-	At        time.Time
-	Data      any // a struct when appended, json.RawMessage when read
+	// ClientRequestID is what the client itself called that request: its word, which anybody may have chosen.
+	ClientRequestID string
+	At              time.Time
+	Data            any // a struct when appended, json.RawMessage when read
 }
 
 // Decode reads the event's data into v, a pointer.
@@ -91,8 +127,8 @@ func (e Event) Decode(v any) error {
 	return json.Unmarshal(raw, v)
 }
 
-// CloudEvent is an event as the outside sees it: CloudEvents 1.0 in JSON, with four extension
-// attributes (sequence, app, actor, requestid).
+// CloudEvent is an event as the outside sees it: CloudEvents 1.0 in JSON, with extension
+// attributes (sequence, app, actor, requestid, clientrequestid).
 type CloudEvent struct {
 	SpecVersion     string    `json:"specversion" doc:"CloudEvents version" example:"1.0"`
 	ID              string    `json:"id" example:"evt_d0c5ghq23akk2s3lvr9g"`
@@ -106,13 +142,14 @@ type CloudEvent struct {
 	App             string    `json:"app,omitempty" doc:"App it belongs to"`
 	Actor           string    `json:"actor,omitempty" doc:"Who did it"`
 	RequestID       string    `json:"requestid,omitempty" doc:"Id of the request that led to it" example:"req_d0c5ghq23akk2s3lvr9g"`
+	ClientRequestID string    `json:"clientrequestid,omitempty" doc:"What the client called that request in X-Request-Id; its word only"`
 }
 
 // Cloud returns the event as a CloudEvent.
 func (e Event) Cloud() CloudEvent {
 	return CloudEvent{
 		SpecVersion: "1.0", ID: e.ID, Source: "/flywheel", Type: e.Type, Subject: e.Subject, Time: e.At,
-		DataContentType: "application/json", Data: e.Data, Sequence: e.Seq, App: e.App, Actor: e.Actor, RequestID: e.RequestID,
+		DataContentType: "application/json", Data: e.Data, Sequence: e.Seq, App: e.App, Actor: e.Actor, RequestID: e.RequestID, ClientRequestID: e.ClientRequestID,
 	}
 }
 
@@ -128,7 +165,10 @@ func Append(tx *db.Tx, e Event) error {
 		e.At = tx.Now()
 	}
 	if e.RequestID == "" {
-		e.RequestID = web.RequestID(tx.Context())
+		e.RequestID, e.ClientRequestID = web.RequestID(tx.Context()), web.ClientRequestID(tx.Context())
+	}
+	if e.Audience == CoE && e.App != "" {
+		e.Audience = OfApp
 	}
 	if e.Data == nil {
 		e.Data = json.RawMessage("{}")

@@ -46,11 +46,15 @@ type Selection struct {
 	Subjects  []string `query:"subject" maxItems:"20" doc:"Ids or names of the things it happened to, comma-separated"`
 	App       string   `query:"app" maxLength:"200" doc:"Name of the app"`
 	Types     []string `query:"type" maxItems:"20" doc:"Types, comma-separated; a trailing * matches the rest"`
-	RequestID string   `query:"requestId" maxLength:"64" doc:"Id of the request that led to it"`
+	RequestID string   `query:"requestId" maxLength:"64" doc:"Id of the request that led to it, ours or the one its client gave it"`
 }
 
-func (i Selection) filter() Filter {
-	return Filter{Subjects: i.Subjects, App: i.App, Types: i.Types, RequestID: i.RequestID}
+func (s *Service) filter(ctx context.Context, i Selection) (f Filter, err error) {
+	f = Filter{Subjects: i.Subjects, App: i.App, Types: i.Types}
+	if i.RequestID != "" {
+		err = s.DB.Read(ctx, func(tx *db.Tx) (err error) { f.Requests, err = RequestsNamed(tx, i.RequestID); return err })
+	}
+	return f, err
 }
 
 type listInput struct {
@@ -66,6 +70,10 @@ func (s *Service) list(ctx context.Context, in *listInput) (*web.Page[CloudEvent
 	if err := Number(ctx, s.DB); err != nil {
 		return nil, err
 	}
+	filter, err := s.filter(ctx, in.Selection)
+	if err != nil {
+		return nil, err
+	}
 	page := &web.Page[CloudEvent]{}
 	page.Body.Items = []CloudEvent{}
 	// What the reader may not see is skipped, so several batches may be needed; their number is bounded
@@ -73,7 +81,7 @@ func (s *Service) list(ctx context.Context, in *listInput) (*web.Page[CloudEvent
 	for range 20 {
 		var events []Event
 		err := s.DB.Read(ctx, func(tx *db.Tx) (err error) {
-			events, err = Before(tx, before, in.filter(), in.Limit)
+			events, err = Before(tx, before, filter, in.Limit)
 			return err
 		})
 		if err != nil {
@@ -123,13 +131,17 @@ func (s *Service) stream(ctx context.Context, in *streamInput) (*huma.StreamResp
 	} else if after, err = strconv.ParseInt(last, 10, 64); err != nil || after < 0 {
 		return nil, fault.New(fault.Invalid, "event.last_id", "%q is not the id of an event.", last).Do("Leave it out to begin now.")
 	}
+	filter, err := s.filter(ctx, in.Selection)
+	if err != nil {
+		return nil, err
+	}
 	after = min(after, newest) // a log that was restored from a backup is behind its readers
 	return web.Live(func(ctx context.Context, live *web.Stream) {
 		// A reader that loses the connection before its first event must continue here, not at its "now".
 		if live.Position(strconv.FormatInt(after, 10)) != nil {
 			return
 		}
-		for e := range s.Log.Follow(ctx, after, in.filter()) {
+		for e := range s.Log.Follow(ctx, after, filter) {
 			visible, err := s.visible(live.Context(), []Event{e})
 			if err != nil {
 				return // the reader reconnects and continues after the last event it got

@@ -10,17 +10,17 @@ import (
 	"flywheel.dev/flywheel/internal/db"
 )
 
-const columns = "id, type, subject, app, actor, request_id, at, data"
+const columns = "id, type, subject, app, audience, actor, request_id, client_request_id, at, data"
 
 // insert writes an event: with its number on SQLite, whose one writer commits before the next one begins,
 // and to be numbered on PostgreSQL. A number taken there would have to be locked until the commit, or a
 // reader could pass it before its event appears; that lock let no two deployments commit together.
 func insert(tx *db.Tx, e Event, data string) error {
-	into := `insert into event (seq, ` + columns + `) select coalesce(max(seq), 0) + 1, $1, $2, $3, $4, $5, $6, $7, $8 from event`
+	into := `insert into event (seq, ` + columns + `) select coalesce(max(seq), 0) + 1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 from event`
 	if tx.Postgres() {
-		into = `insert into event_unnumbered (` + columns + `) values ($1, $2, $3, $4, $5, $6, $7, $8)`
+		into = `insert into event_unnumbered (` + columns + `) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
 	}
-	_, err := tx.Exec(into, e.ID, e.Type, e.Subject, e.App, e.Actor, e.RequestID, e.At, data)
+	_, err := tx.Exec(into, e.ID, e.Type, e.Subject, e.App, string(e.Audience), e.Actor, e.RequestID, e.ClientRequestID, e.At, data)
 	return err
 }
 
@@ -47,15 +47,16 @@ func Number(ctx context.Context, d *db.DB) error {
 // Filter selects events; an empty field selects all. Types match whole or, with a trailing "*", by
 // their beginning.
 type Filter struct {
-	Subjects  []string
-	App       string
-	Types     []string
-	RequestID string
+	Subjects []string
+	App      string
+	Types    []string
+	Requests []string // ids of requests, those that clients gave included
 }
 
 // Match reports whether e passes the filter.
 func (f Filter) Match(e Event) bool {
-	if len(f.Subjects) > 0 && !slices.Contains(f.Subjects, e.Subject) || f.App != "" && e.App != f.App || f.RequestID != "" && e.RequestID != f.RequestID {
+	if len(f.Subjects) > 0 && !slices.Contains(f.Subjects, e.Subject) || f.App != "" && e.App != f.App ||
+		len(f.Requests) > 0 && !slices.Contains(f.Requests, e.RequestID) && !slices.Contains(f.Requests, e.ClientRequestID) {
 		return false
 	}
 	for _, t := range f.Types {
@@ -81,6 +82,13 @@ func Before(tx *db.Tx, seq int64, f Filter, limit int) ([]Event, error) {
 	return db.Collect(tx, scan, selectEvent+" where seq < $1"+where+" order by seq desc limit $2", args...)
 }
 
+// RequestsNamed returns the id with those of the newest requests, a few, which their clients called so.
+func RequestsNamed(tx *db.Tx, id string) ([]string, error) {
+	ids, err := db.Collect(tx, func(row db.Row) (id string, err error) { return id, row.Scan(&id) },
+		`select request_id from event where client_request_id = $1 group by request_id order by max(seq) desc limit 20`, id)
+	return append(ids, id), err
+}
+
 // Head returns the number of the last event, 0 for an empty log.
 func Head(tx *db.Tx) (seq int64, err error) {
 	err = tx.QueryRow("select coalesce(max(seq), 0) from event").Scan(&seq)
@@ -104,8 +112,12 @@ func (f Filter) where(args []any) (string, []any) {
 	if f.App != "" {
 		b.WriteString(" and app = " + parameter(f.App))
 	}
-	if f.RequestID != "" {
-		b.WriteString(" and request_id = " + parameter(f.RequestID))
+	for i, id := range f.Requests {
+		b.WriteString([]string{" and (", " or "}[min(i, 1)] + "request_id = " + parameter(id))
+		b.WriteString(" or client_request_id = " + parameter(id))
+	}
+	if len(f.Requests) > 0 {
+		b.WriteString(")")
 	}
 	for i, t := range f.Types {
 		b.WriteString([]string{" and (", " or "}[min(i, 1)])
@@ -125,7 +137,7 @@ func (f Filter) where(args []any) (string, []any) {
 func scan(row db.Row) (Event, error) {
 	var e Event
 	var data string
-	err := row.Scan(&e.Seq, &e.ID, &e.Type, &e.Subject, &e.App, &e.Actor, &e.RequestID, &e.At, &data)
+	err := row.Scan(&e.Seq, &e.ID, &e.Type, &e.Subject, &e.App, &e.Audience, &e.Actor, &e.RequestID, &e.ClientRequestID, &e.At, &data)
 	e.Data = json.RawMessage(data)
 	return e, err
 }

@@ -55,7 +55,7 @@ func (s *Service) saveRequest(tx *db.Tx, q Request, what string) error {
 	if err := saveRequest(tx, q); err != nil {
 		return err
 	}
-	if err := event.Append(tx, event.Event{Type: event.Own("patternrequest", what), Subject: q.ID, Data: q}); err != nil {
+	if err := event.Append(tx, event.Event{Type: event.Own("patternrequest", what), Audience: event.Everybody, Subject: q.ID, Data: q}); err != nil {
 		return err
 	}
 	return account.Audit(tx, account.Entry{Action: "pattern_request." + what, Subject: q.ID, Decision: "allowed", Reason: q.Reason})

@@ -110,6 +110,12 @@ func Published(tx *db.Tx, digest string) (is bool, err error) {
 	return is, err
 }
 
+// WasCertified reports whether some version with this content was certified, whatever became of it since.
+func WasCertified(tx *db.Tx, digest string) (was bool, err error) {
+	err = tx.QueryRow(`select exists (select 1 from pattern_version where digest = $1 and state <> $2)`, digest, InReview).Scan(&was)
+	return was, err
+}
+
 // insertVersion writes a version. The same content again is fine: a step that ran twice; other content
 // under the same number is refused, because a version is immutable.
 func insertVersion(tx *db.Tx, v Version) (Version, error) {

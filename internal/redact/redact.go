@@ -1,11 +1,11 @@
 // Package redact takes known secret values out of text, before it is stored or shown.
 //
 // A value is also found as JSON, in a URL and in base64, wherever it stands in what was encoded; one of
-// several lines is taken out line by line. Nothing that is taken out contains the end of a line, so that
-// a log that is read line by line is held back only within a line.
+// several lines is taken out line by line, and of one that has a structure each part (parts.go). Nothing that is
+// taken out contains the end of a line, so that a log that is read line by line is held back only within a line.
 //
-// Deliberately absent: guessing what looks like a secret, and encodings of encodings. The supervisor of
-// engines starts without the rest of the binary, hence this package imports the standard library only.
+// Deliberately absent: guessing what looks like a secret. The supervisor of engines starts without the rest of the
+// binary, hence this package imports the standard library only.
 package redact
 
 import (
@@ -22,22 +22,23 @@ import (
 // Mark stands where a secret was.
 const Mark = "(sensitive)"
 
-// Shortest is the length from which a value is taken out: without shorter ones no log could be read, and
-// hiding them would hide nothing.
+// Shortest is the length from which a value, or a part of one, is taken out: without shorter ones no log could be
+// read, and hiding them would hide nothing.
 const Shortest = 4
 
 // Redactor takes secret values out of text. The zero value and nil know none.
 type Redactor struct {
-	forms map[byte][]string // by their first byte, the longest first
+	known  map[string]bool
+	forms  map[string][]string // by their first Shortest bytes, the longest first
+	begins [256][]string       // the same by their first byte
 }
 
 // New returns a redactor for these values.
 func New(values ...string) *Redactor {
-	r := &Redactor{forms: map[byte][]string{}}
+	r := &Redactor{known: map[string]bool{}, forms: map[string][]string{}}
 	for _, value := range values {
-		r.encoded(value)
-		for line := range strings.SplitSeq(value, "\n") {
-			r.encoded(strings.TrimSpace(line))
+		for _, part := range parts(value) {
+			r.encoded(part)
 		}
 	}
 	for first := range r.forms {
@@ -56,13 +57,9 @@ func (r *Redactor) encoded(value string) {
 	r.add(url.QueryEscape(value))
 	r.add(url.PathEscape(value))
 	for _, escape := range []bool{true, false} {
-		var text bytes.Buffer
-		e := json.NewEncoder(&text)
-		e.SetEscapeHTML(escape)
-		_ = e.Encode(value) // a string never fails
-		quoted := strings.TrimSuffix(text.String(), "\n")
-		r.add(quoted[1 : len(quoted)-1])
+		r.add(inJSON(value, escape))
 	}
+	r.add(inJSON(inJSON(value, false), false)) // JSON in JSON, as states and plans hold it
 	for _, encoding := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding} {
 		text := encoding.EncodeToString([]byte(value))
 		r.add(text)
@@ -74,11 +71,23 @@ func (r *Redactor) encoded(value string) {
 	}
 }
 
+// inJSON returns how a text stands between the quotes of JSON.
+func inJSON(value string, escapeHTML bool) string {
+	var text bytes.Buffer
+	e := json.NewEncoder(&text)
+	e.SetEscapeHTML(escapeHTML)
+	_ = e.Encode(value) // a string never fails
+	quoted := strings.TrimSuffix(text.String(), "\n")
+	return quoted[1 : len(quoted)-1]
+}
+
 func (r *Redactor) add(form string) {
-	if len(form) < Shortest || strings.Contains(form, "\n") || slices.Contains(r.forms[form[0]], form) {
+	if len(form) < Shortest || strings.Contains(form, "\n") || r.known[form] {
 		return
 	}
-	r.forms[form[0]] = append(r.forms[form[0]], form)
+	r.known[form] = true
+	r.forms[form[:Shortest]] = append(r.forms[form[:Shortest]], form)
+	r.begins[form[0]] = append(r.begins[form[0]], form)
 }
 
 // Text returns text without the secrets.
@@ -96,8 +105,17 @@ func (r *Redactor) scan(out, text []byte, end bool) (redacted, rest []byte) {
 	from := 0 // of what is to be copied
 next:
 	for i := 0; i < len(text); i++ {
-		for _, form := range r.forms[text[i]] {
-			left := text[i:]
+		if len(r.begins[text[i]]) == 0 {
+			continue
+		}
+		left := text[i:]
+		if len(left) < Shortest {
+			if !end && slices.ContainsFunc(r.begins[text[i]], func(form string) bool { return strings.HasPrefix(form, string(left)) }) {
+				return append(out, text[from:i]...), left
+			}
+			continue
+		}
+		for _, form := range r.forms[string(left[:Shortest])] {
 			switch {
 			case len(left) < len(form):
 				if !end && strings.HasPrefix(form, string(left)) {

@@ -210,8 +210,12 @@ func place(app, environment string) string {
 }
 
 func record(tx *db.Tx, predicate, app, environment, name string) error {
+	audience := event.OfApp
+	if app == "" {
+		audience = event.CoE // which secrets an environment has is for those who keep it
+	}
 	err := event.Append(tx, event.Event{
-		Type: event.Own("secret", predicate), Subject: name, App: app, Actor: account.From(tx.Context()).ID,
+		Type: event.Own("secret", predicate), Audience: audience, Subject: name, App: app, Actor: account.From(tx.Context()).ID,
 		Data: map[string]string{"environment": environment, "name": name},
 	})
 	if err != nil {

@@ -34,15 +34,16 @@ func (s *Server) routes(api *web.API) {
 			Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}}}, s.createArtifact)
 }
 
-// visibleEvents returns the events of apps that the actor may see, and those of no app.
+// visibleEvents returns the events in whose audience the actor is. Whoever sees all teams sees all events.
 func (s *Server) visibleEvents(ctx context.Context, events []event.Event) (seen []event.Event, err error) {
 	err = s.DB.Read(ctx, func(tx *db.Tx) error {
-		may, err := app.Visible(tx, account.From(ctx))
+		actor := account.From(ctx)
+		may, err := app.Visible(tx, actor)
 		if err != nil {
 			return err
 		}
 		for _, e := range events {
-			if e.App == "" || may(e.App) {
+			if actor.SeesAll() || e.Audience == event.OfApp && may(e.App) || e.Audience.Includes(actor.Name, actor.TeamNames()) {
 				seen = append(seen, e)
 			}
 		}

@@ -13,17 +13,17 @@ import (
 	"flywheel.dev/flywheel/internal/event"
 )
 
-// TestARequestIsFoundInEverythingItLedTo pushes under an id of its own, kills the server in the middle, and
-// finds the id in the change, its deployment, the audit log, the events, and the logs of server and agent.
+// TestARequestIsFoundInEverythingItLedTo pushes under a name of its own, kills the server in the middle, and
+// finds the request by that name, and its id in the change, its deployment, the audit log, the events, and the logs of server and agent.
 func TestARequestIsFoundInEverythingItLedTo(t *testing.T) {
 	p := newPlatform(t)
 	s := p.newShop(t, "traced", "staging")
-	const request = "push-1"
+	const given = "push-1"
 	must(t, os.WriteFile(filepath.Join(s.clone, "mode"), []byte("version=traced\nstart=4s\n"), 0o644))
 	s.by.git(s.clone, "checkout", "-q", "-b", "traced")
 	s.by.git(s.clone, "add", "-A")
 	s.by.git(s.clone, "commit", "-q", "-m", "Traced")
-	_, rest, found := strings.Cut(s.by.git(s.clone, "-c", "http.extraHeader=X-Request-Id: "+request, "push", "origin", "traced"), "Change chg_")
+	_, rest, found := strings.Cut(s.by.git(s.clone, "-c", "http.extraHeader=X-Request-Id: "+given, "push", "origin", "traced"), "Change chg_")
 	if !found {
 		t.Fatal("the push names no change")
 	}
@@ -33,14 +33,15 @@ func TestARequestIsFoundInEverythingItLedTo(t *testing.T) {
 	p.start("main")
 	d := p.settle(p.dana, id, change.Deployed)
 
-	if d.Change.RequestID != request {
+	request := d.Change.RequestID // ours, whatever the client said
+	if !strings.HasPrefix(request, "req_") {
 		t.Errorf("the change names the request %q", d.Change.RequestID)
 	}
 	if len(d.Deployments) != 1 || d.Deployments[0].RequestID != request {
 		t.Errorf("its deployments name %+v", d.Deployments)
 	}
 	var events struct{ Items []event.CloudEvent }
-	p.dana.must("GET", "/events?limit=200&requestId="+request, nil, &events)
+	p.dana.must("GET", "/events?limit=200&requestId="+given, nil, &events)
 	types := []string{}
 	for _, e := range events.Items {
 		types = append(types, e.Type)
@@ -54,7 +55,7 @@ func TestARequestIsFoundInEverythingItLedTo(t *testing.T) {
 		}
 	}
 	var audit struct{ Items []account.Record }
-	p.admin.must("GET", "/audit?requestId="+request, nil, &audit)
+	p.admin.must("GET", "/audit?requestId="+given, nil, &audit)
 	if !slices.ContainsFunc(audit.Items, func(r account.Record) bool { return r.Action == "change.merged" && r.Subject == id }) {
 		t.Errorf("the audit log says of the request: %+v", audit.Items)
 	}

@@ -97,7 +97,7 @@ func ReadPlan(data []byte, secrets ...string) (*Plan, error) {
 	if err := json.Unmarshal(data, &raw); err != nil {
 		return nil, fault.New(fault.Invalid, "plan.malformed", "This is not a plan as `show -json` prints it.").Because(err)
 	}
-	hide := redact.New(secrets...)
+	hide := redact.New(append(sensitiveTexts(data), secrets...)...) // what is sensitive in one place is so in all
 	p := &Plan{Engine: raw.TerraformVersion, Outputs: []OutputChange{}, Checks: checksOf(raw.Checks, hide)}
 	var err error
 	if p.Changes, err = changesOf(raw.ResourceChanges, hide); err != nil {
@@ -453,7 +453,9 @@ func sensitiveTexts(planJSON []byte) []string {
 		Drift     []struct{ Change rawChange } `json:"resource_drift"`
 		Outputs   map[string]rawChange         `json:"output_changes"`
 	}
-	if json.Unmarshal(planJSON, &raw) != nil {
+	d := json.NewDecoder(bytes.NewReader(planJSON))
+	d.UseNumber()
+	if d.Decode(&raw) != nil {
 		return nil
 	}
 	list := []string{}
@@ -476,11 +478,18 @@ type rawChange struct {
 	AfterSensitive  any `json:"after_sensitive"`
 }
 
+// shortestNumber is how many digits a sensitive number has at least that is hidden everywhere: no port, no year.
+const shortestNumber = 6
+
 func collect(value, sensitive any, list *[]string) {
 	switch v := value.(type) {
 	case string:
 		if sensitive == true && len(v) > 3 {
 			*list = append(*list, v)
+		}
+	case json.Number:
+		if sensitive == true && len(v) >= shortestNumber {
+			*list = append(*list, v.String())
 		}
 	case []any:
 		marks, _ := sensitive.([]any)

@@ -43,7 +43,11 @@ func exchangeOf(ctx context.Context) *exchange {
 // RequestKey is the key under which the context of a request, and of what goes on without it, carries its id.
 type RequestKey struct{}
 
-// RequestHeader is the header of a request and its answer that has the id.
+// clientRequestKey is the key of what the client calls its request.
+type clientRequestKey struct{}
+
+// RequestHeader is the header of an answer that has the id of its request. A client may send one too, and what it
+// says is kept beside ours, never in its place.
 const RequestHeader = "X-Request-Id"
 
 // ForRequest returns a context for work that goes on without the request that began it: what it logs,
@@ -61,6 +65,13 @@ func RequestID(ctx context.Context) string {
 	return id
 }
 
+// ClientRequestID returns what the client of the request a context belongs to calls it, or "". It is the client's
+// word: cleaned, and nothing else about it is known.
+func ClientRequestID(ctx context.Context) string {
+	id, _ := ctx.Value(clientRequestKey{}).(string)
+	return id
+}
+
 // LogHandler returns a handler that adds the request id to every record written with the context of a
 // request, or of what goes on for it.
 func LogHandler(inner slog.Handler) slog.Handler { return logHandler{inner} }
@@ -73,6 +84,9 @@ func (h logHandler) Handle(ctx context.Context, record slog.Record) error {
 		record.Attrs(func(a slog.Attr) bool { known = known || a.Key == "request_id"; return !known })
 		if !known {
 			record.AddAttrs(slog.String("request_id", id))
+		}
+		if given := ClientRequestID(ctx); given != "" {
+			record.AddAttrs(slog.String("client_request_id", given))
 		}
 	}
 	return h.Handler.Handle(ctx, record)
@@ -89,13 +103,14 @@ func (s *Server) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		x := &exchange{log: s.options.Log, draining: s.draining, what: r.Method + " " + r.URL.Path, refused: s.options.Refused}
-		id := r.Header.Get(RequestHeader)
-		if !acceptable(id) {
-			id = "req_" + xid.New().String()
-		}
+		id := "req_" + xid.New().String()
 		w.Header().Set(RequestHeader, id)
 		rec := &recorder{ResponseWriter: w}
-		r = r.WithContext(context.WithValue(ForRequest(r.Context(), id), exchangeKey{}, x))
+		ctx := ForRequest(r.Context(), id)
+		if given := clean(r.Header.Get(RequestHeader)); given != "" {
+			ctx = context.WithValue(ctx, clientRequestKey{}, given)
+		}
+		r = r.WithContext(context.WithValue(ctx, exchangeKey{}, x))
 		defer func() {
 			route := chi.RouteContext(r.Context()).RoutePattern()
 			if route == "" || route == "/*" {
@@ -121,17 +136,19 @@ func (s *Server) observe(next http.Handler) http.Handler {
 	})
 }
 
-// acceptable reports whether a caller's own request id is short and plain enough for logs.
-func acceptable(id string) bool {
-	if id == "" || len(id) > 64 {
-		return false
-	}
-	for _, c := range []byte(id) {
-		if c != '-' && c != '_' && c != '.' && (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') {
-			return false
+// clean returns what a client calls its request so short and plain that it can stand in logs and records: the
+// letters, digits, dashes, dots and underscores among its first characters.
+func clean(given string) string {
+	var b strings.Builder
+	for _, c := range []byte(given[:min(len(given), 256)]) {
+		if b.Len() == 64 {
+			break
+		}
+		if c == '-' || c == '_' || c == '.' || c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z' {
+			b.WriteByte(c)
 		}
 	}
-	return true
+	return b.String()
 }
 
 // method bounds the label: clients may send any word.

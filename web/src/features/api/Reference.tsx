@@ -41,7 +41,7 @@ function Manners() {
           <dt>Lists</dt><dd>One page of <code className="word">items</code>, with <code className="word">next</code> while there are more: send it as <code className="word">cursor</code>.</dd>
           <dt>Again</dt><dd>An <code className="word">Idempotency-Key</code> makes it safe to send a creation twice. <code className="word">Retry-After</code> says when to try again.</dd>
           <dt>Edits</dt><dd>The <code className="word">ETag</code> that you read, sent as <code className="word">If-Match</code>, keeps you from overwriting what somebody else changed.</dd>
-          <dt>Requests</dt><dd>Send an <code className="word">X-Request-Id</code> of your own, or read the one that answers it: log, audit log, events, changes and deployments keep it.</dd>
+          <dt>Requests</dt><dd>Each answer has an <code className="word">X-Request-Id</code>: log, audit log, events, changes and deployments keep it. One that you send is kept beside it, as your word.</dd>
           <dt>Live</dt><dd><Link to="/docs/api" hash="stream-events" className="link">A stream of events</Link> tells what happens as it happens.</dd>
         </dl>
       </div>
