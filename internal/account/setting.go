@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"flywheel.dev/flywheel/internal/db"
+	"flywheel.dev/flywheel/internal/event"
 )
 
 // Settings are what an admin decides for the whole platform.
@@ -59,7 +60,7 @@ func (s *Service) EditSettings(ctx context.Context, edit SettingsEdit) (now Sett
 			fourEyes, value, now.UpdatedAt, now.UpdatedBy); err != nil {
 			return err
 		}
-		return record(tx, "settings.edit", "settings", "updated", fourEyes, fmt.Sprintf("%s is %s", fourEyes, value))
+		return record(tx, event.Everybody, "settings.edit", "settings", "updated", fourEyes, fmt.Sprintf("%s is %s", fourEyes, value))
 	})
 	return now, err
 }

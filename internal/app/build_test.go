@@ -30,12 +30,21 @@ func TestAnArtifactIsBroughtWhileItsTestsRunAndHoldsOnlyWhatTheBuildLeft(t *test
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	brought := filepath.Join(dir, "work", "cache", "shop", "brought")
 	b := NewBuilder(Builder{DB: dbtest.Open(t), Sandbox: box, Blobs: memblob.OpenBucket(nil), Logs: &runlog.Store{Dir: filepath.Join(dir, "logs")}, Dir: filepath.Join(dir, "work")})
 	unpacked := filepath.Join(dir, "unpacked")
 	b.Bring = func(_ context.Context, _ string, archive io.Reader) error {
 		err := errors.Join(os.MkdirAll(unpacked, 0o700), local.UnpackDir(unpacked, archive))
-		return errors.Join(err, os.WriteFile(brought, nil, 0o600)) // what the tests wait for
+		caches, none := filepath.Glob(filepath.Join(dir, "work", "build-*", "cache"))
+		for _, cache := range caches {
+			err = errors.Join(err, os.WriteFile(filepath.Join(cache, "brought"), nil, 0o600)) // what the tests wait for
+		}
+		return errors.Join(err, none)
+	}
+	err = b.DB.Write(t.Context(), func(tx *db.Tx) error {
+		return insertApp(tx, App{ID: "app_1", Name: "shop", Team: "shop", State: Active, CreatedAt: tx.Now()})
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	request := BuildRequest{
 		App: "shop", Source: "sha256:one", Log: "build",
@@ -67,7 +76,7 @@ func TestAnArtifactIsBroughtWhileItsTestsRunAndHoldsOnlyWhatTheBuildLeft(t *test
 
 	// What a killed server left goes in time, what others work with stays.
 	long := time.Now().Add(-48 * time.Hour)
-	for name, at := range map[string]time.Time{"build-old": long, "build-new": time.Now(), "cache": long} {
+	for name, at := range map[string]time.Time{"build-old": long, "build-new": time.Now(), "caches": long} {
 		dir := filepath.Join(b.Dir, name)
 		if err := errors.Join(os.MkdirAll(dir, 0o700), os.Chtimes(dir, at, at)); err != nil {
 			t.Fatal(err)
@@ -76,7 +85,7 @@ func TestAnArtifactIsBroughtWhileItsTestsRunAndHoldsOnlyWhatTheBuildLeft(t *test
 	if err := b.Forget(time.Now().Add(-24 * time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	if left, err := os.ReadDir(b.Dir); err != nil || len(left) != 2 || left[0].Name() != "build-new" || left[1].Name() != "cache" {
+	if left, err := os.ReadDir(b.Dir); err != nil || len(left) != 2 || left[0].Name() != "build-new" || left[1].Name() != "caches" {
 		t.Errorf("after a day there are %v, %v", left, err)
 	}
 }

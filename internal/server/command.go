@@ -87,6 +87,7 @@ func serverFlags(f *pflag.FlagSet, o *Options, logFormat *string) {
 	f.StringVar(&o.Data, "data", defaultData(), "folder of repositories, artifacts, keys and the SQLite database")
 	f.StringVar(&o.DatabaseURL, "database-url", "", "postgres://… (default: SQLite in the data folder)")
 	f.StringVar(&o.Listen, "listen", "127.0.0.1:7270", "address to listen on")
+	f.StringVar(&o.Metrics, "metrics-listen", "", "address at which Prometheus reads /metrics without signing in (default: none)")
 	f.StringVar(&o.PublicURL, "public-url", "", "how people reach it (default: http:// and the address)")
 	f.StringSliceVar(&o.Proxies, "trusted-proxy", nil, "address or range of a proxy that is believed who its clients are; repeatable")
 	f.StringVar(&o.Replica, "replica", "main", "name of this replica, unique among those on one database")

@@ -64,6 +64,7 @@ type Options struct {
 	Providers     []string // providers a pattern may use besides Flywheel's own
 	PushLimit     int64    // MiB that a push may have; default 512
 	Self          string   // the flywheel binary; default: this program
+	Metrics       string   // address at which Prometheus reads metrics; default none
 	Proxies       []string // addresses and ranges of proxies that are believed who their clients are
 	Version       string
 	Log           *slog.Logger
@@ -102,6 +103,7 @@ type Server struct {
 	durable  *durable.Engine
 	listener net.Listener
 	outbound outbound.Guard
+	metrics  net.Listener // nil without Options.Metrics
 	states   *http.Server
 	log      *slog.Logger
 	cleanup  []func() // run in reverse order by Stop
@@ -134,6 +136,13 @@ func New(ctx context.Context, o Options) (s *Server, err error) {
 	}
 	s.defer_(func() { s.listener.Close() })
 	s.outbound.Protect(s.listener.Addr())
+	if o.Metrics != "" {
+		if s.metrics, err = net.Listen("tcp", o.Metrics); err != nil {
+			return nil, fault.New(fault.Unavailable, "listen.refused", "Nobody can listen on %s: %v.", o.Metrics, err).Do("Choose another address with --metrics-listen.")
+		}
+		s.defer_(func() { s.metrics.Close() })
+		s.outbound.Protect(s.metrics.Addr())
+	}
 	if s.Options.PublicURL == "" {
 		s.Options.PublicURL = "http://" + s.listener.Addr().String()
 	}
@@ -398,6 +407,15 @@ func (s *Server) Start(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+	}
+	if s.metrics != nil {
+		metrics := &http.Server{Handler: s.web.Metrics(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
+		go func() {
+			if err := metrics.Serve(s.metrics); !errors.Is(err, http.ErrServerClosed) {
+				s.log.Error("metrics are not served any more", "error", err)
+			}
+		}()
+		s.defer_(func() { metrics.Close() })
 	}
 	go func() {
 		if err := s.web.Serve(s.listener); err != nil {

@@ -1,6 +1,6 @@
 // Package web is the HTTP server: one router with the operations of every feature, described as
 // OpenAPI 3.1; errors as problems (RFC 9457); live updates as Server-Sent Events; the pages; and what
-// an operator asks for (/healthz, /readyz, /metrics).
+// an operator asks for (/healthz, /readyz). What Prometheus reads has an address of its own (Metrics).
 //
 // A request passes, in this order: request id, log, metrics and panics (observe) → headers that
 // protect the browser and refusal of bytes no part could store (guard) → cross-origin protection →
@@ -143,6 +143,14 @@ func New(o Options) (*Server, error) {
 // ServeHTTP answers one request; tests use it without a listener.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.http.Handler.ServeHTTP(w, r) }
 
+// Metrics returns what Prometheus reads, at /metrics. It asks nobody to sign in, so it belongs to an address of its
+// own: numbers tell how many changes wait and which route is called.
+func (s *Server) Metrics() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.API.Metrics, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
+	return mux
+}
+
 // Serve answers requests until Stop. It returns nil after Stop.
 func (s *Server) Serve(l net.Listener) error {
 	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -167,7 +175,10 @@ func (s *Server) routes(router chi.Router) {
 		w.Write([]byte("ok\n"))
 	})
 	router.Get("/readyz", s.ready)
-	router.Method(http.MethodGet, "/metrics", promhttp.HandlerFor(s.API.Metrics, promhttp.HandlerOpts{}))
+	router.Get("/metrics", func(w http.ResponseWriter, r *http.Request) {
+		Fail(w, r, fault.New(fault.NotFound, "metrics.elsewhere", "Metrics are not for everybody who reaches this address.").
+			Do("Start the server with --metrics-listen and an address that only Prometheus reaches."))
+	})
 	router.Get("/openapi.json", func(w http.ResponseWriter, r *http.Request) {
 		document, err := s.API.Document()
 		if err != nil {

@@ -354,7 +354,7 @@ func TestOperationsNeedSomebodySignedInUnlessTheySayOtherwise(t *testing.T) {
 			t.Error(response.Status, problem)
 		}
 	}
-	for _, path := range []string{"/healthz", "/readyz", "/openapi.json", "/metrics"} {
+	for _, path := range []string{"/healthz", "/readyz", "/openapi.json"} {
 		if response, _ := f.call("GET", path, "", "Authorization", "wrong"); response.StatusCode != 200 {
 			t.Error(path, response.Status)
 		}
@@ -500,12 +500,9 @@ func TestMetricsCountRequestsByRoute(t *testing.T) {
 	f.call("GET", "/api/v1/things/a", "")
 	f.call("GET", "/api/v1/things/b", "")
 	f.call("BREW", "/api/v1/things/b", "")
-	response, err := http.Get(f.URL + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	text, _ := io.ReadAll(response.Body)
+	answer := httptest.NewRecorder()
+	f.server.Metrics().ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	text := answer.Body.Bytes()
 	for _, want := range []string{
 		`flywheel_http_request_duration_seconds_count{method="GET",route="/api/v1/things/{thing}",status="404"} 2`, "go_goroutines",
 	} {
@@ -515,6 +512,55 @@ func TestMetricsCountRequestsByRoute(t *testing.T) {
 	}
 	if strings.Contains(string(text), "BREW") {
 		t.Error("a client made a label")
+	}
+	for _, path := range []string{"/metrics", "/metrics/", "//metrics", "/Metrics"} {
+		for _, who := range []string{"", "usr_1"} {
+			response, err := http.DefaultClient.Do(request(t, f.URL+path, who))
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(response.Body)
+			if response.Body.Close(); err != nil || strings.Contains(string(body), "go_goroutines") || path == "/metrics" && response.StatusCode != 404 {
+				t.Errorf("%s is open where everybody reaches it: %s, %v", path, response.Status, err)
+			}
+		}
+	}
+}
+
+func request(t *testing.T, url, who string) *http.Request {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), "GET", url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", who)
+	return r
+}
+
+// TestAClientsNameOfItsRequestIsKeptBesideOurs tells names apart that a stranger chose from what Flywheel made.
+func TestAClientsNameOfItsRequestIsKeptBesideOurs(t *testing.T) {
+	f := start(t)
+	long := strings.Repeat("x", 200)
+	for given, kept := range map[string]string{
+		"": "", "push-1": "push-1", "req_d0c5ghq23akk2s3lvr9g": "req_d0c5ghq23akk2s3lvr9g", long: long[:64],
+		`"} request_id=req_1 level=ERROR`: "request_idreq_1levelERROR", "[31m;": "31m", "été": "t", "***": "",
+	} {
+		response, problem := f.call("GET", "/api/v1/things/bounds", "", "X-Request-Id", given)
+		ours := response.Header.Get("X-Request-Id")
+		if !strings.HasPrefix(ours, "req_") || ours == given || problem["requestId"] != ours {
+			t.Errorf("a request called %q has the id %q and says %v", given, ours, problem["requestId"])
+		}
+		var line map[string]any
+		for text := range strings.SplitSeq(f.log.String(), "\n") {
+			if strings.Contains(text, ours) && strings.Contains(text, `"msg":"request"`) {
+				if err := json.Unmarshal([]byte(text), &line); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if said, _ := line["client_request_id"].(string); line["request_id"] != ours || said != kept {
+			t.Errorf("a request called %q is logged as %v", given, line)
+		}
 	}
 }
 
