@@ -54,9 +54,9 @@ var (
 	yamlTruth  = regexp.MustCompile(`^(True|TRUE|False|FALSE)$`)
 )
 
-// plain returns what an unquoted text means: a number, true, false or nothing where JSON and YAML 1.2 agree
+// unquoted returns what an unquoted text means: a number, true, false or nothing where JSON and YAML 1.2 agree
 // about it, and else text.
-func plain(text string) any {
+func unquoted(text string) any {
 	switch {
 	case text == "" || text == "~" || text == "null" || text == "Null" || text == "NULL":
 		return nil
@@ -75,7 +75,7 @@ func plain(text string) any {
 // text of that file would. nil is nothing.
 func ParseValue(text string) (any, error) {
 	if text == "" || !strings.Contains("[{\"'", text[:1]) {
-		return plain(text), nil
+		return unquoted(text), nil
 	}
 	d, err := parse("value", []byte(text))
 	if err != nil {
@@ -312,7 +312,7 @@ func (t *translation) scalar(n ast.Node, tag string) any {
 	if !ok {
 		t.wrong(n, "this cannot be a value")
 	}
-	meant := plain(text)
+	meant := unquoted(text)
 	switch tag {
 	case "!!str":
 		return text
