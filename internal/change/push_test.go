@@ -12,7 +12,7 @@ import (
 func TestAFolderIsPushedToTheOwnOpenChange(t *testing.T) {
 	t.Parallel()
 	p := shopped(t)
-	yaml := manifest("~1.0", certifytest.Environments)
+	yaml := appFile("~1.0", certifytest.Environments)
 	push := func(who, branch string, files map[string]string) (change.Change, error) {
 		return p.Changes.PushFolder(p.As(who), git.App("storefront"), change.Folder{Branch: branch, Files: files})
 	}

@@ -20,6 +20,7 @@ import (
 	"flywheel.dev/flywheel/internal/db/dbtest"
 	"flywheel.dev/flywheel/internal/durable"
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/manifest"
 )
 
 // The concurrency suite: two replicas on one database, each with a handle of its own. A round draws a few
@@ -131,7 +132,7 @@ func (r *race) episode(first int) {
 				return err
 			}
 			return app.SetDescription(tx, name, app.Description{Pin: app.Pin{Pattern: "web", Digest: "sha256:web"}, Source: "src",
-				Environments: map[string]map[string]any{"staging": {}, "prod": {}, "lab": {}}})
+				Environments: map[string]manifest.Values{"staging": {}, "prod": {}, "lab": {}}})
 		})
 	}
 	for n := range roundsOfAnEpisode {
