@@ -539,7 +539,8 @@ func request(t *testing.T, url, who string) *http.Request {
 
 // TestAClientsNameOfItsRequestIsKeptBesideOurs tells names apart that a stranger chose from what Flywheel made.
 func TestAClientsNameOfItsRequestIsKeptBesideOurs(t *testing.T) {
-	f := start(t)
+	log := &syncBuffer{}
+	f := start(t, func(o *web.Options) { o.Log = slog.New(web.LogHandler(slog.NewJSONHandler(log, nil))) })
 	long := strings.Repeat("x", 200)
 	for given, kept := range map[string]string{
 		"": "", "push-1": "push-1", "req_d0c5ghq23akk2s3lvr9g": "req_d0c5ghq23akk2s3lvr9g", long: long[:64],
@@ -551,7 +552,7 @@ func TestAClientsNameOfItsRequestIsKeptBesideOurs(t *testing.T) {
 			t.Errorf("a request called %q has the id %q and says %v", given, ours, problem["requestId"])
 		}
 		var line map[string]any
-		for text := range strings.SplitSeq(f.log.String(), "\n") {
+		for text := range strings.SplitSeq(log.String(), "\n") {
 			if strings.Contains(text, ours) && strings.Contains(text, `"msg":"request"`) {
 				if err := json.Unmarshal([]byte(text), &line); err != nil {
 					t.Fatal(err)

@@ -1336,6 +1336,11 @@ export interface components {
             actor: string;
             /** Format: date-time */
             at: string;
+            /**
+             * @description What the client called that request in X-Request-Id; its word only
+             * @example push-1
+             */
+            clientRequestId?: string;
             /** @example approved */
             decision: string;
             /** @description SHA-256 over this entry and prev */
@@ -2157,6 +2162,8 @@ export interface components {
             actor?: string;
             /** @description App it belongs to */
             app?: string;
+            /** @description What the client called that request in X-Request-Id; its word only */
+            clientrequestid?: string;
             data: unknown;
             /** @example application/json */
             datacontenttype: string;
@@ -3244,7 +3251,7 @@ export interface operations {
                 person?: string;
                 /** @description Only this action, or all of a noun */
                 action?: string;
-                /** @description Only what this request led to */
+                /** @description Only what this request led to: its id, or the one that its client gave it */
                 requestId?: string;
             };
             header?: never;
@@ -4372,7 +4379,7 @@ export interface operations {
                 app?: string;
                 /** @description Types, comma-separated; a trailing * matches the rest */
                 type?: string[];
-                /** @description Id of the request that led to it */
+                /** @description Id of the request that led to it, ours or the one its client gave it */
                 requestId?: string;
                 /** @description At most this many items */
                 limit?: number;
@@ -4414,7 +4421,7 @@ export interface operations {
                 app?: string;
                 /** @description Types, comma-separated; a trailing * matches the rest */
                 type?: string[];
-                /** @description Id of the request that led to it */
+                /** @description Id of the request that led to it, ours or the one its client gave it */
                 requestId?: string;
                 /** @description The same, for a first connection; 0 is the beginning */
                 after?: string;
