@@ -509,6 +509,13 @@ func TestATokenIsNoWayPastItself(t *testing.T) {
 	t.Run("the command line's, which is bounded in nothing, stands for the person", func(t *testing.T) {
 		whole, other := mint(ada, scopes("command line", "read", "write", "admin")), mint(ada, scopes("lost", "write"))
 		p.must(whole.who, "DELETE", "/tokens/"+other.id, nil)
+		ci := mint(whole.who, map[string]any{"name": "ci", "service": true, "scopes": []string{"read"}})
+		p.must(whole.who, "DELETE", "/tokens/"+mint(whole.who, scopes("spare", "read")).id, nil)
+		leaving := mint(ada, scopes("command line", "read", "write", "admin"))
+		kept := mint(leaving.who, scopes("kept", "read"))
+		p.must(leaving.who, "DELETE", "/tokens/"+leaving.id, nil)
+		p.must(kept.who, "GET", "/me", nil)
+		p.must(ci.who, "GET", "/me", nil)
 		p.refused(whole.who, "DELETE", "/tokens/"+mint(admin, scopes("of another", "read")).id, nil, 404, "token.not_found")
 	})
 	t.Run("an admin's does not reset the password of its own person", func(t *testing.T) {

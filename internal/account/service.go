@@ -544,7 +544,8 @@ func (s *Service) PutMember(ctx context.Context, team, user, ifMatch string, rol
 }
 
 // CreateToken makes a token for the actor and returns its secret, to be shown once. A token made with
-// a token has no more scopes and no later end than that one, and is deleted with it.
+// a token has no more scopes and no later end than that one, and is deleted with it. The command line's
+// token stands for the person: what is made with it stays when the person signs out there.
 //
 // A token for checks speaks for an outer system and does nothing else; who operates the team makes it.
 func (s *Service) CreateToken(ctx context.Context, t Token) (Token, string, error) {
@@ -578,12 +579,14 @@ func (s *Service) CreateToken(ctx context.Context, t Token) (Token, string, erro
 		}
 		now := tx.Now()
 		latest, standard := now.Add(tokenAtMost), now.Add(tokenLasts)
-		if actor.TokenID != "" {
+		parent := ""
+		if !actor.wholePerson() { // so it is a token: at a browser, everybody is
+			parent = actor.TokenID
 			// Locked, so that it is not deleted before what is made with it is there to be deleted too.
-			if err := lockToken(tx, actor.TokenID); err != nil {
+			if err := lockToken(tx, parent); err != nil {
 				return err
 			}
-			err := tx.QueryRow("select expires_at from token where id = $1", actor.TokenID).Scan(&latest)
+			err := tx.QueryRow("select expires_at from token where id = $1", parent).Scan(&latest)
 			if errors.Is(err, db.ErrNoRows) {
 				return tokenUnknown()
 			}
@@ -602,7 +605,7 @@ func (s *Service) CreateToken(ctx context.Context, t Token) (Token, string, erro
 				Do("Choose a time until %s.", latest.Format(time.DateOnly)).At("body.expiresAt", "between now and %s", latest.Format(time.RFC3339))
 		}
 		t.ID, t.User, t.CreatedAt, t.ExpiresAt = db.NewID("tok"), actor.Name, now, t.ExpiresAt.UTC().Truncate(time.Microsecond)
-		if err := insertToken(tx, t, hash, actor); err != nil {
+		if err := insertToken(tx, t, hash, actor.ID, parent); err != nil {
 			return err
 		}
 		return record(tx, event.OfPerson(t.User), "token.create", "token", "created", t.ID, fmt.Sprintf("%s, scopes %v, service %v%s, until %s", t.Name, t.Scopes, t.Service, t.speaks(), t.ExpiresAt.Format(time.DateOnly)))

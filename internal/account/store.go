@@ -166,9 +166,9 @@ func NameOf(tx *db.Tx, id string) (name string, err error) {
 	return name, err
 }
 
-func insertToken(tx *db.Tx, t Token, hash string, by Actor) error {
+func insertToken(tx *db.Tx, t Token, hash, person, parent string) error {
 	_, err := tx.Exec("insert into token (id, hash, person, name, scopes, service, created_at, expires_at, parent, system, team, app) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-		t.ID, hash, by.ID, t.Name, db.JSON(t.Scopes), t.Service, t.CreatedAt, t.ExpiresAt, by.TokenID, t.System, t.Team, t.App)
+		t.ID, hash, person, t.Name, db.JSON(t.Scopes), t.Service, t.CreatedAt, t.ExpiresAt, parent, t.System, t.Team, t.App)
 	return err
 }
 

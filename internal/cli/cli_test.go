@@ -223,7 +223,7 @@ func everything() map[string]any {
 	}
 	version := map[string]any{
 		"pattern": "web-service", "version": "1.0.0", "state": "certified", "recommended": true, "digest": "sha256:0123456789abcdef", "createdAt": at(24 * time.Hour),
-		"interface": map[string]any{"outputs": []any{"service"}, "variables": []any{map[string]any{"name": "instances", "type": "number", "control": "team", "default": 1, "bounds": map[string]any{"minimum": 1, "maximum": 10}, "classes": map[string]any{"production": map[string]any{"minimum": 2}}}}},
+		"interface": map[string]any{"outputs": []any{map[string]any{"name": "service"}}, "variables": []any{map[string]any{"name": "instances", "type": "number", "control": "team", "default": 1, "bounds": map[string]any{"minimum": 1, "maximum": 10}, "classes": map[string]any{"production": map[string]any{"minimum": 2}}}}},
 	}
 	prod := map[string]any{"name": "prod", "class": "production", "after": "staging", "target": "local", "onNewer": "queue", "values": map[string]any{"vpc_id": "vpc-1"}}
 	p := map[string]any{"name": "web-service", "title": "Web service", "owner": "coe", "recommended": "1.0.0", "repository": "http://flywheel/git/patterns/web-service.git", "versions": []any{version}}

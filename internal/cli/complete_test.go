@@ -95,7 +95,7 @@ func TestCompletionIsQuietWhenThereIsNobodyToAsk(t *testing.T) {
 
 // What an argument or flag is stands in its word, so a word that nobody knows would complete nothing.
 func TestEveryWordOfEveryUseLineIsOneThatCompletes(t *testing.T) {
-	madeUp := map[string]bool{"NAME": true, "TITLE": true, "URL": true} // by the person, or no name of the platform
+	madeUp := map[string]bool{"NAME": true, "TITLE": true, "URL": true, "FOLDER": true} // by the person, or no name of the platform
 	var walk func(c *cobra.Command)
 	walk = func(c *cobra.Command) {
 		for _, sub := range c.Commands() {
