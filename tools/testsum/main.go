@@ -18,8 +18,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -132,6 +134,7 @@ func read(in io.Reader, out io.Writer) (counts tally, ok bool) {
 					counts.failed++
 				}
 				delete(output, key)
+				counts.failed += unfinished(out, e.Package, output)
 				continue
 			}
 			tests[e.Package]++
@@ -153,6 +156,19 @@ func read(in io.Reader, out io.Writer) (counts tally, ok bool) {
 		ok = false
 	}
 	return counts, ok && counts.failed == 0
+}
+
+// unfinished shows what the tests said that had begun and not ended when their package did, as it is when the
+// program dies, and counts them.
+func unfinished(out io.Writer, pkg string, output map[string][]string) (n int) {
+	for _, key := range slices.Sorted(maps.Keys(output)) {
+		if of, test, _ := strings.Cut(key, " "); of == pkg {
+			fmt.Fprintf(out, "FAIL  %s %s did not end\n%s", short(pkg), test, strings.Join(output[key], ""))
+			delete(output, key)
+			n++
+		}
+	}
+	return n
 }
 
 // finish prints the line of a package that has ended.

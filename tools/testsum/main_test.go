@@ -35,6 +35,10 @@ func TestTheSummarySaysWhatRan(t *testing.T) {
 {"Action":"pass","Package":"b","Test":"T"}
 {"Action":"pass","Package":"b"}
 `, tally{1, 0, 0}, false},
+		{"a test whose program dies", `{"Action":"pass","Package":"a","Test":"T"}
+{"Action":"output","Package":"a","Test":"U","Output":"panic"}
+{"Action":"fail","Package":"a"}
+`, tally{1, 1, 0}, false},
 		{"nothing at all", "", tally{}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
