@@ -98,6 +98,7 @@ func (s *Service) meOf(ctx context.Context, a Actor) (*meOutput, error) {
 type signInInput struct {
 	remote  string
 	browser string
+	client  string
 	Body    struct {
 		Name     string `json:"name" minLength:"1" maxLength:"100"`
 		Password string `json:"password" minLength:"1" maxLength:"200"`
@@ -107,6 +108,9 @@ type signInInput struct {
 // Resolve implements huma.Resolver: it reads what only the connection knows.
 func (in *signInInput) Resolve(ctx huma.Context) []error {
 	in.remote = address(ctx.RemoteAddr())
+	if cookie, err := huma.ReadCookie(ctx, clientCookie); err == nil {
+		in.client = cookie.Value[:min(len(cookie.Value), 100)]
+	}
 	if in.browser = strings.ToValidUTF8(ctx.Header("User-Agent"), ""); len(in.browser) > 300 {
 		in.browser = strings.ToValidUTF8(in.browser[:300], "")
 	}
@@ -114,7 +118,7 @@ func (in *signInInput) Resolve(ctx huma.Context) []error {
 }
 
 func (s *Service) signIn(ctx context.Context, in *signInInput) (*meOutput, error) {
-	actor, secret, err := s.SignIn(ctx, in.Body.Name, in.Body.Password, in.remote, in.browser)
+	actor, signed, err := s.SignIn(ctx, Attempt{in.Body.Name, in.Body.Password, in.remote, in.browser, in.client})
 	if err != nil {
 		return nil, err
 	}
@@ -124,8 +128,11 @@ func (s *Service) signIn(ctx context.Context, in *signInInput) (*meOutput, error
 	}
 	// The browser keeps it as long as it likes; how long it counts is decided here.
 	out.SetCookie = []http.Cookie{{
-		Name: cookieName, Value: secret, Path: "/", HttpOnly: true, Secure: s.HTTPS, SameSite: http.SameSiteLaxMode,
+		Name: cookieName, Value: signed.Session, Path: "/", HttpOnly: true, Secure: s.HTTPS, SameSite: http.SameSiteLaxMode,
 		MaxAge: int((30 * 24 * time.Hour).Seconds()),
+	}, { // opens nothing
+		Name: clientCookie, Value: signed.Client, Path: "/api/v1/session", HttpOnly: true, Secure: s.HTTPS, SameSite: http.SameSiteStrictMode,
+		MaxAge: int(clientsKnown.Seconds()),
 	}}
 	return out, nil
 }

@@ -1,7 +1,6 @@
 package account
 
 import (
-	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -23,19 +22,6 @@ const (
 	argonMemory  = 19 * 1024 // KiB
 	argonThreads = 1
 )
-
-// hashing bounds how many passwords are hashed at once, so that a storm of sign-ins takes neither all
-// memory nor all cores.
-type hashing chan struct{}
-
-func (h hashing) acquire(ctx context.Context) (release func(), err error) {
-	select {
-	case h <- struct{}{}:
-		return func() { <-h }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
 
 func hashPassword(password string) string {
 	salt := make([]byte, 16)

@@ -9,11 +9,9 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
-
-	"golang.org/x/time/rate"
 
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/event"
@@ -27,15 +25,18 @@ const (
 	tokenLasts     = 90 * 24 * time.Hour
 	tokenAtMost    = 365 * 24 * time.Hour
 	cookieName     = "flywheel_session"
+	clientCookie   = "flywheel_client" // by which a browser is known where attempts to sign in are limited
 )
 
 // Service does everything with accounts.
 type Service struct {
-	db       *db.DB
-	attempts attempts
-	failures failures
-	refusals failures
-	hashing  hashing
+	db        *db.DB
+	strangers *lane // where the passwords of those are hashed of whom nothing is known
+	known     *lane // and of those who signed in before, or are signed in
+
+	unwritten atomic.Int64 // failed attempts that are not in the audit log
+	refusals  atomic.Int64 // and refusals that are not
+	swept     atomic.Int64 // when attempts were swept last, in Unix seconds
 
 	// TeamInUse says what still belongs to a team, for example "the app storefront", or "" if nothing
 	// does. Apps come later in the order of packages.
@@ -47,7 +48,11 @@ type Service struct {
 }
 
 // New returns the accounts of a database.
-func New(d *db.DB) *Service { return &Service{db: d, hashing: make(hashing, 2)} }
+func New(d *db.DB) *Service {
+	s := &Service{db: d}
+	s.strangers, s.known = newLanes()
+	return s
+}
 
 // Bootstrap makes the first admin of an empty database and returns the name and the password, which is
 // stored nowhere. Later it returns two empty strings.
@@ -138,37 +143,88 @@ func (s *Service) bySession(ctx context.Context, secret string) (actor Actor, er
 	return actor, nil
 }
 
-// SignIn checks a name and password and opens a session. It returns the session's secret for the
-// cookie. Attempts are limited by name and address together: somebody who guesses is slowed down
-// without locking out the person.
-func (s *Service) SignIn(ctx context.Context, name, password, address, browser string) (Actor, string, error) {
-	name = strings.ToLower(strings.TrimSpace(name))
-	if wait := s.attempts.take(name+"\n"+address, s.db.Now()); wait > 0 {
-		if err := s.refused(ctx, name, address, "too many attempts"); err != nil {
-			return Actor{}, "", err
-		}
-		return Actor{}, "", web.TooMany(wait, "session.too_many", "Too many attempts to sign in.")
-	}
+// Attempt is an attempt to sign in.
+type Attempt struct {
+	Name, Password string
+	Address        string // from where
+	Browser        string // what the browser says it is
+	Client         string // the secret by which it is known, from an earlier sign-in
+}
+
+// SignedIn is what a browser gets: the secret of its session, and the one by which it is known later.
+type SignedIn struct {
+	Session, Client string
+}
+
+// SignIn checks a name and password and opens a session. Attempts are limited, see limit.go: somebody who guesses is
+// slowed down, and the person is not locked out of the browsers and networks from which they signed in before.
+func (s *Service) SignIn(ctx context.Context, a Attempt) (actor Actor, in SignedIn, err error) {
+	a.Name = strings.ToLower(strings.TrimSpace(a.Name))
+	from := network(a.Address)
 	var person, hash string
-	var active bool
-	err := s.db.Read(ctx, func(tx *db.Tx) (err error) {
-		person, hash, active, err = passwordOf(tx, name)
+	var active, knownClient, knownNetwork bool
+	var pause time.Duration
+	// For a stranger in this order; the first one is forgotten when the password is right.
+	charges := []charge{ofPair.of(a.Name, from), ofNetwork.of(from), ofName.of(a.Name)}
+	err = s.db.Read(ctx, func(tx *db.Tx) (err error) {
+		if person, hash, active, err = passwordOf(tx, a.Name); err != nil {
+			return err
+		}
+		if person != "" && a.Client != "" {
+			if knownClient, err = known(tx, clientOf(person, "browser", a.Client)); err != nil {
+				return err
+			}
+		}
+		if person != "" && !knownClient {
+			if knownNetwork, err = known(tx, clientOf(person, "network", from)); err != nil {
+				return err
+			}
+		}
+		if knownClient {
+			charges = []charge{ofClient.of(a.Name, a.Client)}
+		} else if knownNetwork {
+			charges = charges[:1]
+		}
+		pause, err = wait(tx, charges...)
 		return err
 	})
 	if err != nil {
-		return Actor{}, "", err
+		return actor, in, err
 	}
-	release, err := s.hashing.acquire(ctx)
+	if pause > 0 {
+		return actor, in, s.tooMany(ctx, a, pause)
+	}
+	place, client := s.strangers, from
+	if knownClient || knownNetwork {
+		place, client = s.known, person
+	}
+	release, err := place.acquire(ctx, client)
 	if err != nil {
-		return Actor{}, "", err
+		s.unwritten.Add(1)
+		return actor, in, err
+	}
+	defer release()
+	err = s.db.Write(ctx, func(tx *db.Tx) (err error) {
+		if err := s.sweep(tx); err != nil {
+			return err
+		}
+		if pause, err = take(tx, slices.Clone(charges)...); err == nil && pause > 0 {
+			err = errPause // counts nothing
+		}
+		return err
+	})
+	if errors.Is(err, errPause) {
+		return actor, in, s.tooMany(ctx, a, pause)
+	}
+	if err != nil {
+		return actor, in, err
 	}
 	fits := false
-	if hash != "" && len(password) <= 200 {
-		fits = passwordFits(hash, password)
+	if hash != "" && len(a.Password) <= 200 {
+		fits = passwordFits(hash, a.Password)
 	} else {
 		hashPassword("x") // an unknown name takes as long as a wrong password
 	}
-	release()
 	if !fits || !active {
 		why := "wrong password"
 		switch {
@@ -177,47 +233,111 @@ func (s *Service) SignIn(ctx context.Context, name, password, address, browser s
 		case fits:
 			why = "deactivated"
 		}
-		if err := s.refused(ctx, name, address, why); err != nil {
-			return Actor{}, "", err
+		if err := s.refused(ctx, a.Name, a.Address, why); err != nil {
+			return actor, in, err
 		}
-		return Actor{}, "", fault.New(fault.Unauthenticated, "session.refused", "Name and password do not fit.").
+		return actor, in, fault.New(fault.Unauthenticated, "session.refused", "Name and password do not fit.").
 			Do("Try again, or ask an admin for a new password.")
 	}
 	secret, sessionHash := newSecret("")
-	var actor Actor
+	in = SignedIn{secret, a.Client}
+	if !knownClient {
+		in.Client, _ = newSecret("")
+	}
 	err = s.db.Write(ctx, func(tx *db.Tx) (err error) {
-		if err = insertSession(tx, sessionHash, person, address, browser, tx.Now().Add(sessionLasts)); err != nil {
+		if err = insertSession(tx, sessionHash, person, a.Address, a.Browser, tx.Now().Add(sessionLasts)); err != nil {
+			return err
+		}
+		if err = errors.Join(forget(tx, charges[0]), giveBack(tx, charges[1:]...)); err != nil {
+			return err
+		}
+		if err = remember(tx, person, clientOf(person, "browser", in.Client), clientOf(person, "network", from)); err != nil {
 			return err
 		}
 		if actor, _, err = actorBySession(tx, sessionHash); err != nil {
 			return err
 		}
-		return Audit(tx.In(With(ctx, actor)), Entry{Action: "session.create", Subject: actor.Name, Decision: "allowed", Reason: "from " + address})
+		return Audit(tx.In(With(ctx, actor)), Entry{Action: "session.create", Subject: actor.Name, Decision: "allowed", Reason: "from " + a.Address})
 	})
 	if err != nil {
-		return Actor{}, "", err
+		return Actor{}, SignedIn{}, err
 	}
-	s.attempts.forget(name + "\n" + address)
-	return actor, secret, nil
+	return actor, in, nil
+}
+
+var errPause = errors.New("one attempt too many")
+
+// tooMany refuses an attempt that has to wait.
+func (s *Service) tooMany(ctx context.Context, a Attempt, pause time.Duration) error {
+	if err := s.refused(ctx, a.Name, a.Address, "too many attempts"); err != nil {
+		return err
+	}
+	return web.TooMany(pause, "session.too_many", "Too many attempts to sign in.")
+}
+
+// sweep forgets, once in a while, what is worked off.
+func (s *Service) sweep(tx *db.Tx) error {
+	last, now := s.swept.Load(), tx.Now().Unix()
+	if now-last < int64(attemptsSwept.Seconds()) || !s.swept.CompareAndSwap(last, now) {
+		return nil
+	}
+	return sweep(tx, attemptsKept)
 }
 
 // refused writes a failed attempt to sign in into the audit log: the name that was tried and from where,
-// never the password. A flood must fill neither the disk nor the log: of one address the first few are
-// written, then one a minute, and of all addresses together no more than one a second; an entry says how many
-// were left out before it.
+// never the password.
 func (s *Service) refused(ctx context.Context, name, address, why string) error {
-	missed, written := s.failures.take(address, s.db.Now())
-	if !written {
+	return s.writeFew(ctx, &s.unwritten, []charge{ofLogNetwork.of(network(address)), ofLog.of()}, func(missed string) Entry {
+		return Entry{Action: "session.refused", Subject: plainly(name), Decision: "refused", Reason: why + ", from " + address + missed}
+	})
+}
+
+// Refused writes into the audit log that the actor may not do what they asked for: what is the request.
+func (s *Service) Refused(ctx context.Context, what string, f *fault.Fault) {
+	actor := From(ctx)
+	if actor.Nobody() || actor.system {
+		return
+	}
+	err := s.writeFew(context.WithoutCancel(ctx), &s.refusals, []charge{ofRefusal.of(actor.ID), ofRefusals.of()}, func(missed string) Entry {
+		return Entry{Action: "permission.refused", Subject: plainly(what), Decision: "refused", Reason: f.Code + ": " + f.Message + missed}
+	})
+	if err != nil {
+		slog.ErrorContext(ctx, "a refusal could not be written into the audit log", "error", err)
+	}
+}
+
+// writeFew writes an entry about what a flood may bring, which must fill neither the disk nor the log: of one network
+// or person the first few are written, then one a minute, and of all together no more than one a second; an entry says
+// how many were left out before it.
+func (s *Service) writeFew(ctx context.Context, unwritten *atomic.Int64, charges []charge, entry func(missed string) Entry) error {
+	var pause time.Duration
+	err := s.db.Read(ctx, func(tx *db.Tx) (err error) { pause, err = wait(tx, charges...); return err })
+	if err != nil {
+		return err
+	}
+	if pause > 0 {
+		unwritten.Add(1)
 		return nil
 	}
-	name = plainly(name)
-	reason := why + ", from " + address
+	missed, words := unwritten.Swap(0), ""
 	if missed > 0 {
-		reason += fmt.Sprintf("; %d more since the entry before were not written", missed)
+		words = fmt.Sprintf("; %d more since the entry before were not written", missed)
 	}
-	return s.db.Write(ctx, func(tx *db.Tx) error {
-		return Audit(tx, Entry{Action: "session.refused", Subject: name, Decision: "refused", Reason: reason})
+	err = s.db.Write(ctx, func(tx *db.Tx) error {
+		pause, err := take(tx, slices.Clone(charges)...)
+		if err == nil && pause > 0 {
+			err = errPause
+		}
+		if err != nil {
+			return err
+		}
+		return Audit(tx, entry(words))
 	})
+	if errors.Is(err, errPause) {
+		unwritten.Add(missed + 1)
+		return nil
+	}
+	return err
 }
 
 // plainly returns what a stranger wrote as it may stand in the audit log.
@@ -231,59 +351,6 @@ func plainly(text string) string {
 		}
 		return '?'
 	}, text)
-}
-
-// Refused writes into the audit log that the actor may not do what they asked for: what is the request. Of one person
-// the first few are written, then one a minute, as with failed attempts to sign in.
-func (s *Service) Refused(ctx context.Context, what string, f *fault.Fault) {
-	actor := From(ctx)
-	if actor.Nobody() || actor.system {
-		return
-	}
-	missed, written := s.refusals.take(actor.ID, s.db.Now())
-	if !written {
-		return
-	}
-	reason := f.Code + ": " + f.Message
-	if missed > 0 {
-		reason += fmt.Sprintf(" %d more since the entry before were not written", missed)
-	}
-	err := s.db.Write(context.WithoutCancel(ctx), func(tx *db.Tx) error {
-		return Audit(tx, Entry{Action: "permission.refused", Subject: plainly(what), Decision: "refused", Reason: reason})
-	})
-	if err != nil {
-		slog.ErrorContext(ctx, "a refusal could not be written into the audit log", "error", err)
-	}
-}
-
-// failures bounds how many failed attempts are written.
-type failures struct {
-	mu        sync.Mutex
-	all       *rate.Limiter
-	addresses map[string]*rate.Limiter
-	missed    int
-}
-
-// take reports whether the next failed attempt from address is written, and how many were not since the
-// last one that was.
-func (f *failures) take(address string, now time.Time) (missed int, written bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.all == nil {
-		f.all = rate.NewLimiter(1, 30)
-	}
-	if f.addresses == nil || len(f.addresses) >= attemptsKept {
-		f.addresses = map[string]*rate.Limiter{} // the limit of all holds meanwhile
-	}
-	if f.addresses[address] == nil {
-		f.addresses[address] = rate.NewLimiter(rate.Every(time.Minute), 10)
-	}
-	if !f.addresses[address].AllowN(now, 1) || !f.all.AllowN(now, 1) {
-		f.missed++
-		return 0, false
-	}
-	missed, f.missed = f.missed, 0
-	return missed, true
 }
 
 // SignOut ends the session of the context's actor.
@@ -387,10 +454,20 @@ func (s *Service) ChangePassword(ctx context.Context, present, next string) erro
 	if err != nil {
 		return err
 	}
-	if wait := s.attempts.take(actor.Name+"\npassword", s.db.Now()); wait > 0 {
-		return web.TooMany(wait, "session.too_many", "Too many attempts.")
+	var pause time.Duration
+	err = s.db.Write(ctx, func(tx *db.Tx) (err error) {
+		if pause, err = take(tx, ofPassword.of(actor.ID)); err == nil && pause > 0 {
+			err = errPause
+		}
+		return err
+	})
+	if errors.Is(err, errPause) {
+		return web.TooMany(pause, "session.too_many", "Too many attempts.")
 	}
-	release, err := s.hashing.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	release, err := s.known.acquire(ctx, actor.ID)
 	if err != nil {
 		return err
 	}
@@ -785,7 +862,7 @@ func record(tx *db.Tx, audience event.Audience, action, noun, predicate, subject
 func lockPeople(tx *db.Tx) error { return tx.Serialize() }
 
 func (s *Service) hash(ctx context.Context, password string) (string, error) {
-	release, err := s.hashing.acquire(ctx)
+	release, err := s.known.acquire(ctx, From(ctx).ID)
 	if err != nil {
 		return "", err
 	}
@@ -810,38 +887,6 @@ func unique(list []string) []string {
 	result := append([]string{}, list...)
 	slices.Sort(result)
 	return slices.Compact(result)
-}
-
-// attempts limits tries by a key: five at once, then one in ten seconds.
-type attempts struct {
-	mu     sync.Mutex
-	limits map[string]*rate.Limiter
-}
-
-const attemptsKept = 10_000
-
-func (a *attempts) take(key string, now time.Time) (wait time.Duration) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.limits == nil || len(a.limits) >= attemptsKept {
-		a.limits = map[string]*rate.Limiter{} // forgets all rather than grow without end
-	}
-	limiter := a.limits[key]
-	if limiter == nil {
-		limiter = rate.NewLimiter(rate.Every(10*time.Second), 5)
-		a.limits[key] = limiter
-	}
-	reservation := limiter.ReserveN(now, 1)
-	if wait = reservation.DelayFrom(now); wait > 0 {
-		reservation.CancelAt(now)
-	}
-	return wait
-}
-
-func (a *attempts) forget(key string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	delete(a.limits, key)
 }
 
 // address returns where a request comes from, without the port. Headers that a client can write are
