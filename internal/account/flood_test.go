@@ -104,7 +104,7 @@ func TestAFloodOfStrangersDelaysNobodyWhoIsKnown(t *testing.T) {
 	stop()
 	wg.Wait()
 	t.Logf("sign-in %s, %s in the flood; look %s, %s in the flood; strangers got %v", quietSignIn, busySignIn, quietLook, busyLook, answers)
-	const most = 60 // before there were lanes it was 250, with 80 strangers
+	const most = 150 // on a busy machine it was 28; before there were lanes it was 250, with 80 strangers
 	if busySignIn > most*quietSignIn || busyLook > most*quietLook {
 		t.Errorf("in a flood a sign-in takes %s instead of %s, a look %s instead of %s", busySignIn, quietSignIn, busyLook, quietLook)
 	}
