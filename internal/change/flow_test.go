@@ -66,6 +66,7 @@ func TestRemovingAnEnvironmentIsHeldForAnOperatorWhoReleasesWhatWasShown(t *test
 	if c, err = p.Changes.ReleaseHeld(p.As("owen"), c.ID, c.HeldDigest(), ""); err != nil || c.State != change.Merged {
 		t.Fatalf("the release answers %s, %v", c.State, err)
 	}
+	p.Reaches(c.ID, change.Merged)
 	rolled(t, p, "prod  map[]")
 	if p.Audited("change.release", "allowed") != 2 {
 		t.Error("the releases are not in the audit log")
