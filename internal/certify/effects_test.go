@@ -345,10 +345,7 @@ func TestWhatIsNotWhatWasApprovedIsRefusedOnceAndNotStored(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		// The last approval, without the publication that it would begin at once.
-		if _, err := tx.Exec(`insert into approval (change, revision, discipline, person, name, decision, reason, digest, at)
-			select a.change, a.revision, 'development', p.id, p.name, a.decision, a.reason, a.digest, a.at from approval a, person p
-			where a.change = $1 and a.name = 'otto' and p.name = 'dev'`, c.ID); err != nil {
+		if err := lastApproval(tx, c.ID); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(`update certification set pattern = $2 where change = $1`, c.ID, "sha256:another"); err != nil {
