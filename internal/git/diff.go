@@ -103,16 +103,15 @@ func parseRaw(out string) ([]FileDiff, error) {
 // else be said by .gitattributes of the branch, or by one NUL.
 var asPatch = []string{"diff-tree", "-r", "-M", "-p", "--text", "--no-color", "--no-ext-diff", "--no-textconv"}
 
-// patches cuts the patch of the whole into those of the files: they come in the same order, and no
-// line of a file's content can begin with "diff --git ".
+// patches gives every file its patch: they come in the same order, and no line of a file's content can begin
+// with "diff --git ".
 func (h *Host) patches(ctx context.Context, r Repo, oldTree, newTree string, files []FileDiff) error {
-	out := &limited{max: patchLimit}
+	out := &sections{lineStart: true}
 	err := h.stream(ctx, h.environment("GIT_DIR="+h.dir(r)), nil, out, append(slices.Clone(asPatch), oldTree, newTree)...)
 	if err != nil {
 		return err
 	}
-	const mark = "diff --git "
-	sections := strings.Split("\n"+out.String(), "\n"+mark)[1:]
+	rest := out.end()
 	left := patchLimit
 	for i := range files {
 		f := &files[i]
@@ -120,12 +119,12 @@ func (h *Host) patches(ctx context.Context, r Repo, oldTree, newTree string, fil
 		if f.Status == "type_changed" {
 			take = 2 // git shows one file going and another coming
 		}
-		for ; take > 0 && len(sections) > 0; take-- {
-			f.Patch += mark + sections[0] + "\n"
-			f.Truncated = out.over && len(sections) == 1
-			sections = sections[1:]
+		for ; take > 0 && len(rest) > 0; take-- {
+			f.Patch += string(rest[0].text)
+			f.Truncated = f.Truncated || rest[0].cut
+			rest = rest[1:]
 		}
-		f.Truncated = f.Truncated || (out.over && take > 0)
+		f.Truncated = f.Truncated || take > 0
 		f.Patch = plain.Show(f.Patch) // marks make it longer
 		if most := min(filePatchLimit, left); len(f.Patch) > most {
 			f.Patch, f.Truncated = strings.ToValidUTF8(f.Patch[:most], ""), true
@@ -133,6 +132,63 @@ func (h *Host) patches(ctx context.Context, r Repo, oldTree, newTree string, fil
 		left -= len(f.Patch)
 	}
 	return nil
+}
+
+// sections cuts the patch of a whole diff into those of its files and keeps the beginning of each, so that a large
+// file takes no place from those after it.
+type sections struct {
+	all       []section
+	kept      int    // bytes of all of them
+	lineStart bool   // what comes next begins a line
+	head      []byte // the beginning of a line that is too short yet to tell a new section
+}
+
+type section struct {
+	text []byte
+	cut  bool // there is more than text
+}
+
+const sectionMark = "diff --git "
+
+func (s *sections) Write(p []byte) (int, error) {
+	n := len(p)
+	for len(p) > 0 {
+		line, rest, ended := p, []byte(nil), false
+		if i := bytes.IndexByte(p, '\n'); i >= 0 {
+			line, rest, ended = p[:i+1], p[i+1:], true
+		}
+		p = rest
+		if s.lineStart {
+			s.head = append(s.head, line...)
+			if !ended && len(s.head) < len(sectionMark) {
+				continue
+			}
+			line = s.head
+			if bytes.HasPrefix(line, []byte(sectionMark)) {
+				s.all = append(s.all, section{})
+			}
+		}
+		s.keep(line)
+		s.lineStart, s.head = ended, s.head[:0]
+	}
+	return n, nil
+}
+
+func (s *sections) keep(line []byte) {
+	if len(s.all) == 0 {
+		return
+	}
+	last := &s.all[len(s.all)-1]
+	if room := min(filePatchLimit-len(last.text), patchLimit-s.kept); len(line) > room {
+		line, last.cut = line[:room], true
+	}
+	last.text = append(last.text, line...)
+	s.kept += len(line)
+}
+
+func (s *sections) end() []section {
+	s.keep(s.head)
+	return s.all
 }
 
 // FilePatch writes the whole patch of one file to w, as Diff shows it, and returns what it is the patch of. A
