@@ -91,6 +91,9 @@ func (d *DB) openPostgres(ctx context.Context, rawURL string) error {
 	return nil
 }
 
+// asURI spells a path as SQLite reads one in a URI, in which these characters mean something else.
+var asURI = strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23")
+
 func (d *DB) openSQLite(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
@@ -106,7 +109,7 @@ func (d *DB) openSQLite(path string) error {
 			"foreign_keys(ON)", "cache_size(-16000)", "temp_store(MEMORY)",
 		},
 	}
-	c, err := newConnector("file:" + path + "?" + q.Encode())
+	c, err := newConnector("file:" + asURI.Replace(path) + "?" + q.Encode())
 	if err != nil {
 		return err
 	}

@@ -59,6 +59,20 @@ func numbers(tx *Tx) ([]int, error) {
 	return Collect(tx, func(r Row) (n int, err error) { return n, r.Scan(&n) }, `select n from thing order by n`)
 }
 
+func TestTheDatabaseIsWhereItsPathSays(t *testing.T) {
+	for _, name := range []string{"a#b", "a?b", "a%23b", "a b", "ä&c=d"} {
+		path := filepath.Join(t.TempDir(), name, "flywheel.db")
+		d, err := Open(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.Close()
+		if info, err := os.Stat(path); err != nil || info.Size() == 0 {
+			t.Errorf("there is no database at %s: %v", path, err)
+		}
+	}
+}
+
 func TestAStatementMayRunWhileItRuns(t *testing.T) {
 	d := openFile(t)
 	write(t, d, `insert into thing values ('a', 1), ('b', 2)`)
