@@ -58,10 +58,9 @@ type race struct {
 	apps     []string
 	rest     []string // names of the environments
 	mu       sync.Mutex
-	done     map[string]int      // operations that took effect
-	wishes   map[string]bool     // running deployments whose cancel was answered
-	ended    map[string]State    // deployments that were seen over
-	numbers  map[string]struct{} // names that were given out
+	done     map[string]int   // operations that took effect
+	wishes   map[string]bool  // running deployments whose cancel was answered
+	ended    map[string]State // deployments that were seen over
 }
 
 func newRace(t *testing.T) *race {

@@ -815,7 +815,7 @@ func awaitStop(t *testing.T, pid int) {
 	eventually(t, func() error {
 		files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
 		if err != nil || len(files) == 0 {
-			return fmt.Errorf("process %d has no threads: %v", pid, err)
+			return errors.Join(fmt.Errorf("process %d has no threads", pid), err)
 		}
 		for _, file := range files {
 			stat, err := os.ReadFile(file)

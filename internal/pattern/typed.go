@@ -80,7 +80,7 @@ func elements(given any, t cty.Type) (any, error) {
 	}
 	out := make([]any, len(list))
 	for i := range list {
-		element := cty.DynamicPseudoType
+		var element cty.Type
 		if t.IsTupleType() {
 			element = t.TupleElementType(i)
 		} else {
@@ -101,7 +101,7 @@ func attributes(given any, t cty.Type) (any, error) {
 	}
 	out := make(map[string]any, len(values))
 	for _, name := range slices.Sorted(maps.Keys(values)) {
-		kind := cty.DynamicPseudoType
+		var kind cty.Type
 		switch {
 		case t.IsMapType():
 			kind = t.ElementType()

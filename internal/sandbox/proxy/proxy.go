@@ -139,6 +139,7 @@ func (p *Proxy) dial(ctx context.Context, host string) (net.Conn, error) {
 	if err == nil {
 		var answer *http.Response
 		// One byte at a time: what follows the answer belongs to the tunnel.
+		//nolint:bodyclose // closing the body would read what belongs to the tunnel
 		if answer, err = http.ReadResponse(bufio.NewReaderSize(oneByte{conn}, 16), ask); err == nil && answer.StatusCode != http.StatusOK {
 			err = fmt.Errorf("the outer proxy answered %s", answer.Status)
 		}
