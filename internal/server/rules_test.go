@@ -93,7 +93,7 @@ func queueAndCancel(t *testing.T, p *platform) {
 
 func replacePending(t *testing.T, p *platform) {
 	s := p.newShop(t, "replace", "lab")
-	first := s.mode("first", "version=first start=12s")
+	first := s.mode("first", "version=first start=25s")
 	p.during("lab", s.name, "release")
 	second := s.mode("second", "version=second")
 	p.eventually("the second waits", func() bool { return len(s.deployments("lab")) == 3 })
