@@ -67,7 +67,7 @@ func writePlan(tx *db.Tx, d Deployment) error {
 }
 
 func writeHold(tx *db.Tx, d Deployment) error {
-	_, err := tx.Exec(`update deployment set state = $2 where id = $1`, d.ID, d.State)
+	_, err := tx.Exec(`update deployment set state = $2, reason = $3 where id = $1`, d.ID, d.State, d.Reason)
 	return err
 }
 

@@ -54,7 +54,7 @@ func states(list []deploy.Deployment) []deploy.State {
 
 func queueAndCancel(t *testing.T, p *platform) {
 	s := p.newShop(t, "queue", "staging")
-	slow := s.mode("slow", "version=slow start=12s")
+	slow := s.mode("slow", "version=slow start=25s")
 	p.during("staging", s.name, "release")
 	second, third := s.mode("second", "version=second"), s.mode("third", "version=third")
 	var waiting []deploy.Deployment
@@ -185,13 +185,15 @@ func heldForMore(t *testing.T, p *platform) {
 	s := p.newShop(t, "more", "staging")
 	p.settle(p.dana, s.set("spares", map[string]map[string]any{"staging": {"spare": []string{"x", "y", "z"}}}), change.Deployed)
 	instance := s.instance("staging").ID
+	agent := p.agent()
+	agent.Instance = instance
 	there := func(volumes ...string) {
 		for _, name := range []string{"x", "y", "z"} {
 			if slices.Contains(volumes, name) {
-				_, err := p.agent().ApplyVolume(t.Context(), local.Volume{Instance: instance, Name: name, SizeMB: 1})
+				_, err := agent.ApplyVolume(t.Context(), local.Volume{Instance: instance, Name: name, SizeMB: 1})
 				must(t, err)
 			} else {
-				must(t, p.agent().DeleteVolume(t.Context(), local.VolumeID(instance, name)))
+				must(t, agent.DeleteVolume(t.Context(), local.VolumeID(instance, name)))
 			}
 		}
 	}
