@@ -54,7 +54,7 @@ func states(list []deploy.Deployment) []deploy.State {
 
 func queueAndCancel(t *testing.T, p *platform) {
 	s := p.newShop(t, "queue", "staging")
-	slow := s.mode("slow", "version=slow start=25s")
+	slow := s.mode("slow", "version=slow start=12s")
 	p.during("staging", s.name, "release")
 	second, third := s.mode("second", "version=second"), s.mode("third", "version=third")
 	var waiting []deploy.Deployment
@@ -93,7 +93,7 @@ func queueAndCancel(t *testing.T, p *platform) {
 
 func replacePending(t *testing.T, p *platform) {
 	s := p.newShop(t, "replace", "lab")
-	first := s.mode("first", "version=first start=25s")
+	first := s.mode("first", "version=first start=12s")
 	p.during("lab", s.name, "release")
 	second := s.mode("second", "version=second")
 	p.eventually("the second waits", func() bool { return len(s.deployments("lab")) == 3 })
