@@ -7,7 +7,7 @@ import { launch, look, open } from "./browser.mjs";
 import { clone, password, person, populate, start } from "./flywheel.mjs";
 import { patience } from "./patience.mjs";
 
-const slow = { timeout: 2 * patience }; // the first build of an app on a busy machine
+const slow = { timeout: 6 * patience }; // the first build of an app on a busy machine
 let flywheel, browser, admin, pattern, dana, shop;
 
 before(async () => {
@@ -120,7 +120,7 @@ test("the first Tab offers to skip the navigation", async () => {
 
 test("a member of the Center of Excellence approves a pattern change", async () => {
   const detail = async () => await admin.get(`/changes/${pattern}`);
-  for (const deadline = Date.now() + 240_000; (await detail()).change.state !== "review"; await new Promise((resolve) => setTimeout(resolve, 200))) assert.ok(Date.now() < deadline, "the pattern change does not come to review");
+  for (const deadline = Date.now() + 3 * patience; (await detail()).change.state !== "review"; await new Promise((resolve) => setTimeout(resolve, 200))) assert.ok(Date.now() < deadline, "the pattern change does not come to review");
   const sam = await signIn("sam");
   await press(sam, sam.getByRole("list", { name: "Waiting for you" }).getByRole("link"));
   await reach(sam, "Review");

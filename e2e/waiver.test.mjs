@@ -6,7 +6,7 @@ import { check, choose, launch, look, open, signIn, tour } from "./browser.mjs";
 import { password, person, populate, start } from "./flywheel.mjs";
 import { patience } from "./patience.mjs";
 
-const slow = { timeout: 2 * patience }; // the first build of an app on a busy machine
+const slow = { timeout: 6 * patience }; // the first build of an app on a busy machine
 let flywheel, browser, admin, pattern;
 
 before(async () => {

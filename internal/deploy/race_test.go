@@ -225,7 +225,7 @@ func (r *race) operation() func() {
 			}
 		}
 	case draw < 58:
-		return func() { _, err := s.Proceed(r.as(), d.ID, "sha256:plan", name); report("release", err) }
+		return func() { _, err := s.Proceed(r.as(), d.ID, d.PlanDigest, name); report("release", err) }
 	case draw < 66:
 		return run("planning", func(tx *db.Tx) error {
 			return s.plans(tx, d, planned{Digest: "sha256:plan", Destructive: []string{"volume.x"}})

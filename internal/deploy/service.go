@@ -258,29 +258,42 @@ func (s *Service) supersede(tx *db.Tx, instance *app.Instance, by Deployment) er
 // carried lets the change of a newer deployment bring the state of one that was replaced: main is one line, so what
 // was merged later contains what was merged before. Where both changes go, the older one has arrived when the
 // newer one has; deployed after it, it would take the newer one back.
-func carried(tx *db.Tx, d, by Deployment) error {
+func (s *Service) carried(tx *db.Tx, d, by Deployment) error {
 	if _, err := tx.Exec(`update rollout set state = 'carried', deployment = $3 where change = $1 and (deployment = $2 or state = 'waiting')
 		and environment in (select environment from rollout where change = $3)`, d.Change, d.ID, by.Change); err != nil {
 		return err
 	}
-	return recarry(tx, d.Change, by.Change)
+	return s.recarry(tx, d.Change, by.Change)
 }
 
 // recarry hands over what one change carried to another one that goes to the same environments.
-func recarry(tx *db.Tx, from, to string) error {
+func (s *Service) recarry(tx *db.Tx, from, to string) error {
 	_, err := tx.Exec(`update rollout set deployment = $2 where state = 'carried' and deployment = $1
 		and environment in (select environment from rollout where change = $2)`, from, to)
 	if err != nil {
 		return err
 	}
-	return landed(tx, to)
+	return s.landed(tx, to)
 }
 
-// landed says of what a change carries to where it has arrived already that it is there as well.
-func landed(tx *db.Tx, carrier string) error {
-	_, err := tx.Exec(`update rollout set state = 'succeeded' where state = 'carried' and deployment = $1
-		and environment in (select environment from rollout where change = $1 and state = 'succeeded')`, carrier)
-	return err
+// landed says of what a change carries to where it has arrived already that it is there as well, and lets it go on.
+func (s *Service) landed(tx *db.Tx, carrier string) error {
+	ids, err := db.Collect(tx, func(r db.Row) (id string, err error) { return id, r.Scan(&id) },
+		`update rollout set state = 'succeeded' where state = 'carried' and deployment = $1
+			and environment in (select environment from rollout where change = $1 and state = 'succeeded') returning change`, carrier)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		c, err := change.Find(tx, id)
+		if err != nil {
+			return err
+		}
+		if err := s.advance(tx, c); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // arrived says of every change that a verified deployment brought here as well that it is here, and lets it
@@ -321,7 +334,7 @@ func (s *Service) arrived(tx *db.Tx, d Deployment) error {
 			and environment in (select environment from rollout where change = $2 and change <> $1)`, id, d.Change); err != nil {
 			return err
 		}
-		if err := landed(tx, d.Change); err != nil {
+		if err := s.landed(tx, d.Change); err != nil {
 			return err
 		}
 		if err := s.advance(tx, c); err != nil {
@@ -451,7 +464,7 @@ func (s *Service) next(tx *db.Tx, instance *app.Instance) error {
 					return err
 				}
 			}
-			if err := recarry(tx, instance.PinnedBy, d.Change); err != nil {
+			if err := s.recarry(tx, instance.PinnedBy, d.Change); err != nil {
 				return err
 			}
 		}

@@ -160,7 +160,7 @@ func (s *Service) follow(tx *db.Tx, d *Deployment, i *app.Instance, h happening,
 		}
 		return false, s.stuck(tx, *d, d.how())
 	case carry:
-		return false, carried(tx, *d, w.by)
+		return false, s.carried(tx, *d, w.by)
 	case goBack:
 		return false, s.goBack(tx, *d, i)
 	case restore:

@@ -525,8 +525,13 @@ func (s *shop) mode(branch, mode string, trailers ...string) string {
 // merged waits until a change is on main, however it goes on from there.
 func (s *shop) merged(id string) {
 	s.t.Helper()
+	var d server.ChangeDetail
+	s.t.Cleanup(func() {
+		if s.t.Failed() {
+			s.t.Logf("change %s is %s: %s %s", id, d.Change.State, d.Change.Why, checksOf(d))
+		}
+	})
 	s.eventually("change "+id+" is merged", func() bool {
-		var d server.ChangeDetail
 		if s.by.call("GET", "/changes/"+id, nil, &d) != nil {
 			return false
 		}
