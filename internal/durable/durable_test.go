@@ -166,12 +166,7 @@ func open(t *testing.T, url string) *db.DB {
 
 func eventually(t *testing.T, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience.Of(patience.Limit)); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if done() {
-			return
-		}
-	}
-	t.Fatal("it never happened")
+	patience.Until(t, "what it waits for", done)
 }
 
 func TestOutdatedWorkIsKnownByTheTextThatIsLeftOfIt(t *testing.T) {

@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"flywheel.dev/flywheel/internal/patience"
 )
@@ -541,11 +540,7 @@ func TestAClientThatGoesAwayLeavesNothingRunning(t *testing.T) {
 
 func await(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience.Of(patience.Limit)); !done(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("it never came that %s", what)
-		}
-	}
+	patience.Until(t, what, done)
 }
 
 // processesWith returns the processes that have the variable in their environment.

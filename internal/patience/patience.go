@@ -6,7 +6,6 @@
 package patience
 
 import (
-	"context"
 	"os"
 	"strconv"
 	"testing"
@@ -31,13 +30,6 @@ func Of(limit time.Duration) time.Duration {
 		panic(Variable + " must be a number above 0 and below 1000, such as 2.5, not " + strconv.Quote(text))
 	}
 	return time.Duration(float64(limit) * factor)
-}
-
-// Context returns a context that ends with the test, or after Limit.
-func Context(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), Of(Limit))
-	t.Cleanup(cancel)
-	return ctx
 }
 
 // Until asks every ten milliseconds whether something has happened. After Limit it ends the test and names
