@@ -91,7 +91,7 @@ async function gaveBack(page, target, what) {
 
 async function reach(page, word) {
   const head = page.locator(".titles");
-  await head.getByText(word, { exact: true }).or(head.getByText(/^(Failed|Refused|Blocked|Rolled back|Rejected)$/)).first().waitFor(slow);
+  await head.getByText(word, { exact: true }).or(head.getByText(/^(Failed|Refused|Blocked|Held|Rolled back|Rejected)$/)).first().waitFor(slow);
   assert.ok(await head.getByText(word, { exact: true }).isVisible(), await page.locator("main").innerText());
 }
 

@@ -44,7 +44,7 @@ async function press(page, label, { go = label, fill = {} } = {}) {
   await dialog.getByRole("button", { name: go, exact: true }).click();
 }
 
-const manual = { "flywheel.yaml": (text) => text.replace("merge: auto", "merge: manual").replace(/command: "go test [^"]*"/, `command: "for i in 1 2 3 4 5 6; do echo line $i; sleep 0.5; done; go test ./..."`) };
+const manual = { "flywheel.yaml": (text) => text.replace("merge: auto", "merge: manual").replace(/command: "(go test [^"]*)"/, `command: "$1${[1, 2, 3, 4, 5, 6].map((i) => ` && echo line ${i} && sleep 0.5`).join("")}"`) };
 const comment = (text) => ({ "main.go": (code) => `${code}\n// ${text}\n` });
 
 /** Takes what README.md shows: a copy of shots/readme.png lies in docs/images. */
@@ -60,7 +60,7 @@ async function picture(from) {
 /** Waits until the head of a page shows a state; a change that ends otherwise fails with its reason. */
 async function reach(page, word) {
   const head = page.locator(".titles");
-  await head.getByText(word, { exact: true }).or(head.getByText(/^(Failed|Refused|Blocked|Rolled back|Rejected)$/)).first().waitFor(slow);
+  await head.getByText(word, { exact: true }).or(head.getByText(/^(Failed|Refused|Blocked|Held|Rolled back|Rejected)$/)).first().waitFor(slow);
   assert.ok(await head.getByText(word, { exact: true }).isVisible(), await page.locator("main").innerText());
 }
 
