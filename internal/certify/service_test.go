@@ -507,17 +507,24 @@ func TestTwoLastApprovalsAtTheSameTimePublish(t *testing.T) {
 	p := certifying(t)
 	c := addSearch(p, "search")
 	digest := certification(p, c.ID).Digest
-	errs := make(chan error, 3)
-	for who, discipline := range map[string]string{"sam": "security", "sue": "security", "otto": "operations", "dev": "development"} {
+	people := map[string]string{"sam": "security", "sue": "security", "otto": "operations", "dev": "development"}
+	errs := make(chan error, len(people))
+	for who, discipline := range people {
 		go func() {
 			_, err := p.Certify.Approve(p.As(who), c.ID, certify.Vote{Discipline: discipline, Digest: digest})
 			errs <- err
 		}()
 	}
-	for range 3 {
-		if err := <-errs; err != nil {
+	late := 0 // the second approval of security comes when nothing is to be decided any more, or in time
+	for range people {
+		if err := <-errs; fault.Is(err, "approval.not_now") {
+			late++
+		} else if err != nil {
 			t.Error(err)
 		}
+	}
+	if late > 1 {
+		t.Errorf("%d of %d people were too late, and the pattern needs three", late, len(people))
 	}
 	p.Reaches(c.ID, change.Merged)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -97,7 +98,7 @@ func (o *order) merged(id, mends, artifact string, environments ...string) {
 	})
 }
 
-// main says that the app's main describes an artifact in staging and prod.
+// main says that the app's main describes an artifact in every environment.
 func (o *order) main(artifact string) {
 	o.t.Helper()
 	o.write(func(tx *db.Tx) error {
@@ -105,7 +106,7 @@ func (o *order) main(artifact string) {
 			return err
 		}
 		return app.SetDescription(tx, "shop", app.Description{Pin: app.Pin{Pattern: "web", Digest: "sha256:web"}, Source: "src",
-			Environments: map[string]manifest.Values{"staging": {}, "prod": {}}})
+			Environments: map[string]manifest.Values{"staging": {}, "prod": {}, "lab": {}}})
 	})
 }
 
@@ -633,6 +634,50 @@ func TestAChangeGoesOnWhereItStoodWhenItsRollbackIsCancelled(t *testing.T) {
 	o.cancels("chg_b", "staging")
 	o.succeeds("chg_b", "prod")
 	o.wantChange("chg_b", change.Deployed, "")
+}
+
+// A change that two environments went back from stands where it stood only when neither of them does.
+func TestAChangeStaysRolledBackWhileOneOfItsRollbacksStands(t *testing.T) {
+	for _, first := range []string{"staging", "lab"} {
+		for _, carriedOut := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s is cancelled first, the other is carried out: %v", first, carriedOut), func(t *testing.T) {
+				o := newOrder(t)
+				o.merged("chg_a", "", "a", "staging", "lab")
+				o.succeeds("chg_a", "staging")
+				o.succeeds("chg_a", "lab")
+				o.merged("chg_b", "", "b", "staging", "lab", "prod")
+				o.succeeds("chg_b", "staging")
+				o.main("b")
+				running := map[string]Deployment{}
+				for _, environment := range []string{"staging", "lab"} { // so that the rollbacks wait
+					if environment == "lab" {
+						o.succeeds("chg_b", "lab")
+					}
+					if _, err := o.Redeploy(o.as(), "shop", environment); err != nil {
+						t.Fatal(err)
+					}
+					running[environment] = o.of("", environment)
+				}
+				for _, environment := range []string{"staging", "lab"} {
+					if _, err := o.RollBack(o.as(), "shop", environment, ""); err != nil {
+						t.Fatal(err)
+					}
+				}
+				other := map[string]string{"staging": "lab", "lab": "staging"}[first]
+				o.cancels("chg_b", first)
+				o.wantChange("chg_b", change.RolledBack, "")
+				if carriedOut {
+					o.finish(running[other], "release", outcome{})
+					o.succeeds("chg_b", other)
+					o.wantChange("chg_b", change.RolledBack, "")
+					return
+				}
+				o.cancels("chg_b", other)
+				o.succeeds("chg_b", "prod")
+				o.wantChange("chg_b", change.Deployed, "")
+			})
+		}
+	}
 }
 
 func (o *order) cancels(id, environment string) {

@@ -150,6 +150,13 @@ func laterRollbacks(tx *db.Tx, d Deployment) ([]Deployment, error) {
 		and state in ('waiting', 'running', 'held') order by number`, d.Instance, d.Number)
 }
 
+// otherRollbacks returns the other rollbacks of the same change, in whichever environment, that were carried out or
+// may still be, the oldest first.
+func otherRollbacks(tx *db.Tx, d Deployment) ([]Deployment, error) {
+	return db.Collect(tx, scan, `select `+columns+` from deployment where change = $1 and id <> $2 and trigger_kind = 'rollback'
+		and (undo <> 'null' or state = 'succeeded') order by id`, d.Change, d.ID)
+}
+
 // described returns what the newest change on its way to an instance brings there, which is what main describes
 // of it, or nothing if none ever came.
 func described(tx *db.Tx, instance string) (desired app.Desired, err error) {

@@ -307,6 +307,19 @@ func (s *Service) restore(tx *db.Tx, d Deployment, i *app.Instance, touched bool
 	if d.Change == "" {
 		return false, nil
 	}
+	others, err := otherRollbacks(tx, d)
+	if err != nil {
+		return false, err
+	}
+	if len(others) > 0 { // it is rolled back nonetheless; the first that was asked for later puts back more than itself
+		for _, o := range others {
+			if o.undo != nil && o.undo.Change.State == change.RolledBack {
+				o.undo.Change = d.undo.Change
+				return false, writeUndo(tx, o.ID, o.undo)
+			}
+		}
+		return false, nil
+	}
 	c, err := change.MarkNotRolledBack(tx, d.Change, d.undo.Change)
 	if err != nil || c.State == change.RolledBack {
 		return false, err
