@@ -128,6 +128,9 @@ func (b *bench) blastOf(ctx context.Context, fresh func() (string, func(), error
 	var first, work, second []time.Duration
 	for revision := 1; revision <= rounds; revision++ {
 		c := change.Change{ID: "chg_blast", Kind: change.OfPattern, Subject: "wide", Revision: revision}
+		if err := d.Write(ctx, func(tx *db.Tx) error { return checking(tx, c) }); err != nil {
+			return 0, 0, 0, err
+		}
 		began, used := time.Now(), cpu()
 		if err := s.Foresee(ctx, c, next); err != nil {
 			return 0, 0, 0, err
@@ -179,4 +182,13 @@ func populate(ctx context.Context, d *db.DB, v pattern.Version, n int) error {
 		}
 		return nil
 	})
+}
+
+// checking stores a change of a pattern of which a revision is being checked.
+func checking(tx *db.Tx, c change.Change) error {
+	_, err := tx.Exec(`insert into change (id, kind, subject, team, branch, title, body, state, why, remedy, lane, reasons, effects, revision, head, main,
+		merged, story, needs, reverts, revert, fix, opener, authors, merge_requested, released, proposal, opened_at, updated_at)
+		values ($1,$2,$3,'','','','','checking','','','pattern','[]','[]',$4,'','','','','','','','','','[]',false,'','null',$5,$5)
+		on conflict (id) do update set revision = excluded.revision`, c.ID, c.Kind, c.Subject, c.Revision, tx.Now())
+	return err
 }

@@ -30,6 +30,9 @@ func (s *Service) Foresee(ctx context.Context, c change.Change, next pattern.Pro
 	found := Certification{Change: c.ID, Revision: c.Revision, Version: next.Version, Bump: next.Bump, Reasons: next.Reasons, Pattern: next.Digest,
 		Needed: next.Approvals, manifest: next.Manifest, asks: next.Interface, ownVersion: next.Version, ownBump: next.Bump}
 	return s.DB.Write(ctx, func(tx *db.Tx) error {
+		if _, err := current(tx, change.Take, c.ID, c.Revision, change.Checking); err != nil {
+			return err
+		}
 		if err := forget(tx, found); err != nil {
 			return err
 		}
@@ -38,7 +41,7 @@ func (s *Service) Foresee(ctx context.Context, c change.Change, next pattern.Pro
 			return err
 		}
 		found.Digest = found.digest(effects)
-		return save(tx, found)
+		return begin(tx, found)
 	})
 }
 
@@ -289,7 +292,7 @@ func (s *Service) settle(tx *db.Tx, c *change.Change, found *Certification) (boo
 	if err := digest(tx, found); err != nil {
 		return false, err
 	}
-	if err := save(tx, *found); err != nil {
+	if err := writeSettled(tx, *found); err != nil {
 		return false, err
 	}
 	radius, err := readRadius(tx, *found, func(string) bool { return false })

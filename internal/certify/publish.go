@@ -75,6 +75,11 @@ func (s *Service) count(ctx context.Context, id string, revision int) (c change.
 	if merged, err := s.Git.Contains(ctx, c.Repo(), "refs/heads/main", c.Head); err != nil || merged {
 		return c, err
 	}
+	return s.recheck(ctx, id, revision)
+}
+
+// recheck is count for a change that is not on main yet.
+func (s *Service) recheck(ctx context.Context, id string, revision int) (c change.Change, err error) {
 	lapsed := false
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		lapsed = false
@@ -90,7 +95,7 @@ func (s *Service) count(ctx context.Context, id string, revision int) (c change.
 			return nil
 		}
 		found.lapses++
-		if err := save(tx, found); err != nil {
+		if err := writeLapse(tx, found); err != nil {
 			return err
 		}
 		c, err = s.conclude(tx, c, found, true)

@@ -15,13 +15,28 @@ import (
 	"flywheel.dev/flywheel/internal/pattern"
 )
 
-func save(tx *db.Tx, c Certification) error {
+// begin writes the certification of a revision that is being checked, in the place of one that a run of the same
+// revision began before. Nobody has decided about that one.
+func begin(tx *db.Tx, c Certification) error {
 	_, err := tx.Exec(`insert into certification (change, revision, version, bump, reasons, pattern, manifest, interface, digest, needed, passes, created_at, lapses, destroys, own_version, own_bump)
 		values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16) on conflict (change, revision) do update set version = excluded.version, bump = excluded.bump,
 		reasons = excluded.reasons, pattern = excluded.pattern, manifest = excluded.manifest, interface = excluded.interface, digest = excluded.digest,
 		needed = excluded.needed, passes = excluded.passes, lapses = excluded.lapses, destroys = excluded.destroys,
 		own_version = excluded.own_version, own_bump = excluded.own_bump`,
 		c.Change, c.Revision, c.Version, c.Bump, db.JSON(c.Reasons), c.Pattern, db.JSON(c.manifest), db.JSON(c.asks), c.Digest, db.JSON(c.Needed), c.passes, tx.Now(), c.lapses, c.Destroys, c.ownVersion, c.ownBump)
+	return err
+}
+
+// writeSettled writes what planning the effects made of a certification.
+func writeSettled(tx *db.Tx, c Certification) error {
+	_, err := tx.Exec(`update certification set version = $3, bump = $4, destroys = $5, digest = $6, passes = $7 where change = $1 and revision = $2`,
+		c.Change, c.Revision, c.Version, c.Bump, c.Destroys, c.Digest, c.passes)
+	return err
+}
+
+// writeLapse writes that publishing stopped once more, because an approval did not count any more.
+func writeLapse(tx *db.Tx, c Certification) error {
+	_, err := tx.Exec(`update certification set lapses = $3 where change = $1 and revision = $2`, c.Change, c.Revision, c.lapses)
 	return err
 }
 
