@@ -33,6 +33,7 @@ import (
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/manifest"
 	"flywheel.dev/flywheel/internal/pattern"
+	"flywheel.dev/flywheel/internal/plain"
 )
 
 // Certification is what is known about one revision of a pattern change.
@@ -211,11 +212,8 @@ func (c Certification) standing() (state change.State, why string) {
 	if len(missing) == 0 {
 		return change.Merging, ""
 	}
-	switch {
-	case earlier == 1:
-		lapsed = append(lapsed, "one approval was given on an earlier digest and does not count")
-	case earlier > 1:
-		lapsed = append(lapsed, fmt.Sprintf("%d approvals were given on an earlier digest and do not count", earlier))
+	if earlier > 0 {
+		lapsed = append(lapsed, plain.Count(earlier, "approval was given on an earlier digest and does not count", "approvals were given on an earlier digest and do not count"))
 	}
 	why = strings.Join(append([]string{"waits for the approval of " + strings.Join(missing, ", ")}, lapsed...), "; ")
 	if b := c.breaking(); b != "" {

@@ -17,6 +17,7 @@ import (
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/manifest"
 	"flywheel.dev/flywheel/internal/pattern"
+	"flywheel.dev/flywheel/internal/plain"
 	"flywheel.dev/flywheel/internal/tofu"
 )
 
@@ -139,10 +140,8 @@ func tested(runs []tofu.TestRun) (string, error) {
 			Do("Look at the log of the check for what kept them from running.")
 	case len(runs) == 0:
 		return "no tests: a pattern should bring tests/*.tftest.hcl", nil
-	case len(runs) == 1:
-		return "1 test run passed", nil
 	}
-	return fmt.Sprintf("%d test runs passed", len(runs)), nil
+	return plain.Count(len(runs), "test run", "test runs") + " passed", nil
 }
 
 // interfaceOf compares the interface with the newest certified version, proposes the next version, and

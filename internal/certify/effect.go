@@ -13,6 +13,7 @@ import (
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/manifest"
 	"flywheel.dev/flywheel/internal/pattern"
+	"flywheel.dev/flywheel/internal/plain"
 	"flywheel.dev/flywheel/internal/tofu"
 )
 
@@ -165,12 +166,7 @@ func (r Radius) summary() string {
 	return fmt.Sprintf("%s can move to it: %s", live(r.Instances), strings.Join(words, ", "))
 }
 
-func live(instances int) string {
-	if instances == 1 {
-		return "1 live instance"
-	}
-	return fmt.Sprintf("%d live instances", instances)
-}
+func live(instances int) string { return plain.Count(instances, "live instance", "live instances") }
 
 // foresee returns what is known of the effect on an instance without a plan: what the new interface and
 // bounds make of its variables, where no waiver in force accepts them.

@@ -21,6 +21,7 @@ import (
 	"flywheel.dev/flywheel/internal/event"
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/pattern"
+	"flywheel.dev/flywheel/internal/plain"
 )
 
 // Foresee begins the certification of a change's revision with the version that its content would be: it
@@ -405,7 +406,7 @@ func (s *Service) endPass(tx *db.Tx, id string, revision int, since time.Time) e
 		if err := event.Append(tx, event.Event{Type: event.Own("change", "effectchanged"), Audience: event.Everybody, Subject: id, Data: data}); err != nil {
 			return err
 		}
-		reason := fmt.Sprintf("the effect on live instances changed from %s to %s: %d approvals do not count any more", earlier, found.Digest, len(lapsed))
+		reason := fmt.Sprintf("the effect on live instances changed from %s to %s: %s any more", earlier, found.Digest, plain.Count(len(lapsed), "approval does not count", "approvals do not count"))
 		if err := account.Audit(tx, account.Entry{Action: "change.effectchanged", Subject: id, Decision: "allowed", Reason: reason}); err != nil {
 			return err
 		}

@@ -21,6 +21,7 @@ import (
 
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/manifest"
+	"flywheel.dev/flywheel/internal/plain"
 )
 
 type change struct {
@@ -375,7 +376,7 @@ func changeDetail(p *page, v changePage) {
 func certificationDetail(p *page, id string, v *certification) {
 	p.heading("Certification of " + v.Version + ", a " + v.Bump + " version")
 	if v.Destroys > 0 {
-		p.line("%s it destroys or replaces something stateful on %d live %s; to approve it, name the pattern with --confirm", p.paint(red, "breaking:"), v.Destroys, plural(v.Destroys, "instance", "instances"))
+		p.line("%s it destroys or replaces something stateful on %s; to approve it, name the pattern with --confirm", p.paint(red, "breaking:"), plain.Count(v.Destroys, "live instance", "live instances"))
 	}
 	for _, r := range v.Reasons {
 		p.line("- %s", r)
@@ -433,7 +434,7 @@ func radiusDetail(p *page, v *certification) {
 		}
 		rows = append(rows, row)
 	}
-	p.heading(fmt.Sprintf("Blast radius: %d live %s, %d of them planned, %d would break", v.Radius.Instances, plural(v.Radius.Instances, "instance", "instances"), v.Radius.Planned, v.Radius.Breaking))
+	p.heading(fmt.Sprintf("Blast radius: %s, %d of them planned, %d would break", plain.Count(v.Radius.Instances, "live instance", "live instances"), v.Radius.Planned, v.Radius.Breaking))
 	p.table(headers, rows)
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/plain"
 )
 
 // client talks to one server.
@@ -157,7 +158,7 @@ func retryAfter(response *http.Response) (time.Duration, bool) {
 // seconds says a wait in whole seconds, rounded up.
 func seconds(wait time.Duration) string {
 	n := int((wait + time.Second - 1) / time.Second)
-	return fmt.Sprintf("%d %s", n, plural(n, "second", "seconds"))
+	return plain.Count(n, "second", "seconds")
 }
 
 func (c *client) once(ctx context.Context, method, path string, header http.Header, key string, body []byte) (*http.Response, error) {

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -10,6 +9,7 @@ import (
 
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/manifest"
+	"flywheel.dev/flywheel/internal/plain"
 )
 
 // checked is what validate says about one file.
@@ -102,14 +102,7 @@ func checkFile(file string, stdin io.Reader) (r checked, err error) {
 		}
 		r.Valid, r.message, r.Problems = false, f.Message, append(r.Problems, f.Fields...)
 		// The usual remedy of this fault is to run this command.
-		r.remedy = fmt.Sprintf("Correct %s; editors complete it with the schema at /schemas/ of a server.", plural(len(f.Fields), "the place above", "the places above"))
+		r.remedy = "Correct " + plain.Count(len(f.Fields), "place above", "places above") + "; editors complete it with the schema at /schemas/ of a server."
 	}
 	return r, nil
-}
-
-func plural(n int, one, many string) string {
-	if n == 1 {
-		return one
-	}
-	return many
 }

@@ -21,6 +21,7 @@ import (
 	"flywheel.dev/flywheel/internal/local"
 	"flywheel.dev/flywheel/internal/manifest"
 	"flywheel.dev/flywheel/internal/outbound"
+	"flywheel.dev/flywheel/internal/plain"
 	"flywheel.dev/flywheel/internal/sandbox"
 )
 
@@ -86,7 +87,7 @@ func (l Local) Release(ctx context.Context, r Rollout) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(r.Log, "%d processes healthy at %s\n", len(status.Processes), status.URL)
+	fmt.Fprintf(r.Log, "%s healthy at %s\n", plain.Count(len(status.Processes), "process", "processes"), status.URL)
 	return nil
 }
 

@@ -4,6 +4,8 @@
 // steer a terminal. Configuration with such characters is refused (Find), other text shows them as marks
 // (Show, Line), and names have none of them (Mixed finds letters that only look like others).
 //
+// Count writes what every sentence with a number needs.
+//
 // Deliberately absent: what a text means, and how it is laid out.
 package plain
 

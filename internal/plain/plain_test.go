@@ -64,3 +64,11 @@ func TestAWordOfSeveralScriptsThatLookAlikeIsFound(t *testing.T) {
 		}
 	}
 }
+
+func TestACountAgreesWithItsNoun(t *testing.T) {
+	for n, want := range map[int]string{0: "0 test runs", 1: "1 test run", 2: "2 test runs"} {
+		if got := Count(n, "test run", "test runs"); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

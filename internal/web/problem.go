@@ -16,6 +16,7 @@ import (
 
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/plain"
 )
 
 // tooMany is the kind of a refusal because of too many attempts; only HTTP knows it.
@@ -24,7 +25,7 @@ const tooMany fault.Kind = "too_many"
 // TooMany returns the refusal of one attempt too many: status 429 with the wait as Retry-After. There is
 // no other way to that status, so that none goes without.
 func TooMany(wait time.Duration, code, format string, args ...any) *fault.Fault {
-	return fault.New(tooMany, code, format, args...).After(wait).Do("Wait %d seconds and try again.", Seconds(wait))
+	return fault.New(tooMany, code, format, args...).After(wait).Do("Wait %s and try again.", plain.Count(Seconds(wait), "second", "seconds"))
 }
 
 // Seconds returns a wait as Retry-After says it: rounded up, because an attempt that comes a moment early is
@@ -185,7 +186,7 @@ func newError(ctx context.Context, status int, message string, errs []error) *Pr
 	f := fault.New(fault.Invalid, code(status), "%s", sentence(strings.Replace(message, " limit=", ": the limit is ", 1)))
 	for _, err := range errs {
 		if detail, ok := err.(huma.ErrorDetailer); ok { // without the value: it may be a secret
-			f.At(detail.ErrorDetail().Location, "%s", plain(detail.ErrorDetail().Message))
+			f.At(detail.ErrorDetail().Location, "%s", humaSays(detail.ErrorDetail().Message))
 		} else if err != nil {
 			f.At("", "%s", err.Error())
 		}
@@ -219,8 +220,8 @@ var expectations = []struct {
 	{regexp.MustCompile(`^expected (string|number|integer|boolean|array|object)$`), "must be of the type $1"},
 }
 
-// plain returns what huma says of a value in words for people, or as it is.
-func plain(message string) string {
+// humaSays returns what huma says of a value in words for people, or as it is.
+func humaSays(message string) string {
 	for _, one := range expectations {
 		if one.said.MatchString(message) {
 			return one.said.ReplaceAllString(message, one.plain)
