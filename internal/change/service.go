@@ -399,7 +399,7 @@ func (s *Service) end(ctx context.Context, kind Kind, subject, branch, why strin
 			return err
 		}
 		c.State, c.Why, c.Remedy = Closed, why, ""
-		lines = []string{fmt.Sprintf("Change %s is closed: %s.", c.ID, why)}
+		lines = []string{fault.OneStop(fmt.Sprintf("Change %s is closed: %s.", c.ID, why))}
 		if err := Save(tx, c); err != nil {
 			return err
 		}

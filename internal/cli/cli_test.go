@@ -518,6 +518,31 @@ func TestWatchingEndsWithTheCodeOfWhatHappened(t *testing.T) {
 	})
 }
 
+func TestAFailureIsSaidOnce(t *testing.T) {
+	const why = "it was not healthy within 10 s: GET /healthz was not answered"
+	step := map[string]any{"name": "release", "state": "failed", "startedAt": noon, "finishedAt": noon.Add(time.Second), "detail": why}
+	failed := map[string]any{"id": "dpl_1", "app": "storefront", "environment": "prod", "kind": "release", "state": "failed", "reason": why, "startedAt": noon, "finishedAt": noon.Add(time.Second), "steps": []any{step}}
+	page := func(state, reason string, checks, deployments []any) map[string]any {
+		return map[string]any{"change": map[string]any{"id": "chg_1", "kind": "app", "subject": "storefront", "title": "x", "state": state, "why": reason}, "checks": checks, "deployments": deployments}
+	}
+	check := map[string]any{"name": "tests", "state": "failed", "summary": why, "startedAt": noon, "finishedAt": noon.Add(time.Second)}
+	for name, one := range map[string]struct {
+		args string
+		seen any
+	}{
+		"a deployment that failed":             {"deployment watch dpl_1", failed},
+		"a change that was rolled back":        {"change watch chg_1", page("rolled_back", "prod went back by itself, because dpl_1 failed: "+why+".", nil, []any{failed})},
+		"a change whose tests failed":          {"change watch chg_1", page("failed", "the check tests failed: "+why+".", []any{check}, nil)},
+		"a change whose deployment has failed": {"change watch chg_1", page("merged", "", nil, []any{failed})},
+	} {
+		seen := one.seen
+		_, url := serve(t, map[string]any{"GET /api/v1/changes/chg_1": seen, "GET /api/v1/deployments/dpl_1": seen, "GET /api/v1/events/stream?app=storefront": "id: 4\n\n"})
+		if r := tell(t, url, "", strings.Fields(one.args)...); r.code != Failed || strings.Count(r.err, why) != 1 {
+			t.Errorf("%s ends with %d and says %d times why:\n%s", name, r.code, strings.Count(r.err, why), r.err)
+		}
+	}
+}
+
 func TestValidateSaysLineColumnAndRemedyWithoutAServer(t *testing.T) {
 	dir := t.TempDir()
 	good := "apiVersion: flywheel.dev/v1\nkind: App\nmetadata: {name: storefront, team: shop}\nspec:\n  pattern: {name: web-service, version: \"~1.4\"}\n  environments:\n    prod: {variables: {instances: 1}}\n"

@@ -29,8 +29,8 @@ type sight struct {
 	over  bool
 }
 
-// fact is a line of progress. It is printed when its text is new for its key.
-type fact struct{ key, text string }
+// fact is a line of progress. It is printed when it is new for its key, and its reason unless that was said.
+type fact struct{ key, text, why string }
 
 // watch follows something until it is over: events wake it, and it looks again by itself.
 func (s *shell) watch(c *cobra.Command, api *client, events url.Values, look func(ctx context.Context) (sight, error)) error {
@@ -43,7 +43,7 @@ func (s *shell) watch(c *cobra.Command, api *client, events url.Values, look fun
 		default: // it will look anyway
 		}
 	})
-	var out screen = &lines{w: c.ErrOrStderr(), now: s.now, told: map[string]string{}}
+	var out screen = &lines{w: c.ErrOrStderr(), now: s.now, told: map[string]fact{}}
 	if isTerminal(c.ErrOrStderr()) && os.Getenv("TERM") != "dumb" {
 		out = &redraw{to: c.ErrOrStderr().(*terminal), now: s.now}
 	}
@@ -83,16 +83,41 @@ type screen interface{ show(sight) }
 type lines struct {
 	w    io.Writer
 	now  func() time.Time
-	told map[string]string
+	told map[string]fact
+	whys []string // that were said
 }
 
 func (l *lines) show(seen sight) {
 	for _, f := range seen.facts {
-		if f.text != "" && l.told[f.key] != f.text {
-			l.told[f.key] = f.text
-			fmt.Fprintf(l.w, "%s %s\n", l.now().Format("15:04:05"), f.text)
+		if f.text == "" || l.told[f.key] == f {
+			continue
+		}
+		l.told[f.key] = f
+		text := f.text
+		if why := l.unsaid(f.why, seen); why != "" {
+			text += ": " + why
+		}
+		fmt.Fprintf(l.w, "%s %s\n", l.now().Format("15:04:05"), text)
+	}
+}
+
+// unsaid returns of a reason what was not said yet, and is not said by how watching ends: a failure is the reason of
+// its step, its check, its deployment and its change.
+func (l *lines) unsaid(why string, seen sight) string {
+	why = strings.TrimSuffix(why, ".")
+	if why == "" || seen.over && seen.end != nil && strings.Contains(seen.end.Error(), why) {
+		return ""
+	}
+	for _, said := range l.whys {
+		if strings.Contains(said, why) {
+			return ""
+		}
+		if rest, again := strings.CutSuffix(why, ": "+said); again {
+			return rest
 		}
 	}
+	l.whys = append(l.whys, why)
+	return why
 }
 
 // redraw keeps one picture on a terminal. It writes only when the picture differs.
@@ -223,6 +248,9 @@ func (s *shell) watchChange(c *cobra.Command, api *client, id string, keep bool)
 			end, ended = waits, waits != nil
 		}
 		seen := v
+		if end != nil { // which says why
+			seen.Change.Why = ""
+		}
 		return sight{frame: func(p *page) { changeFrame(p, seen) }, facts: changeFacts(v), last: raw, end: end, over: ended}, nil
 	})
 }
@@ -240,7 +268,7 @@ func (c *client) pinned(ctx context.Context, v changePage) (decision, err error)
 		}
 		for _, i := range a.Instances {
 			if i.Environment == d.Environment && i.PinnedBy != "" && i.PinnedBy != v.Change.ID {
-				return &waitingError{fmt.Sprintf("Deployment %s of %s/%s: %s.", d.ID, d.App, d.Environment, strings.TrimSuffix(d.Reason, ".")),
+				return &waitingError{fault.OneStop(fmt.Sprintf("Deployment %s of %s/%s: %s.", d.ID, d.App, d.Environment, d.Reason)),
 					fmt.Sprintf("If this change mends it, say so: flywheel change fix %s %s", v.Change.ID, i.PinnedBy)}, nil
 			}
 		}
@@ -281,7 +309,7 @@ func changeEnd(v changePage, keep bool) (error, bool) {
 			return &waitingError{fmt.Sprintf("Deployment %s of %s/%s is held: %s", d.ID, d.App, d.Environment, d.Reason),
 				fmt.Sprintf("An operator releases it: flywheel deployment release %s --digest %s", d.ID, d.PlanDigest)}, true
 		case d.State == "waiting" && !keep && d.Code == "environment.frozen":
-			return &waitingError{fmt.Sprintf("Deployment %s of %s/%s waits: %s.", d.ID, d.App, d.Environment, d.Reason), "It goes on by itself then, or when the Center of Excellence lifts the freeze."}, true
+			return &waitingError{fault.OneStop(fmt.Sprintf("Deployment %s of %s/%s waits: %s.", d.ID, d.App, d.Environment, d.Reason)), "It goes on by itself then, or when the Center of Excellence lifts the freeze."}, true
 		case !d.over():
 			return nil, false
 		case d.State == "failed" || d.State == "cancelled" || d.State == "interrupted":
@@ -343,19 +371,22 @@ func changeFacts(v changePage) []fact {
 	ch := v.Change
 	facts := []fact{}
 	if ch.Lane != "" {
-		facts = append(facts, fact{"lane", fmt.Sprintf("lane %s", ch.Lane)})
+		facts = append(facts, fact{key: "lane", text: fmt.Sprintf("lane %s", ch.Lane)})
 		for i, r := range ch.Reasons {
-			facts = append(facts, fact{fmt.Sprintf("reason %d", i), "  - " + r.Text})
+			facts = append(facts, fact{key: fmt.Sprintf("reason %d", i), text: "  - " + r.Text})
 		}
 	}
 	for _, k := range v.Checks {
-		words := []string{k.Name, k.State, ended(k.StartedAt, k.FinishedAt), k.Summary}
-		if k.State == k.Summary {
-			words = words[:3]
+		f := fact{key: "check " + k.Name, text: line(k.Name, k.State, ended(k.StartedAt, k.FinishedAt))}
+		switch {
+		case k.State == "failed":
+			f.why = k.Summary
+		case k.State != k.Summary:
+			f.text = line(f.text, k.Summary)
 		}
-		facts = append(facts, fact{"check " + k.Name, strings.Join(slices.DeleteFunc(words, func(w string) bool { return w == "" }), " ")})
+		facts = append(facts, f)
 	}
-	state := fact{"state", strings.TrimSuffix(fmt.Sprintf("%s is %s: %s", ch.ID, phrase(ch.State), ch.Why), ": ")}
+	state := fact{"state", fmt.Sprintf("%s is %s", ch.ID, phrase(ch.State)), ch.Why}
 	after := []fact{}
 	for _, d := range v.Deployments {
 		after = append(after, deploymentFacts(d)...)
@@ -371,20 +402,28 @@ func deploymentFacts(d deployment) []fact {
 	facts := []fact{}
 	for i, st := range d.Steps {
 		if st.FinishedAt != nil {
-			facts = append(facts, fact{fmt.Sprintf("%s %d", d.ID, i), strings.TrimSpace(fmt.Sprintf("%s %s %s %s %s", where, st.Name, st.State, ended(st.StartedAt, st.FinishedAt), clip(st.Detail, 120)))})
+			f := fact{key: fmt.Sprintf("%s %d", d.ID, i), text: line(where, st.Name, st.State, ended(st.StartedAt, st.FinishedAt))}
+			if st.State == "succeeded" {
+				f.text = line(f.text, clip(st.Detail, 120))
+			} else {
+				f.why = st.Detail
+			}
+			facts = append(facts, f)
 		}
 	}
 	text := fmt.Sprintf("%s %s %s", where, d.what(), d.State)
 	if d.over() && d.StartedAt != nil {
 		text += " " + ended(*d.StartedAt, d.FinishedAt)
 	}
-	if d.Reason != "" {
-		text += ": " + d.Reason
-	}
 	if d.over() || d.State == "held" {
-		return append(facts, fact{d.ID, text})
+		return append(facts, fact{d.ID, text, d.Reason})
 	}
-	return append([]fact{{d.ID, text}}, facts...)
+	return append([]fact{{d.ID, text, d.Reason}}, facts...)
+}
+
+// line joins the words that are there.
+func line(words ...string) string {
+	return strings.Join(slices.DeleteFunc(words, func(w string) bool { return w == "" }), " ")
 }
 
 func ended(start time.Time, end *time.Time) string {

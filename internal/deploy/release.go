@@ -428,7 +428,7 @@ func (s *Service) verify(ctx context.Context, d Deployment) outcome {
 	if why == "" {
 		why = fmt.Sprintf("it answered %d", probe.Status)
 	}
-	return outcome{Failed: fmt.Sprintf("%s is not well: %s.", probe.URL, why), Code: "verify.unhealthy", URL: text, Probes: []Probe{probe}}
+	return outcome{Failed: fault.OneStop(fmt.Sprintf("%s is not well: %s.", probe.URL, why)), Code: "verify.unhealthy", URL: text, Probes: []Probe{probe}}
 }
 
 // command names the driver that runs a command of the pattern.

@@ -12,6 +12,7 @@ package fault
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -48,9 +49,17 @@ type Fault struct {
 	cause   error
 }
 
-// New returns a fault with a formatted sentence.
+// New returns a fault with a formatted sentence. What is put into it may be a sentence with a full stop of its own.
 func New(kind Kind, code, format string, args ...any) *Fault {
-	return &Fault{Kind: kind, Code: code, Message: fmt.Sprintf(format, args...)}
+	return &Fault{Kind: kind, Code: code, Message: OneStop(fmt.Sprintf(format, args...))}
+}
+
+// OneStop returns a sentence that ends with two full stops, as it does when it quotes another one, with one.
+func OneStop(sentence string) string {
+	if strings.HasSuffix(sentence, "..") && !strings.HasSuffix(sentence, "...") {
+		return sentence[:len(sentence)-1]
+	}
+	return sentence
 }
 
 // Do adds what the reader can do about it and returns the same fault.
