@@ -251,16 +251,17 @@ func (s *shell) deploymentCancel() *cobra.Command {
 }
 
 func (s *shell) deploymentRelease() *cobra.Command {
-	var plan string
+	var plan, name string
 	var watch bool
 	c := &cobra.Command{
 		Use: "release DEPLOYMENT --digest DIGEST", Short: "Let a held deployment go on, as an operator",
 		Long: "Let a held deployment go on. The digest says which plan you looked at: `flywheel deployment show`\nprints it.", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return s.control(c, path("deployments", args[0], "release"), map[string]any{"planDigest": plan}, watch)
+			return s.control(c, path("deployments", args[0], "release"), map[string]any{"planDigest": plan, "confirm": name}, watch)
 		},
 	}
 	c.Flags().StringVar(&plan, "digest", "", "digest of the plan that was shown")
+	c.Flags().StringVar(&name, "confirm", "", "name of the app, where you are the only active person and release what you wrote")
 	c.Flags().BoolVar(&watch, "watch", false, "follow it to its end")
 	must(c.MarkFlagRequired("digest"))
 	return c

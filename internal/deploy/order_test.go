@@ -819,6 +819,72 @@ func TestWhoWasOvertakenWritesNothing(t *testing.T) {
 	o.want("chg_a", "staging", Running, "")
 }
 
+func TestNobodyReleasesAloneWhatTheirChangeDestroysInProduction(t *testing.T) {
+	o := newOrder(t)
+	held := func(id, environment string) Deployment {
+		t.Helper()
+		o.merged(id, "", id, environment)
+		d := o.of(id, environment)
+		o.write(func(tx *db.Tx) error {
+			if err := o.plans(tx, d, planned{Digest: "sha256:plan", Destructive: []string{"volume.x"}}); err != nil {
+				return err
+			}
+			_, err := o.holds(tx, d, "it destroys volume.x")
+			return err
+		})
+		return o.of(id, environment)
+	}
+	person := func(id string) {
+		t.Helper()
+		o.write(func(tx *db.Tx) error {
+			_, err := tx.Exec(`insert into person (id, name, title, password, admin, disciplines, active, created_at, updated_at, updated_by) values ($1,$1,'','',$3,'[]',$3,$2,$2,'')`, id, tx.Now(), true)
+			return err
+		})
+	}
+	release := func(d Deployment, who, confirm string) error {
+		_, err := o.Proceed(account.With(t.Context(), account.Actor{ID: who, Name: who, Admin: true}), d.ID, d.PlanDigest, confirm)
+		return err
+	}
+	person("usr_1") // who opened each of the changes
+	d := held("chg_a", "prod")
+	for _, typed := range []string{"", "prod", "Shop"} {
+		if err := release(d, "usr_1", typed); !fault.Is(err, "release.confirm") {
+			t.Errorf("alone, with the name %q: %v", typed, err)
+		}
+	}
+	if err := release(d, "usr_1", "shop"); err != nil {
+		t.Errorf("alone, with the name of the app: %v", err)
+	}
+	o.succeeds("chg_a", "prod")
+	person("usr_2")
+	d = held("chg_b", "prod")
+	if err := release(d, "usr_1", "shop"); !fault.Is(err, "release.own_change") {
+		t.Errorf("an author where somebody else is active: %v", err)
+	}
+	if err := release(d, "usr_2", ""); err != nil {
+		t.Errorf("another person: %v", err)
+	}
+	if err := release(held("chg_c", "staging"), "usr_1", ""); err != nil {
+		t.Errorf("outside of production: %v", err)
+	}
+	back := account.With(t.Context(), account.Actor{ID: "usr_2", Name: "usr_2", Admin: true})
+	o.succeeds("chg_b", "prod")
+	if _, err := o.RollBack(back, "shop", "prod", ""); err != nil {
+		t.Fatal(err)
+	}
+	d = o.of("chg_b", "prod")
+	o.write(func(tx *db.Tx) error {
+		if err := o.plans(tx, d, planned{Digest: "sha256:back", Destructive: []string{"volume.x"}}); err != nil {
+			return err
+		}
+		_, err := o.holds(tx, d, "it destroys volume.x")
+		return err
+	})
+	if err := release(o.of("chg_b", "prod"), "usr_2", ""); !fault.Is(err, "release.own_change") {
+		t.Errorf("who asked for the rollback: %v", err)
+	}
+}
+
 func TestEachReleaseOfAHeldPlanIsARunOfItsOwn(t *testing.T) {
 	d, seen := Deployment{ID: "dpl_1"}, map[string]bool{}
 	for d.releases = range 3 {

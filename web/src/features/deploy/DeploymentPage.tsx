@@ -1,5 +1,7 @@
+import { TextInput } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
+import { useState } from "react";
 import type { Deployment } from "../../api/types";
 import { Confirm } from "../../ui/act";
 import { Log } from "../../ui/Log";
@@ -43,6 +45,7 @@ function Actions({ deployment: d }: { deployment: Deployment }) {
   const me = useMe();
   const app = useQuery(appQuery(d.app));
   const team = app.data?.team ?? "";
+  const [typed, setTyped] = useState("");
   if (over(d)) return null;
   return (
     <>
@@ -52,9 +55,14 @@ function Actions({ deployment: d }: { deployment: Deployment }) {
         </Confirm>
       )}
       {d.state === "held" && may(me, "release_hold", team) && (
-        <Confirm label="Release" variant="filled" danger title="Release this plan" go="Release" ready={!!d.planDigest} act={() => release(d.id, d.planDigest ?? "")} done="The deployment goes on.">
-          <p>You release the plan that this page shows, and nothing else.</p>
-          <dl className="facts"><dt>Digest</dt><dd><Id id={d.planDigest} /></dd></dl>
+        <Confirm label="Release" variant="filled" danger title="Release this plan" go="Release" ready={!!d.planDigest} act={() => release(d.id, d.planDigest ?? "", typed)} done="The deployment goes on.">
+          {(problem) => (
+            <>
+              <p>You release the plan that this page shows, and nothing else.</p>
+              <dl className="facts"><dt>Digest</dt><dd><Id id={d.planDigest} /></dd></dl>
+              {(problem?.code === "release.confirm" || typed !== "") && <TextInput label="Name of the app" value={typed} onChange={(event) => setTyped(event.currentTarget.value)} spellCheck={false} autoCapitalize="none" />}
+            </>
+          )}
         </Confirm>
       )}
     </>

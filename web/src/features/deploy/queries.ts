@@ -22,6 +22,6 @@ const at = (deployment: string) => ({ path: { deployment } });
 export const deploymentQuery = (id: string) =>
   queryOptions({ queryKey: ["deployment", id], queryFn: () => data(api.GET("/api/v1/deployments/{deployment}", { params: at(id) })) });
 export const cancel = (id: string) => data(api.POST("/api/v1/deployments/{deployment}/cancel", { params: at(id) }));
-export const release = (id: string, planDigest: string) => data(api.POST("/api/v1/deployments/{deployment}/release", { params: at(id), body: { planDigest } }));
+export const release = (id: string, planDigest: string, confirm: string) => data(api.POST("/api/v1/deployments/{deployment}/release", { params: at(id), body: { planDigest, confirm } }));
 
 export const over = (deployment: Deployment) => !["waiting", "running", "held"].includes(deployment.state);
