@@ -89,6 +89,15 @@ async function gaveBack(page, target, what) {
   await page.waitForFunction((element) => document.activeElement === element, await target.elementHandle(), { timeout: patience });
 }
 
+/** Presses the arrow until an item of the menu has the focus: the menu hears keys only once it has opened. */
+async function intoMenu(page) {
+  for (const deadline = Date.now() + patience; ;) {
+    await page.keyboard.press("ArrowDown");
+    if (await page.evaluate(() => document.activeElement?.getAttribute("role") === "menuitem")) return;
+    assert.ok(Date.now() < deadline, "no item of the menu takes the focus");
+  }
+}
+
 async function reach(page, word) {
   const head = page.locator(".titles");
   await head.getByText(word, { exact: true }).or(head.getByText(/^(Failed|Refused|Blocked|Held|Rolled back|Rejected)$/)).first().waitFor(slow);
@@ -194,14 +203,12 @@ test("a menu is walked with the arrows and gives the focus back", async () => {
   await press(dana, more);
   const item = dana.getByRole("menuitem", { name: "Remove from prod" });
   await item.waitFor();
-  await dana.keyboard.press("ArrowDown");
-  await dana.waitForFunction(() => document.activeElement?.getAttribute("role") === "menuitem");
+  await intoMenu(dana);
   await gaveBack(dana, more, item);
   // What the menu opens gives the focus back as well, though the item it began at is gone.
   await dana.keyboard.press("Enter");
   await item.waitFor();
-  await dana.keyboard.press("ArrowDown");
-  await dana.waitForFunction(() => document.activeElement?.getAttribute("role") === "menuitem"); // it has opened
+  await intoMenu(dana);
   await dana.keyboard.press("Enter");
   const dialog = dana.getByRole("dialog", { name: /^Remove / });
   await trapped(dana, dialog);
