@@ -127,7 +127,7 @@ func (s *Service) ask(ctx context.Context, id string) (d Deployment, opens bool,
 				return err
 			}
 		}
-		if opens, err = s.happen(tx, &d, &instance, cancel, w); err != nil {
+		if opens, err = s.accept(tx, &d, &instance, cancel, w); err != nil {
 			return err
 		}
 		return account.Audit(tx, account.Entry{Action: "deployment.cancel", Subject: d.ID, Decision: "allowed", Reason: d.Reason})

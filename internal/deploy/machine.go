@@ -7,7 +7,7 @@ import (
 	"flywheel.dev/flywheel/internal/fault"
 )
 
-// A deployment is a state machine. decide is the whole of it: what a happening makes of a deployment in a state,
+// A deployment is a state machine. decide is the whole of it: what an input makes of a deployment in a state,
 // and what follows from that. It reads nothing; who calls it has locked the instance and the deployment
 // (Service.take), so that the state is still true when the answer is written. docs/deployments.md is drawn from
 // the table below.
@@ -30,29 +30,29 @@ func (d Deployment) at() State {
 	return d.State
 }
 
-// happening is what may happen to a deployment.
-type happening string
+// input is what may happen to a deployment.
+type input string
 
 const (
-	admission   happening = "admission"
-	delay       happening = "delay"
-	turn        happening = "turn"
-	replacement happening = "replacement"
-	planning    happening = "planning"
-	pause       happening = "pause"
-	hold        happening = "hold"
-	release     happening = "release"
-	cancel      happening = "cancel"
-	success     happening = "success"
-	failure     happening = "failure"
-	damage      happening = "damage"
-	surrender   happening = "surrender"
-	crash       happening = "crash"
+	admission      input = "admission"
+	delay          input = "delay"
+	turn           input = "turn"
+	replacement    input = "replacement"
+	planning       input = "planning"
+	pause          input = "pause"
+	hold           input = "hold"
+	release        input = "release"
+	cancel         input = "cancel"
+	success        input = "success"
+	failure        input = "failure"
+	partialFailure input = "partial failure"
+	stopping       input = "stop"
+	crash          input = "crash"
 )
 
-// happenings are all of them with what they mean, in the order that documents show them.
-var happenings = []struct {
-	happening
+// inputs are all of them with what they mean, in the order that documents show them.
+var inputs = []struct {
+	input
 	means string
 }{
 	{admission, "A change, a person or a failure asks for it"},
@@ -66,8 +66,8 @@ var happenings = []struct {
 	{cancel, "Somebody cancels it"},
 	{success, "Its last step succeeds"},
 	{failure, "A step fails, and there is nothing to take back or nothing to go back to"},
-	{damage, "A step fails after it changed something, and an earlier state is known"},
-	{surrender, "A step gives up what it was doing, as somebody asked"},
+	{partialFailure, "A step fails after it changed something, and an earlier state is known"},
+	{stopping, "A step gives up what it was doing, as somebody asked"},
 	{crash, "The engine was killed, and what it did is not known"},
 }
 
@@ -92,7 +92,7 @@ const (
 	openRevert effect = "of a rollback: the revert of its change opens"
 )
 
-// refusal is why a happening moves nothing.
+// refusal is why an input moves nothing.
 type refusal string
 
 const (
@@ -129,19 +129,19 @@ func to(s State, effects ...effect) move { return move{to: s, effects: effects} 
 func no(r refusal) move { return move{refused: r} }
 
 // all returns a row in which everything is refused alike.
-func all(r refusal) map[happening]move {
-	row := map[happening]move{}
-	for _, h := range happenings {
-		row[h.happening] = no(r)
+func all(r refusal) map[input]move {
+	row := map[input]move{}
+	for _, h := range inputs {
+		row[h.input] = no(r)
 	}
 	return row
 }
 
 // row returns a row of the table: what a run says is outdated, what a person asks is answered, and nobody says the
 // rest, unless moves says otherwise.
-func row(person refusal, moves map[happening]move) map[happening]move {
+func row(person refusal, moves map[input]move) map[input]move {
 	out := all(outdated)
-	for _, h := range []happening{admission, delay, turn, replacement} {
+	for _, h := range []input{admission, delay, turn, replacement} {
 		out[h] = no(never)
 	}
 	out[cancel], out[release] = no(person), no(notHeld)
@@ -153,45 +153,45 @@ func row(person refusal, moves map[happening]move) map[happening]move {
 
 // ends are the moves of a deployment that runs, whether or not somebody wants it to stop: what has finished by
 // then stays.
-func ends(moves map[happening]move) map[happening]move {
-	for h, m := range map[happening]move{
-		success:   to(Succeeded, closeSteps, arrive, free, advance, openRevert),
-		failure:   to(Failed, closeSteps, stick, restore, free),
-		damage:    to(Failed, closeSteps, goBack, free),
-		surrender: to(Cancelled, closeSteps, stick, restore, free),
-		crash:     to(Interrupted, closeSteps, stick, restore, free),
+func ends(moves map[input]move) map[input]move {
+	for h, m := range map[input]move{
+		success:        to(Succeeded, closeSteps, arrive, free, advance, openRevert),
+		failure:        to(Failed, closeSteps, stick, restore, free),
+		partialFailure: to(Failed, closeSteps, goBack, free),
+		stopping:       to(Cancelled, closeSteps, stick, restore, free),
+		crash:          to(Interrupted, closeSteps, stick, restore, free),
 	} {
 		moves[h] = m
 	}
 	return moves
 }
 
-// table says what becomes of every state by every happening.
-var table = map[State]map[happening]move{
-	absent: func() map[happening]move {
+// table says what becomes of every state by every input.
+var table = map[State]map[input]move{
+	absent: func() map[input]move {
 		row := all(missing)
 		row[admission] = to(Waiting, tryNext)
 		return row
 	}(),
-	Waiting: row(never, map[happening]move{
+	Waiting: row(never, map[input]move{
 		delay:       to(Waiting),
 		turn:        to(Running, occupy, start),
 		replacement: to(Superseded, carry),
 		cancel:      to(Cancelled, stick, restore, tryNext),
 	}),
-	Running: row(never, ends(map[happening]move{
+	Running: row(never, ends(map[input]move{
 		planning: to(Running),
 		pause:    to(Running),
 		hold:     to(Held, closeSteps, rest),
 		cancel:   to(cancelling, tell),
 	})),
-	cancelling: row(never, ends(map[happening]move{
+	cancelling: row(never, ends(map[input]move{
 		planning: to(cancelling),
 		pause:    no(kept),
 		hold:     to(Cancelled, closeSteps, stick, restore, free),
 		cancel:   to(cancelling, tell),
 	})),
-	Held: row(never, map[happening]move{
+	Held: row(never, map[input]move{
 		release: to(Running, wake, start),
 		cancel:  to(Cancelled, stick, restore, free),
 	}),
@@ -202,16 +202,16 @@ var table = map[State]map[happening]move{
 	Interrupted: row(over, nil),
 }
 
-// decide returns what becomes of a deployment in a state by a happening.
-func decide(s State, h happening) move {
+// decide returns what becomes of a deployment in a state by an input.
+func decide(s State, h input) move {
 	if m, known := table[s][h]; known {
 		return m
 	}
 	return no(never)
 }
 
-// answer is the error that says a refusal to who caused the happening.
-func (r refusal) answer(d Deployment, h happening) error {
+// answer is the error that says a refusal to who caused the input.
+func (r refusal) answer(d Deployment, h input) error {
 	switch r {
 	case missing:
 		return fault.Missing("deployment", d.ID)

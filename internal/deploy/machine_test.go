@@ -20,16 +20,16 @@ func TestEveryHappeningHasAnAnswerInEveryState(t *testing.T) {
 		t.Errorf("the table has %d states, not %d", len(table), len(states))
 	}
 	for _, s := range states {
-		if len(table[s]) != len(happenings) {
-			t.Errorf("%q answers %d happenings, not %d", s, len(table[s]), len(happenings))
+		if len(table[s]) != len(inputs) {
+			t.Errorf("%q answers %d inputs, not %d", s, len(table[s]), len(inputs))
 		}
-		for _, h := range happenings {
-			m, known := table[s][h.happening]
+		for _, h := range inputs {
+			m, known := table[s][h.input]
 			if !known || (m.refused == "") != slices.Contains(states[1:], m.to) {
-				t.Errorf("%q, %s: it is neither moved nor refused: %+v", s, h.happening, m)
+				t.Errorf("%q, %s: it is neither moved nor refused: %+v", s, h.input, m)
 			}
 			if m.refused != "" && (m.to != "" || len(m.effects) > 0) {
-				t.Errorf("%q, %s: it is refused and moves: %+v", s, h.happening, m)
+				t.Errorf("%q, %s: it is refused and moves: %+v", s, h.input, m)
 			}
 		}
 	}
@@ -38,16 +38,16 @@ func TestEveryHappeningHasAnAnswerInEveryState(t *testing.T) {
 // What the rules of change say of the table, pair by pair, is said here once more, from their side.
 func TestTheTableKeepsTheRulesOfChange(t *testing.T) {
 	for _, s := range states {
-		for _, h := range happenings {
-			m := decide(s, h.happening)
-			name := fmt.Sprintf("%q, %s", s, h.happening)
+		for _, h := range inputs {
+			m := decide(s, h.input)
+			name := fmt.Sprintf("%q, %s", s, h.input)
 			has := func(e effect) bool { return slices.Contains(m.effects, e) }
 			switch {
 			case m.refused != "":
 				continue
 			case s.Over() && s != absent:
 				t.Errorf("%s: what has ended moves to %s", name, m.to)
-			case s != absent && h.happening == admission, s != Waiting && h.happening == turn:
+			case s != absent && h.input == admission, s != Waiting && h.input == turn:
 				t.Errorf("%s: it moves to %s", name, m.to)
 			case (s == Running || s == cancelling || s == Held) && m.to.Over() && !has(free):
 				t.Errorf("%s: the instance is never free again", name)
@@ -72,7 +72,7 @@ func TestARefusalIsAnsweredToWhoCausedIt(t *testing.T) {
 	d := Deployment{ID: "dpl_1"}
 	for _, tt := range []struct {
 		state State
-		h     happening
+		h     input
 		code  string
 	}{
 		{Succeeded, cancel, "deployment.over"}, {Failed, cancel, "deployment.over"}, {Superseded, cancel, "deployment.over"}, {Interrupted, cancel, "deployment.over"},
@@ -83,7 +83,7 @@ func TestARefusalIsAnsweredToWhoCausedIt(t *testing.T) {
 			t.Errorf("%q, %s: %v, want %s", tt.state, tt.h, err, tt.code)
 		}
 	}
-	for _, h := range []happening{planning, pause, hold, success, failure, damage, surrender, crash} {
+	for _, h := range []input{planning, pause, hold, success, failure, partialFailure, stopping, crash} {
 		for _, s := range states {
 			late := s != absent && s != Running && s != cancelling
 			if err := decide(s, h).refused.answer(d, h); late != errors.Is(err, durable.ErrOutdated) && s != absent {
@@ -102,15 +102,15 @@ func TestTheEndOfARunIsOneHappening(t *testing.T) {
 		d       Deployment
 		out     outcome
 		touched bool
-		want    happening
+		want    input
 	}{
 		"before it touched anything":     {Deployment{Previous: previous}, outcome{Failed: "no"}, false, failure},
-		"after it did":                   {Deployment{Previous: previous}, outcome{Failed: "no"}, true, damage},
+		"after it did":                   {Deployment{Previous: previous}, outcome{Failed: "no"}, true, partialFailure},
 		"the first one":                  {Deployment{}, outcome{Failed: "no"}, true, failure},
 		"a rollback":                     {Deployment{Previous: previous, Trigger: ByRollback}, outcome{Failed: "no"}, true, failure},
 		"a removal":                      {Deployment{Previous: previous, Kind: Destroy}, outcome{Failed: "no"}, true, failure},
-		"as somebody asked":              {Deployment{Previous: previous}, outcome{Failed: "no", Code: codeCancelled}, true, surrender},
-		"interrupted by somebody else":   {Deployment{Previous: previous}, outcome{Failed: "no", Code: "engine.cancelled"}, true, surrender},
+		"as somebody asked":              {Deployment{Previous: previous}, outcome{Failed: "no", Code: codeCancelled}, true, stopping},
+		"interrupted by somebody else":   {Deployment{Previous: previous}, outcome{Failed: "no", Code: "engine.cancelled"}, true, stopping},
 		"killed":                         {Deployment{Previous: previous}, outcome{Failed: "no", Interrupted: true}, true, crash},
 		"killed while somebody wants it": {Deployment{Previous: previous}, outcome{Failed: "no", Interrupted: true, Code: codeCancelled}, true, crash},
 	} {
@@ -154,7 +154,7 @@ func draw() string {
 <!-- Drawn from internal/deploy/machine.go by its tests: go test ./internal/deploy -run TheDrawing -update -->
 
 A deployment is a state machine. Whatever happens to it is decided in one function, on rows that are locked: first the
-instances of the app, then the deployment, then changes. In the same transaction only the columns that the happening
+instances of the app, then the deployment, then changes. In the same transaction only the columns that the input
 changes are written, the fact is appended, and what follows is done.
 
 ` + "```mermaid\nstateDiagram-v2\n")
@@ -164,13 +164,13 @@ changes are written, the fact is appended, and what follows is done.
 		}
 	}
 	for _, s := range states {
-		for _, h := range happenings {
-			if m := decide(s, h.happening); m.refused == "" && (m.to != s) {
+		for _, h := range inputs {
+			if m := decide(s, h.input); m.refused == "" && (m.to != s) {
 				from := string(s)
 				if s == absent {
 					from = "[*]"
 				}
-				fmt.Fprintf(&b, "  %s --> %s: %s\n", from, m.to, h.happening)
+				fmt.Fprintf(&b, "  %s --> %s: %s\n", from, m.to, h.input)
 			}
 		}
 	}
@@ -179,19 +179,19 @@ changes are written, the fact is appended, and what follows is done.
 			fmt.Fprintf(&b, "  %s --> [*]\n", s)
 		}
 	}
-	b.WriteString("```\n\n## What may happen\n\n| happening | what it means |\n|---|---|\n")
-	for _, h := range happenings {
-		fmt.Fprintf(&b, "| **%s** | %s |\n", h.happening, h.means)
+	b.WriteString("```\n\n## Inputs\n\n| input | what it means |\n|---|---|\n")
+	for _, h := range inputs {
+		fmt.Fprintf(&b, "| **%s** | %s |\n", h.input, h.means)
 	}
 	b.WriteString("\n## What comes of it\n\nBold is the state after it. Everything else is a refusal.\n\n| |")
 	for _, s := range states {
 		fmt.Fprintf(&b, " %s |", s.shown())
 	}
 	b.WriteString("\n|---|" + strings.Repeat("---|", len(states)) + "\n")
-	for _, h := range happenings {
-		fmt.Fprintf(&b, "| %s |", h.happening)
+	for _, h := range inputs {
+		fmt.Fprintf(&b, "| %s |", h.input)
 		for _, s := range states {
-			if m := decide(s, h.happening); m.refused != "" {
+			if m := decide(s, h.input); m.refused != "" {
 				fmt.Fprintf(&b, " %s |", m.refused)
 			} else {
 				fmt.Fprintf(&b, " **%s** |", m.to.shown())
@@ -203,10 +203,10 @@ changes are written, the fact is appended, and what follows is done.
 	for _, r := range refusals {
 		fmt.Fprintf(&b, "| %s | %s |\n", r.refusal, r.means)
 	}
-	b.WriteString("\n## What follows\n\nIn this order, in the transaction that moves the deployment.\n\n| state | happening | state after it | what follows |\n|---|---|---|---|\n")
+	b.WriteString("\n## What follows\n\nIn this order, in the transaction that moves the deployment.\n\n| state | input | state after it | what follows |\n|---|---|---|---|\n")
 	for _, s := range states {
-		for _, h := range happenings {
-			m := decide(s, h.happening)
+		for _, h := range inputs {
+			m := decide(s, h.input)
 			if m.refused != "" || len(m.effects) == 0 {
 				continue
 			}
@@ -214,7 +214,7 @@ changes are written, the fact is appended, and what follows is done.
 			for i, e := range m.effects {
 				follows[i] = string(e)
 			}
-			fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", s.shown(), h.happening, m.to.shown(), strings.Join(follows, " · "))
+			fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", s.shown(), h.input, m.to.shown(), strings.Join(follows, " · "))
 		}
 	}
 	return b.String()

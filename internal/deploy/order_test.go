@@ -688,7 +688,7 @@ func (o *order) cancels(id, environment string) {
 		if err != nil {
 			return err
 		}
-		_, err = o.happen(tx, &d, &i, cancel, with{code: codeCancelled, reason: "cancelled by dana before it started", who: "dana"})
+		_, err = o.accept(tx, &d, &i, cancel, with{code: codeCancelled, reason: "cancelled by dana before it started", who: "dana"})
 		return err
 	})
 }

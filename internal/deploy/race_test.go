@@ -41,7 +41,7 @@ func TestTwoReplicasAgreeAboutEveryDeployment(t *testing.T) {
 			t.Fatalf("in the rounds from %d on, with FLYWHEEL_TEST_SEED=%d", n, r.seed)
 		}
 	}
-	for name, least := range map[string]int{"admit": 10, "success": 10, "failure": 5, "damage": 5, "rollback": 10, "cancel": 10, "redeploy": 10, "release": 1, "freeze": 5, "remove": 1, "hold": 1} {
+	for name, least := range map[string]int{"admit": 10, "success": 10, "failure": 5, "partial failure": 5, "rollback": 10, "cancel": 10, "redeploy": 10, "release": 1, "freeze": 5, "remove": 1, "hold": 1} {
 		if r.rounds >= 1000 && r.done[name] < least {
 			t.Errorf("%s happened only %d times: %v", name, r.done[name], r.done)
 		}
@@ -244,7 +244,7 @@ func (r *race) operation() func() {
 	out := outcome{Failed: "it broke"}
 	what := "failure"
 	if step != "plan" {
-		what = "damage"
+		what = "partial failure"
 	}
 	if draw >= 97 {
 		out.Interrupted, what = true, "crash"

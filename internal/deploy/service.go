@@ -232,7 +232,7 @@ func (s *Service) admit(tx *db.Tx, d Deployment) (Deployment, error) {
 	if instance.Running != "" {
 		w.code, w.reason = "deployment.queued", "waits for "+instance.Running+", which runs on this instance"
 	}
-	_, err = s.happen(tx, &d, &instance, admission, w)
+	_, err = s.accept(tx, &d, &instance, admission, w)
 	return d, err
 }
 
@@ -248,7 +248,7 @@ func (s *Service) supersede(tx *db.Tx, instance *app.Instance, by Deployment) er
 			continue
 		}
 		w := with{by: by, reason: "replaced by " + by.ID + ", as the environment's policy replace-pending says"}
-		if _, err := s.happen(tx, &d, instance, replacement, w); err != nil {
+		if _, err := s.accept(tx, &d, instance, replacement, w); err != nil {
 			return err
 		}
 	}
@@ -449,7 +449,7 @@ func (s *Service) next(tx *db.Tx, instance *app.Instance) error {
 			if !mends {
 				reason := fmt.Sprintf("%s was rolled back here: waits until its revert is merged, a fix is declared, or main is deployed here again", instance.PinnedBy)
 				if d.Reason != reason {
-					if _, err := s.happen(tx, &d, instance, delay, with{code: "change.rolled_back", reason: reason}); err != nil {
+					if _, err := s.accept(tx, &d, instance, delay, with{code: "change.rolled_back", reason: reason}); err != nil {
 						return err
 					}
 				}
@@ -460,7 +460,7 @@ func (s *Service) next(tx *db.Tx, instance *app.Instance) error {
 					continue
 				}
 				w := with{by: d, reason: "what it brings comes with " + d.ID + ", which mends " + instance.PinnedBy}
-				if _, err := s.happen(tx, &older, instance, replacement, w); err != nil {
+				if _, err := s.accept(tx, &older, instance, replacement, w); err != nil {
 					return err
 				}
 			}
@@ -468,7 +468,7 @@ func (s *Service) next(tx *db.Tx, instance *app.Instance) error {
 				return err
 			}
 		}
-		_, err := s.happen(tx, &d, instance, turn, with{})
+		_, err := s.accept(tx, &d, instance, turn, with{})
 		return err
 	}
 	return nil
@@ -495,7 +495,7 @@ func (s *Service) frozen(tx *db.Tx, d Deployment, instance *app.Instance) (bool,
 	if d.Reason == reason {
 		return true, nil
 	}
-	_, err = s.happen(tx, &d, instance, delay, with{code: "environment.frozen", reason: reason})
+	_, err = s.accept(tx, &d, instance, delay, with{code: "environment.frozen", reason: reason})
 	return true, err
 }
 
@@ -623,7 +623,7 @@ func (s *Service) Proceed(ctx context.Context, id, planDigest, confirm string) (
 		if err != nil {
 			return err
 		}
-		if _, err := s.happen(tx, &d, &instance, release, with{who: account.From(ctx).Name}); err != nil {
+		if _, err := s.accept(tx, &d, &instance, release, with{who: account.From(ctx).Name}); err != nil {
 			return err
 		}
 		return account.Audit(tx, account.Entry{Action: "deployment.release", Subject: d.ID, Decision: "allowed", Reason: strings.TrimSpace(planDigest + " " + note)})

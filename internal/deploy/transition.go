@@ -47,7 +47,7 @@ func takeRun(tx *db.Tx, d Deployment) (Deployment, app.Instance, error) {
 	return now, i, err
 }
 
-// with is what comes with a happening.
+// with is what comes with an input.
 type with struct {
 	code, reason string
 	who          string     // name of the person
@@ -57,10 +57,10 @@ type with struct {
 	touched      bool    // it changed the world
 }
 
-// happen moves a deployment: it writes what that changes, appends the fact, and does what follows. The caller has
+// accept moves a deployment: it writes what that changes, appends the fact, and does what follows. The caller has
 // taken the deployment and the instance, and both are up to date afterwards. opens reports whether the revert of
 // the deployment's change is to be opened after the commit.
-func (s *Service) happen(tx *db.Tx, d *Deployment, i *app.Instance, h happening, w with) (opens bool, err error) {
+func (s *Service) accept(tx *db.Tx, d *Deployment, i *app.Instance, h input, w with) (opens bool, err error) {
 	m := decide(d.at(), h)
 	if m.refused != "" {
 		return false, m.refused.answer(*d, h)
@@ -83,8 +83,8 @@ func (s *Service) happen(tx *db.Tx, d *Deployment, i *app.Instance, h happening,
 	return opens, nil
 }
 
-// write writes what a happening changes about the deployment itself.
-func (d *Deployment) write(tx *db.Tx, i *app.Instance, to State, h happening, w with) error {
+// write writes what an input changes about the deployment itself.
+func (d *Deployment) write(tx *db.Tx, i *app.Instance, to State, h input, w with) error {
 	now := tx.Now()
 	switch h {
 	case admission:
@@ -124,7 +124,7 @@ func (d *Deployment) write(tx *db.Tx, i *app.Instance, to State, h happening, w 
 }
 
 // follow does one of the things that follow when a deployment moved.
-func (s *Service) follow(tx *db.Tx, d *Deployment, i *app.Instance, h happening, w with, e effect) (opens bool, err error) {
+func (s *Service) follow(tx *db.Tx, d *Deployment, i *app.Instance, h input, w with, e effect) (opens bool, err error) {
 	switch e {
 	case tryNext:
 		return false, s.next(tx, i)
@@ -200,7 +200,7 @@ func (d Deployment) how() string {
 }
 
 // leaves returns how an instance is after a deployment that did not bring it to its desired state.
-func (d Deployment) leaves(i app.Instance, h happening, touched bool) (app.InstanceState, string) {
+func (d Deployment) leaves(i app.Instance, h input, touched bool) (app.InstanceState, string) {
 	switch {
 	case h == cancel && (touched || d.was == app.Degraded):
 		return app.Degraded, d.ID + " was " + d.Reason

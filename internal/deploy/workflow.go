@@ -200,7 +200,7 @@ func (s *Service) waits(ctx context.Context, d Deployment, position int, state, 
 		if _, err := tx.Exec(`update deployment_step set state = $3, detail = $4 where deployment = $1 and position = $2`, d.ID, position, state, reason); err != nil {
 			return err
 		}
-		_, err = s.happen(tx, &now, &instance, pause, with{code: code, reason: reason})
+		_, err = s.accept(tx, &now, &instance, pause, with{code: code, reason: reason})
 		return err
 	})
 	if durable.UnlessOutdated(err) != nil {
@@ -291,7 +291,7 @@ func (s *Service) openRevert(flow durable.Flow, id string) error {
 func (s *Service) succeed(tx *db.Tx, d Deployment, out outcome) error {
 	now, instance, err := takeRun(tx, d)
 	if err == nil {
-		_, err = s.happen(tx, &now, &instance, success, with{out: out})
+		_, err = s.accept(tx, &now, &instance, success, with{out: out})
 	}
 	return err
 }
@@ -324,7 +324,7 @@ func (s *Service) holds(tx *db.Tx, d Deployment, why string) (opens bool, err er
 			return false, err
 		}
 	}
-	return s.happen(tx, &now, &instance, hold, w)
+	return s.accept(tx, &now, &instance, hold, w)
 }
 
 // fail records a failed deployment and opens the revert of a change that was rolled back in part.
@@ -348,21 +348,21 @@ func (s *Service) giveUp(tx *db.Tx, d Deployment, out outcome) (opens bool, err 
 		return false, err
 	}
 	touched = touched && !(out.Untouched && now.Kind == Release)
-	return s.happen(tx, &now, &instance, now.ending(out, touched), with{code: out.Code, reason: out.Failed, out: out, touched: touched})
+	return s.accept(tx, &now, &instance, now.ending(out, touched), with{code: out.Code, reason: out.Failed, out: out, touched: touched})
 }
 
 // ending returns what the end of a run without success is to the deployment. There is nothing to go back to, or
 // going back is what failed, where a person decides.
-func (d Deployment) ending(out outcome, touched bool) happening {
+func (d Deployment) ending(out outcome, touched bool) input {
 	switch {
 	case out.Interrupted:
 		return crash
 	case out.Code == codeCancelled, out.Code == "engine.cancelled": // by somebody else than us
-		return surrender
+		return stopping
 	case !touched, d.Trigger == ByRollback, d.Previous.IsZero(), d.Kind == Destroy:
 		return failure
 	}
-	return damage
+	return partialFailure
 }
 
 // touches reports whether the deployment began to change the world.
@@ -405,7 +405,7 @@ func (s *Service) planRun(ctx context.Context, d Deployment) outcome {
 func (s *Service) plans(tx *db.Tx, d Deployment, plan planned) error {
 	now, instance, err := takeRun(tx, d)
 	if err == nil {
-		_, err = s.happen(tx, &now, &instance, planning, with{plan: plan})
+		_, err = s.accept(tx, &now, &instance, planning, with{plan: plan})
 	}
 	return err
 }
