@@ -82,7 +82,7 @@ func (s *shell) appCreate() *cobra.Command {
 					return err
 				}
 				var made struct{ Change string }
-				if err := json.Unmarshal(raw, &made); err != nil {
+				if err := understand(raw, &made); err != nil {
 					return err
 				}
 				if watch && made.Change != "" {
@@ -271,7 +271,7 @@ func (s *shell) removal(c *cobra.Command, where string, watch bool) error {
 			return err
 		}
 		var made change
-		if err := json.Unmarshal(raw, &made); err != nil {
+		if err := understand(raw, &made); err != nil {
 			return err
 		}
 		if watch {

@@ -88,7 +88,7 @@ func (s *shell) auditVerify() *cobra.Command {
 					return err
 				}
 				var v verdict
-				if err := json.Unmarshal(raw, &v); err != nil {
+				if err := understand(raw, &v); err != nil {
 					return err
 				}
 				err := one(s, c, raw, func(p *page, v verdict) {

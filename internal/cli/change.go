@@ -199,7 +199,7 @@ func (s *shell) propose(c *cobra.Command, app string, body form, preview, watch 
 			return err
 		}
 		var made change
-		if err := json.Unmarshal(raw, &made); err != nil {
+		if err := understand(raw, &made); err != nil {
 			return err
 		}
 		if watch {
@@ -227,7 +227,7 @@ func (s *shell) showPreview(c *cobra.Command, raw json.RawMessage) error {
 		Fields          []fault.Field
 	}
 	var v verdict
-	if err := json.Unmarshal(raw, &v); err != nil {
+	if err := understand(raw, &v); err != nil {
 		return err
 	}
 	if v.Refused != "" && s.output == "table" {

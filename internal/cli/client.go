@@ -96,8 +96,13 @@ func (c *client) change(ctx context.Context, method, path string, header http.He
 	if v == nil || len(answer) == 0 {
 		return nil
 	}
+	return understand(answer, v)
+}
+
+// understand decodes an answer of the server.
+func understand(answer []byte, v any) error {
 	if err := json.Unmarshal(answer, v); err != nil {
-		return fault.New(fault.Internal, "cli.answer", "%s did not answer like a Flywheel server.", c.base).
+		return fault.New(fault.Internal, "cli.answer", "The server did not answer like a Flywheel server of this version.").
 			Do("Check the address, or whether this program and the server are of versions that fit: flywheel version.").Because(err)
 	}
 	return nil

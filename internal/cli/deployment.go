@@ -221,7 +221,7 @@ func (s *shell) control(c *cobra.Command, where string, body any, watch bool) er
 			return err
 		}
 		var d deployment
-		if err := json.Unmarshal(raw, &d); err != nil {
+		if err := understand(raw, &d); err != nil {
 			return err
 		}
 		if d.Trigger == "rollback" && d.Change != "" {

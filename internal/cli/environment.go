@@ -132,7 +132,7 @@ func (s *shell) environmentSave(create bool) *cobra.Command {
 					if err != nil {
 						return err
 					}
-					if err := json.Unmarshal(now, &e); err != nil {
+					if err := understand(now, &e); err != nil {
 						return err
 					}
 					method, where = http.MethodPut, path("environments", args[0])

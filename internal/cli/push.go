@@ -40,7 +40,7 @@ func (s *shell) push(noun, plural, file string) *cobra.Command {
 					return err
 				}
 				var made change
-				if err := json.Unmarshal(raw, &made); err != nil {
+				if err := understand(raw, &made); err != nil {
 					return err
 				}
 				if watch {

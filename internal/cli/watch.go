@@ -236,7 +236,7 @@ func (s *shell) watchChange(c *cobra.Command, api *client, id string, keep bool)
 			return sight{}, err
 		}
 		v = changePage{}
-		if err := json.Unmarshal(raw, &v); err != nil {
+		if err := understand(raw, &v); err != nil {
 			return sight{}, err
 		}
 		end, ended := changeEnd(v, keep)
@@ -457,7 +457,7 @@ func (s *shell) watchDeployment(c *cobra.Command, api *client, id string) error 
 			return sight{}, err
 		}
 		var d deployment
-		if err := json.Unmarshal(raw, &d); err != nil {
+		if err := understand(raw, &d); err != nil {
 			return sight{}, err
 		}
 		seen := sight{frame: func(p *page) { deploymentFrame(p, d) }, facts: deploymentFacts(d), last: raw, over: d.over() || d.State == "held"}
