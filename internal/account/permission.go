@@ -47,6 +47,7 @@ const (
 
 	// Of the platform; no team.
 	ManageEnvironments Permission = "manage_environments"
+	ViewCredentials    Permission = "view_credentials" // names of the secrets of an environment
 	ViewAudit          Permission = "view_audit"
 	ViewUsers          Permission = "view_users"
 	ManageUsers        Permission = "manage_users"
@@ -107,6 +108,7 @@ var rules = map[Permission]rule{
 	GrantWaiver:        {disciplines: anyDiscipline, admin: true, person: true, scope: ScopeAdmin},
 
 	ManageEnvironments: {disciplines: anyDiscipline, admin: true, scope: ScopeAdmin},
+	ViewCredentials:    {disciplines: anyDiscipline, admin: true, scope: ScopeRead},
 	ViewAudit:          {disciplines: anyDiscipline, admin: true, scope: ScopeRead},
 	ViewUsers:          {everybody: true, scope: ScopeRead},
 	ManageUsers:        {admin: true, person: true, scope: ScopeAdmin},

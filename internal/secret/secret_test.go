@@ -167,8 +167,11 @@ func TestWhoMaySetASecretOfAnEnvironment(t *testing.T) {
 			t.Errorf("set in %s: %v, want %q", c.environment, err, c.code)
 		}
 	}
-	if list, err := s.List(as(t, account.Viewer), "", "prod", "", 50); err != nil || len(list) != 1 || list[0].Version != 2 || list[0].UpdatedBy != "root" {
-		t.Errorf("whoever sees the environment sees its names: %+v, %v", list, err)
+	if list, err := s.List(coe, "", "prod", "", 50); err != nil || len(list) != 1 || list[0].Version != 2 || list[0].UpdatedBy != "root" {
+		t.Errorf("the Center of Excellence sees its names: %+v, %v", list, err)
+	}
+	if list, err := s.List(as(t, account.Owner), "", "prod", "", 50); !fault.Is(err, "permission.denied") {
+		t.Errorf("a team sees %+v, %v", list, err)
 	}
 	if values, err := s.Resolve(t.Context(), "", "prod", "CLOUD_KEY"); err != nil || values["CLOUD_KEY"] != value {
 		t.Error(values, err)

@@ -70,7 +70,7 @@ func (s *Service) List(ctx context.Context, app, environment, after string, limi
 	err = s.db.Read(ctx, func(tx *db.Tx) error {
 		see := account.ViewApp
 		if app == "" {
-			see = account.ViewPattern // whoever may see environments and patterns
+			see = account.ViewCredentials
 		}
 		if err := s.require(tx, see, app, environment); err != nil {
 			return err

@@ -39,7 +39,7 @@ export default function EnvironmentPage() {
           return (
             <div className="stack loose">
               <Ask query={one}>{(found) => manages ? <Editing key={name} known={found}>{(began) => <Form all={all} known={began} />}</Editing> : <Facts environment={found} />}</Ask>
-              <EnvironmentSecrets environment={name} sets={manages} />
+              {manages && <EnvironmentSecrets environment={name} />}
             </div>
           );
         }}

@@ -13,7 +13,7 @@ export function Secrets({ app, environment, deploys, opened, close }: { app: str
   return (
     <Modal opened={opened} onClose={close} title={`Secrets of ${app} in ${environment}`}>
       <div className="stack loose">
-        {opened && <List app={app} environment={environment} sets warning="What runs keeps it until its next deployment, which fails if the app still needs it." />}
+        {opened && <List app={app} environment={environment} warning="What runs keeps it until its next deployment, which fails if the app still needs it." />}
         <SetSecret app={app} environment={environment} example="PAYMENT_KEY" note="What runs keeps the old value until its next deployment.">
           {deploys && <Button variant="light" size="xs" loading={again.isPending} onClick={() => again.mutate(undefined, { onSuccess: close })}>Redeploy now</Button>}
         </SetSecret>
@@ -24,31 +24,31 @@ export function Secrets({ app, environment, deploys, opened, close }: { app: str
   );
 }
 
-/** Secrets of an environment, for whoever sees it; `sets` lets the Center of Excellence set and delete them. */
-export function EnvironmentSecrets({ environment, sets }: { environment: string; sets: boolean }) {
+/** Secrets of an environment, for the Center of Excellence. */
+export function EnvironmentSecrets({ environment }: { environment: string }) {
   return (
     <Card title="Secrets">
       <div className="stack loose">
         <p className="dim small">Infrastructure runs get those that their certified pattern names: credentials of a provider, and variables that are secret.</p>
-        <List environment={environment} sets={sets} warning="Deployments of patterns that name it fail until it is set again." />
-        {sets && <SetSecret environment={environment} example="AWS_SECRET_ACCESS_KEY" note="Infrastructure runs get it from now on." />}
+        <List environment={environment} warning="Deployments of patterns that name it fail until it is set again." />
+        <SetSecret environment={environment} example="AWS_SECRET_ACCESS_KEY" note="Infrastructure runs get it from now on." />
       </div>
     </Card>
   );
 }
 
-function List({ app, environment, sets, warning }: { app?: string; environment: string; sets: boolean; warning: string }) {
+function List({ app, environment, warning }: { app?: string; environment: string; warning: string }) {
   const query = useQuery(secretsQuery(environment, app));
   const remove = useAct((name: string) => removeSecret(environment, name, app), () => setLeaving(undefined));
   const [leaving, setLeaving] = useState<string>(); // the one that is asked about
   return (
     <>
       <Ask query={query} rows={1}>
-        {(items) => items.length === 0 ? <p className="dim">None is set.{sets && " Set the first below."}</p> : (
+        {(items) => items.length === 0 ? <p className="dim">None is set. Set the first below.</p> : (
           <ul className="rows">
             {items.map((secret) => (
               <li key={secret.name} className="line pad-y"><code>{secret.name}</code><span className="dim small push">set <Time at={secret.updatedAt} />{secret.updatedBy && ` by ${secret.updatedBy}`}</span>
-                {sets && <ActionIcon variant="subtle" color="gray" aria-label={`Delete ${secret.name}`} aria-expanded={leaving === secret.name} onClick={() => setLeaving(leaving === secret.name ? undefined : secret.name)}><IconTrash size={15} /></ActionIcon>}
+                <ActionIcon variant="subtle" color="gray" aria-label={`Delete ${secret.name}`} aria-expanded={leaving === secret.name} onClick={() => setLeaving(leaving === secret.name ? undefined : secret.name)}><IconTrash size={15} /></ActionIcon>
                 {leaving === secret.name && (
                   <div className="note tone-bad full-line">
                     <p>Its value cannot be had back. {warning}</p>
