@@ -360,9 +360,18 @@ test("an environment and then the app are removed, each after an operator releas
   assert.equal(await vera.locator("main").getByRole("button", { name: "Release" }).count(), 0, "a viewer releases nothing");
   await look(dana, "held");
   await check(dana, "held");
+  // It destroys something in production, and she asked for it: somebody else releases it.
   await press(dana, "Release");
+  await dana.getByRole("dialog").getByText("somebody else must release it").waitFor();
+  await look(dana, "own-change");
+  await check(dana, "own-change");
+  const olga = await at("olga");
+  await olga.goto(dana.url());
+  await press(olga, "Release");
+  await olga.context().close();
+  await dana.reload();
   await dana.locator(".titles").getByText("Deployed", { exact: true }).or(dana.getByRole("link", { name: /^Deployment #/ })).first().waitFor(slow);
-  await release();
+  await release("olga");
   for (const page of [dana, vera]) await reach(page, "Deployed");
 
   await dana.goto("/apps/storefront");
@@ -373,19 +382,19 @@ test("an environment and then the app are removed, each after an operator releas
   await dana.getByRole("dialog").getByRole("button", { name: "Open the change" }).click();
   await reach(dana, "Held");
   await press(dana, "Release");
-  await release();
+  await release("dana");
   await reach(dana, "Deployed");
   await dana.goto("/apps");
   await dana.getByRole("link", { name: /^storefront/ }).waitFor({ state: "detached" });
 });
 
 /** Releases the deployment that is held for more than the change showed, if there is one. */
-async function release() {
+async function release(who) {
   const change = dana.url().split("/").at(-1);
   await until(async () => {
     const held = (await admin.get(`/deployments?change=${change}&state=held`)).items[0];
     if (held) {
-      const page = await at("dana");
+      const page = await at(who);
       await page.goto(`/deployments/${held.id}`);
       await press(page, "Release");
       await page.context().close();
