@@ -29,10 +29,10 @@ func FourEyes(tx *db.Tx, causes []string, name, confirm string) (note string, er
 		return "", err
 	case active > 1:
 		return "", fault.New(fault.Forbidden, "release.own_change", "You wrote part of what would be destroyed or replaced in production, so somebody else must release it.").
-			Do("Ask another operator of the team, or somebody of operations. An admin may turn that rule off: flywheel settings edit --four-eyes=false.")
+			Do("Ask another operator of the team, or somebody of operations. An admin may turn that rule off: `flywheel settings edit --four-eyes=false`.")
 	case confirm != name:
 		return "", fault.New(fault.Invalid, "release.confirm", "You wrote part of what would be destroyed or replaced in production, and nobody else is active who could look at it.").
-			Do("Type the name of the app to release it: --confirm %s.", name).At("confirm", "the name of the app")
+			Do("Type the name of the app to release it: `--confirm %s`.", name).At("confirm", "the name of the app")
 	}
 	return "by its author, who is the only active person and typed the name " + name, nil
 }
