@@ -72,6 +72,7 @@ var builtin = []string{ProviderAddress, "terraform.io/builtin/terraform"}
 // forbiddenTypes are resource types that read or run what is not the module's.
 var forbiddenTypes = map[string]string{
 	"external":               "runs a program",
+	"local_command":          "runs a program",
 	"http":                   "reaches the network while planning",
 	"terraform_remote_state": "reads the state of others",
 }
@@ -185,7 +186,9 @@ func (m *gatedModule) read(name string) {
 	var diagnostics hcl.Diagnostics
 	if strings.HasSuffix(name, ".json") {
 		file, diagnostics = hcljson.Parse(text, name)
-		m.jsonStrings(text, name)
+		if e, d := hcljson.ParseExpression(text, name); !d.HasErrors() {
+			m.jsonValue("", e, scope{})
+		}
 	} else {
 		file, diagnostics = hclsyntax.ParseConfig(text, name, hcl.InitialPos)
 	}
@@ -343,7 +346,7 @@ func (m *gatedModule) block(b *hcl.Block) {
 
 func (m *gatedModule) resource(b *hcl.Block) {
 	if why := forbiddenTypes[b.Labels[0]]; why != "" && b.Type != "resource" {
-		m.refuse("data_source", b.DefRange, "The data source %s %s, so no pattern may use it.", b.Labels[0], why)
+		m.refuse("data_source", b.DefRange, "%s %s, so no pattern may use it.", b.Labels[0], why)
 	}
 	name, _, _ := strings.Cut(b.Labels[0], "_")
 	content, _, _ := b.Body.PartialContent(resourceSchema)
