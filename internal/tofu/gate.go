@@ -58,6 +58,7 @@ func Gate(dir string, allow Allow) []Problem {
 	g := newGate(dir, allow)
 	g.files()
 	g.module(".")
+	g.underRoots()
 	g.locked()
 	return g.found()
 }
@@ -82,6 +83,7 @@ type gate struct {
 	allow      Allow
 	folders    map[string]bool // of configuration that were read
 	templates  map[string]bool // that were read
+	rooted     []rootedTemplate
 	downloaded bool            // the engine names the modules inside, so they are not looked for
 	foreign    hcl.Range       // where a provider that is allowed, but not built in, is first named
 	problems   []Problem

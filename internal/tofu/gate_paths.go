@@ -137,6 +137,28 @@ func (m *gatedModule) call(call *hclsyntax.FunctionCallExpr, s scope) {
 		m.refusePath(call.Range(), name)
 	case name == "templatefile":
 		m.template(where, call.Range())
+		if pieces, _ := s.pieces(argument(call, 0)); pieces[0].root == "root" {
+			m.rooted = append(m.rooted, rootedTemplate{m, where, call.Range()})
+		}
+	}
+}
+
+// rootedTemplate is a template that a module names from path.root.
+type rootedTemplate struct {
+	module *gatedModule
+	name   string
+	at     hcl.Range
+}
+
+// underRoots reads the templates of path.root in every folder of configuration too: a test can make each the root.
+func (g *gate) underRoots() {
+	for _, t := range g.rooted {
+		for dir := range g.folders {
+			name := path.Join(dir, t.name)
+			if _, err := os.Stat(filepath.Join(g.root, name)); err == nil {
+				t.module.template(name, t.at)
+			}
+		}
 	}
 }
 
