@@ -84,8 +84,8 @@ type gate struct {
 	folders    map[string]bool // of configuration that were read
 	templates  map[string]bool // that were read
 	rooted     []rootedTemplate
-	downloaded bool            // the engine names the modules inside, so they are not looked for
-	foreign    hcl.Range       // where a provider that is allowed, but not built in, is first named
+	downloaded bool      // the engine names the modules inside, so they are not looked for
+	foreign    hcl.Range // where a provider that is allowed, but not built in, is first named
 	problems   []Problem
 }
 
@@ -188,7 +188,8 @@ func (m *gatedModule) read(name string) {
 	var diagnostics hcl.Diagnostics
 	if strings.HasSuffix(name, ".json") {
 		file, diagnostics = hcljson.Parse(text, name)
-		if e, d := hcljson.ParseExpression(text, name); !d.HasErrors() {
+		e, d := hcljson.ParseExpression(text, name)
+		if diagnostics = append(diagnostics, d...); !d.HasErrors() {
 			m.jsonValue("", e, scope{})
 		}
 	} else {

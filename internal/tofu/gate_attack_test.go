@@ -7,8 +7,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/patience"
 	"flywheel.dev/flywheel/internal/tofu"
 )
 
@@ -175,6 +177,15 @@ func TestNoAttackPassesTheGate(t *testing.T) {
 		"dots in two pieces":                                     {files("main.tf", `locals { x = file("${path.module}/.${"."}/x") }`), "gate.path"},
 		"dots by unicode escapes":                                {files("main.tf", `locals { x = file("${path.module}/\u002e\u002e/x") }`), "gate.path"},
 		"a root in the middle":                                   {files("main.tf", `locals { x = file("x/${path.module}/y") }`), "gate.path"},
+		"a path by another function":                             {files("main.tf", `locals { x = file(abspath("/etc/passwd")) }`), "gate.path"},
+		"a path after a failure":                                 {files("main.tf", `locals { x = try(file("${path.module}/x"), file("/etc/passwd")) }`), "gate.path"},
+		"a path by the workspace":                                {files("main.tf", `locals { x = file("${path.module}/${terraform.workspace}") }`), "gate.path"},
+		"a path of a template's own loop":                        {files("main.tf", `locals { x = templatefile("t.tpl", {}) }`, "t.tpl", `%{ for path in ["/etc"] }${file("${path}/passwd")}%{ endfor }`), "gate.path"},
+		"a path in the values of a template":                     {files("main.tf", `locals { x = templatefile("t.tpl", {a = file("/etc/passwd")}) }`, "t.tpl", ""), "gate.path"},
+		"a template that JSON names":                             {files("main.tf.json", `{"locals": {"x": "${templatefile(\"${path.module}/t.tpl\", {})}"}}`, "t.tpl", `${file("/etc/passwd")}`), "gate.path"},
+		"each of several sets":                                   {files("main.tf", "resource \"terraform_data\" \"x\" {\n  for_each = setunion(fileset(path.module, \"*\"), var.x)\n  input = file(\"${path.module}/${each.key}\")\n}"), "gate.path"},
+		"files listed by an absolute pattern":                    {files("main.tf", `locals { x = fileset(path.module, "/etc/*") }`), "gate.path"},
+		"a key that is written twice in JSON":                    {files("main.tf.json", `{"locals": {"a": 1, "\u0061": 2}}`), "gate.syntax"},
 		"the folder of the process":                              {files("main.tf", `locals { x = file("${path.cwd}/x") }`), "gate.path"},
 		"path by an index":                                       {files("main.tf", `locals { x = file("${path["module"]}/x") }`), "gate.path"},
 		"a path by a condition":                                  {files("main.tf", `locals { x = file(true ? "/etc/passwd" : "x") }`), "gate.path"},
@@ -229,6 +240,19 @@ func TestNoAttackPassesTheGate(t *testing.T) {
 	}
 	if len(cases) < 100 {
 		t.Errorf("only %d attacks are left", len(cases))
+	}
+}
+
+// A module is pushed by anybody, so to read one takes no longer than to load it.
+func TestTheGateReadsALargeModuleInTime(t *testing.T) {
+	var keys strings.Builder
+	for i := range 50_000 {
+		fmt.Fprintf(&keys, `"k%d": {"iterator": "i%d"}, `, i, i)
+	}
+	before := time.Now()
+	module := files("main.tf.json", `{"locals": {"dynamic": {`+keys.String()+`"path": {}}, "deep": `+strings.Repeat("[", 2000)+strings.Repeat("]", 2000)+`}}`)
+	if found := tofu.Gate(write(t, module), tofu.Allow{}); len(found) > 0 || time.Since(before) > patience.Of(30*time.Second) {
+		t.Errorf("after %s: %v", time.Since(before), found)
 	}
 }
 

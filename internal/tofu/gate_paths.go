@@ -18,7 +18,7 @@ import (
 type scope struct {
 	listed   bool     // each.key and each.value are names of the module's own files
 	template bool     // inside a template file: every name is one that its caller gives
-	bound    []string // names that a for expression or a dynamic block gives another meaning
+	bound    []string // those of roots that a for expression or a dynamic block gives another meaning
 }
 
 // means reports whether a name still means what the engine defines.
@@ -62,9 +62,16 @@ func (s scope) inside(b *hclsyntax.Block) scope {
 	return s
 }
 
+// roots are the names from which a path may be made: see pieces and madeHere. No other one needs to be remembered.
+var roots = []string{"path", "each", "data", "archive_file", "local_file", "local_sensitive_file"}
+
 // hiding returns the scope inside of what gives these names another meaning.
 func (s scope) hiding(names ...string) scope {
-	s.bound = append(slices.Clone(s.bound), names...)
+	for _, name := range names {
+		if slices.Contains(roots, name) && !slices.Contains(s.bound, name) {
+			s.bound = append(slices.Clone(s.bound), name)
+		}
+	}
 	return s
 }
 
