@@ -83,14 +83,14 @@ type gate struct {
 	allow      Allow
 	folders    map[string]bool // of configuration that were read
 	templates  map[string]bool // that were read
-	rooted     []rootedTemplate
+	rooted     map[string]rootedTemplate
 	downloaded bool      // the engine names the modules inside, so they are not looked for
 	foreign    hcl.Range // where a provider that is allowed, but not built in, is first named
 	problems   []Problem
 }
 
 func newGate(dir string, allow Allow) *gate {
-	return &gate{root: dir, allow: allow, folders: map[string]bool{}, templates: map[string]bool{}, problems: []Problem{}}
+	return &gate{root: dir, allow: allow, folders: map[string]bool{}, templates: map[string]bool{}, rooted: map[string]rootedTemplate{}, problems: []Problem{}}
 }
 
 // found returns the problems in the order of their places.

@@ -145,7 +145,7 @@ func (m *gatedModule) call(call *hclsyntax.FunctionCallExpr, s scope) {
 	case name == "templatefile":
 		m.template(where, call.Range())
 		if pieces, _ := s.pieces(argument(call, 0)); pieces[0].root == "root" {
-			m.rooted = append(m.rooted, rootedTemplate{m, where, call.Range()})
+			m.rooted[where] = rootedTemplate{m, call.Range()}
 		}
 	}
 }
@@ -153,15 +153,20 @@ func (m *gatedModule) call(call *hclsyntax.FunctionCallExpr, s scope) {
 // rootedTemplate is a template that a module names from path.root.
 type rootedTemplate struct {
 	module *gatedModule
-	name   string
 	at     hcl.Range
 }
 
+const mostUnderRoots = 100_000 // files that are looked for
+
 // underRoots reads the templates of path.root in every folder of configuration too: a test can make each the root.
 func (g *gate) underRoots() {
-	for _, t := range g.rooted {
+	for rel, t := range g.rooted {
+		if len(g.rooted)*len(g.folders) > mostUnderRoots {
+			g.refuse("path", t.at, "So many templates of path.root cannot be looked for in so many folders; name them from path.module.")
+			return
+		}
 		for dir := range g.folders {
-			name := path.Join(dir, t.name)
+			name := path.Join(dir, rel)
 			if _, err := os.Stat(filepath.Join(g.root, name)); err == nil {
 				t.module.template(name, t.at)
 			}
