@@ -180,6 +180,9 @@ func (c *collector) line(line string, depth int) {
 		}
 	}
 	for _, form := range []*regexp.Regexp{wordForm, slashForm, xmlForm} {
+		if form == slashForm && len(starts) > 0 {
+			continue // a path
+		}
 		for _, m := range form.FindAllStringSubmatch(line, 100) {
 			for _, found := range m[1:] {
 				c.leaf(found, depth)

@@ -106,8 +106,8 @@ func TestThePartsOfASecretAreTakenOutToo(t *testing.T) {
 
 func TestWhatSaysNothingStays(t *testing.T) {
 	r := redact.New(`{"enabled":true,"name":null,"port":5432,"ok":"true","day":"2026"}`, "host=db.internal port=5432 sslmode=disable password=pl4nt-one",
-		"user: svc-app\npassword: pl4nt-two\n")
-	const text = "true or null, port 5432 of db.internal in 2026: sslmode=disable, user and password and enabled"
+		"user: svc-app\npassword: pl4nt-two\n", "IMAGE=https://registry.example.com/team/shop@sha256:0011")
+	const text = "true or null, port 5432 of db.internal in 2026: sslmode=disable, user and password and enabled in the shop of the team"
 	if got := r.Text(text); got != text {
 		t.Error(got)
 	}
