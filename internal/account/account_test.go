@@ -436,6 +436,24 @@ func TestTokens(t *testing.T) {
 }
 
 // TestATokenIsNoWayPastItself tries every verb about tokens, sessions and passwords with tokens of all kinds.
+func TestANameIsWhatPeopleSee(t *testing.T) {
+	p := start(t)
+	admin := p.signIn("admin", p.password)
+	p.person(admin, "ada")
+	p.must(admin, "POST", "/teams", map[string]any{"name": "shop"})
+	for _, name := range []string{"ci\u200b", "\u202eic", "ci\nscopes [read]", "ci\u2800", "\x1b[8mci", "c\u00adi", "ci\x7f", "ci\ufe0f", "ci\U000e0041"} {
+		p.refused(admin, "POST", "/tokens", map[string]any{"name": name}, 422, "name.hidden")
+		p.refused(admin, "POST", "/users", map[string]any{"name": "bob", "title": name}, 422, "name.hidden")
+		p.refused(admin, "PATCH", "/users/ada", map[string]any{"title": name}, 422, "name.hidden")
+		p.refused(admin, "POST", "/teams", map[string]any{"name": "more", "title": name}, 422, "name.hidden")
+		p.refused(admin, "PATCH", "/teams/shop", map[string]any{"title": name}, 422, "name.hidden")
+	}
+	for _, name := range []string{"größe", "می\u200cخواهم", "👩\u200d🚀", "O’Neil, Søren"} {
+		p.must(admin, "POST", "/tokens", map[string]any{"name": name})
+		p.must(admin, "PATCH", "/users/ada", map[string]any{"title": name})
+	}
+}
+
 func TestATokenIsNoWayPastItself(t *testing.T) {
 	p := start(t)
 	admin := p.signIn("admin", p.password)

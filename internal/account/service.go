@@ -16,6 +16,7 @@ import (
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/event"
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/plain"
 	"flywheel.dev/flywheel/internal/web"
 )
 
@@ -374,6 +375,9 @@ func (s *Service) CreateUser(ctx context.Context, u User, password string) (User
 	if u.Title == "" {
 		u.Title = u.Name
 	}
+	if err := checkShown("title", u.Title); err != nil {
+		return u, "", err
+	}
 	hash, err := s.hash(ctx, password)
 	if err != nil {
 		return u, "", err
@@ -413,6 +417,9 @@ func (s *Service) EditUser(ctx context.Context, name, ifMatch string, edit UserE
 			return err
 		}
 		set(&u.Title, edit.Title)
+		if err := checkShown("title", u.Title); edit.Title != nil && err != nil {
+			return err
+		}
 		set(&u.Admin, edit.Admin)
 		set(&u.Active, edit.Active)
 		if edit.Disciplines != nil {
@@ -522,6 +529,9 @@ func (s *Service) CreateTeam(ctx context.Context, name, title string) (t Team, e
 	if title == "" {
 		title = name
 	}
+	if err := checkShown("title", title); err != nil {
+		return t, err
+	}
 	err = s.db.Write(ctx, func(tx *db.Tx) error {
 		t = Team{ID: db.NewID("team"), Name: name, Title: title, Members: []Member{}, CreatedAt: tx.Now(), UpdatedAt: tx.Now(), UpdatedBy: From(ctx).Name}
 		if err := insertTeam(tx, t); err != nil {
@@ -534,7 +544,7 @@ func (s *Service) CreateTeam(ctx context.Context, name, title string) (t Team, e
 
 // RenameTeam changes the title of a team; the name is in the files of its apps and stays.
 func (s *Service) RenameTeam(ctx context.Context, name, ifMatch, title string) (t Team, err error) {
-	if err := From(ctx).Require(ManageTeams, ""); err != nil {
+	if err := errors.Join(From(ctx).Require(ManageTeams, ""), checkShown("title", title)); err != nil {
 		return t, err
 	}
 	err = s.db.Write(ctx, func(tx *db.Tx) error {
@@ -636,7 +646,7 @@ func (s *Service) CreateToken(ctx context.Context, t Token) (Token, string, erro
 	if !actor.has(ScopeWrite) {
 		return t, "", fault.New(fault.Forbidden, "token.scope", "This token may not make tokens: it lacks the scope write.").Do("Sign in as a person.")
 	}
-	if err := t.checkSystem(actor); err != nil {
+	if err := errors.Join(checkShown("name", t.Name), t.checkSystem(actor)); err != nil {
 		return t, "", err
 	}
 	if len(t.Scopes) == 0 {
@@ -876,6 +886,15 @@ func (u User) rights() string {
 
 func (u User) etag() string { return web.ETag(u.ID, u.UpdatedAt.UnixMicro()) }
 func (t Team) etag() string { return web.ETag(t.ID, t.UpdatedAt.UnixMicro()) }
+
+// checkShown refuses a name or a title that people see otherwise than it is: it stands in lists, beside decisions and in
+// the audit log.
+func checkShown(field, text string) error {
+	if plain.Line(text) == text {
+		return nil
+	}
+	return fault.New(fault.Invalid, "name.hidden", "%s has a character that is not shown.", plain.Line(text)).Do("Leave it out.").At("body."+field, "a line of plain text")
+}
 
 func set[T any](field *T, value *T) {
 	if value != nil {

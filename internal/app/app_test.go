@@ -1,6 +1,8 @@
 package app
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -145,6 +147,35 @@ func TestWhoEditsAnEnvironmentThatSomebodyElseChangedIsRefused(t *testing.T) {
 	}
 	if _, err := s.SaveEnvironment(sam, now, false, now.etag()); err != nil {
 		t.Errorf("who read it anew is refused: %v", err)
+	}
+}
+
+func TestOnlyAnAdminTakesAnEnvironmentWithAppsOutOfProduction(t *testing.T) {
+	s := &Service{DB: dbtest.Open(t)}
+	olga := account.With(t.Context(), account.Actor{ID: "usr_olga", Name: "olga", Disciplines: []string{"operations"}})
+	root := account.With(t.Context(), account.Actor{ID: "usr_root", Name: "root", Admin: true})
+	save := func(ctx context.Context, class string, create bool) error {
+		_, err := s.SaveEnvironment(ctx, Environment{Name: "prod", Class: class}, create, "")
+		return err
+	}
+	if err := errors.Join(save(olga, "production", true), save(olga, "staging", false), save(olga, "production", false)); err != nil {
+		t.Fatalf("an environment without apps: %v", err)
+	}
+	err := s.DB.Write(olga, func(tx *db.Tx) error {
+		_, err := tx.Exec(`insert into app (id, name, title, team, state, pin, description, created_by, created_at) values ('app_1','shop','','shop','active','{}',$1,'',$2)`,
+			`{"environments":{"prod":{}}}`, time.Now())
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, class := range []string{"staging", "development"} {
+		if err := save(olga, class, false); !fault.Is(err, "environment.production") {
+			t.Errorf("by the Center of Excellence to %s: %v", class, err)
+		}
+	}
+	if err := errors.Join(save(olga, "production", false), save(root, "staging", false)); err != nil {
+		t.Errorf("by an admin: %v", err)
 	}
 }
 

@@ -431,6 +431,9 @@ func (s *Service) SaveEnvironment(ctx context.Context, e Environment, create boo
 			if err := web.Match(ifMatch, all[at].etag(), all[at].UpdatedBy); err != nil {
 				return err
 			}
+			if err := leavesProduction(tx, all[at], e); err != nil {
+				return err
+			}
 			all[at] = e
 		}
 		if err := arrange(all); err != nil {
@@ -453,6 +456,20 @@ func (s *Service) SaveEnvironment(ctx context.Context, e Environment, create boo
 		return account.Audit(tx, account.Entry{Action: "environment.save", Subject: e.Name, Decision: "allowed", Reason: db.JSON(e)})
 	})
 	return e, err
+}
+
+// leavesProduction refuses that an environment with apps in it stops to be one of production, unless by who may also turn
+// off four eyes: else one person alone could release there what they wrote.
+func leavesProduction(tx *db.Tx, was, is Environment) error {
+	if was.Class != "production" || is.Class == was.Class || account.From(tx.Context()).Can(account.ManageSettings, "") {
+		return nil
+	}
+	in, err := appsIn(tx, was.Name)
+	if err != nil || len(in) == 0 {
+		return err
+	}
+	return fault.New(fault.Forbidden, "environment.production", "Apps are in the environment %s, and what would destroy their data needs a second person only in production.", was.Name).
+		Do("Ask an admin to change its class.").At("class", "production")
 }
 
 func nameTaken(environment string) error {

@@ -16,6 +16,7 @@ import (
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/git"
 	"flywheel.dev/flywheel/internal/pattern"
+	"flywheel.dev/flywheel/internal/plain"
 	"flywheel.dev/flywheel/internal/runlog"
 	"flywheel.dev/flywheel/internal/tofu"
 )
@@ -288,7 +289,7 @@ func (s *Service) Reject(ctx context.Context, id string, v Vote) (c change.Chang
 }
 
 func (s *Service) decide(ctx context.Context, id string, v Vote, decision Decision) (c change.Change, err error) {
-	discipline, digest, reason := v.Discipline, v.Digest, v.Reason
+	discipline, digest, reason := v.Discipline, v.Digest, plain.Show(v.Reason)
 	actor := account.From(ctx)
 	var refusal error
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {

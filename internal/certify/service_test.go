@@ -202,14 +202,14 @@ func TestARejectionBlocksTheWaitingAppWithTheReason(t *testing.T) {
 	p.Reaches(waiting.ID, change.Waiting)
 	_, err := p.Certify.Reject(p.As("sam"), c.ID, certify.Vote{Discipline: "security", Digest: certification(p, c.ID).Digest, Reason: " "})
 	refused(t, err, "approval.reason_missing")
-	if _, err := p.Certify.Reject(p.As("sam"), c.ID, certify.Vote{Discipline: "security", Digest: certification(p, c.ID).Digest, Reason: "it opens a port"}); err != nil {
+	if _, err := p.Certify.Reject(p.As("sam"), c.ID, certify.Vote{Discipline: "security", Digest: certification(p, c.ID).Digest, Reason: "it opens a port\u202e"}); err != nil {
 		t.Fatal(err)
 	}
 	if s := p.Get(c.ID); s.State != change.Rejected {
 		t.Errorf("it is %s", s.State)
 	}
 	waiting = p.Reaches(waiting.ID, change.Blocked)
-	has(t, waiting.Why, c.ID, "it opens a port")
+	has(t, waiting.Why, c.ID, "it opens a port⟨U+202E⟩")
 	has(t, waiting.Remedy, "Needs:")
 	// A later version in range frees it nonetheless.
 	other := addSearch(p, "search-again")

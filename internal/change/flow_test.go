@@ -330,7 +330,7 @@ func TestAnOuterResultCountsForTheHeadItIsAbout(t *testing.T) {
 	post := func(r change.Result) error { _, err := p.Changes.PostResult(p.As("dora-ci"), c.ID, r); return err }
 	refused(t, post(change.Result{Head: "0000", Name: "load", Passed: true}), "change.result_stale")
 	refused(t, post(change.Result{Head: c.Head, Name: "tests", Passed: true}), "change.result_name")
-	if err := post(change.Result{Head: c.Head, Name: "load", Passed: false, Summary: "too slow"}); err != nil {
+	if err := post(change.Result{Head: c.Head, Name: "load", Passed: false, Summary: "too slow\u202e"}); err != nil {
 		t.Fatal(err)
 	}
 	c = p.Reaches(c.ID, change.Failed)
@@ -344,7 +344,7 @@ func TestAnOuterResultCountsForTheHeadItIsAbout(t *testing.T) {
 	if err := post(change.Result{Head: c.Head, Name: "style", Passed: true}); err != nil {
 		t.Fatal(err)
 	}
-	if c = p.Get(c.ID); c.State != change.Failed || c.Code != "change.outer_failed" || c.Why != "the outer check load failed: too slow" {
+	if c = p.Get(c.ID); c.State != change.Failed || c.Code != "change.outer_failed" || c.Why != "the outer check load failed: too slow⟨U+202E⟩" {
 		t.Errorf("%s %s: %s", c.State, c.Code, c.Why)
 	}
 	if checks := p.Checks(c.ID); checks["lane"].State != change.CheckPassed || checks["load"].State != change.CheckFailed {

@@ -432,7 +432,7 @@ func (s *Service) PostResult(ctx context.Context, id string, r Result) (c Change
 		if err := maySay(actor, c, builds, checks, r.Name); err != nil {
 			return err
 		}
-		k := Check{Name: r.Name, State: CheckPassed, Summary: r.Summary, Detail: outerBuild{System: actor.System}}
+		k := Check{Name: r.Name, State: CheckPassed, Summary: plain.Show(r.Summary), Detail: outerBuild{System: actor.System}}
 		if !r.Passed {
 			k.State = CheckFailed
 		} else if r.Artifact != "" {

@@ -883,6 +883,29 @@ func TestNobodyReleasesAloneWhatTheirChangeDestroysInProduction(t *testing.T) {
 	if err := release(o.of("chg_b", "prod"), "usr_2", ""); !fault.Is(err, "release.own_change") {
 		t.Errorf("who asked for the rollback: %v", err)
 	}
+	if err := release(o.of("chg_b", "prod"), "usr_3", ""); err != nil {
+		t.Errorf("a third person: %v", err)
+	}
+	o.succeeds("chg_b", "prod")
+	o.write(func(tx *db.Tx) error { _, err := tx.Exec(`update change set state = 'deployed'`); return err })
+	desired := o.instance("prod").Deployed
+	o.write(func(tx *db.Tx) (err error) {
+		if d, err = o.admit(tx, Deployment{App: "shop", Environment: "prod", Trigger: ByRedeploy, Kind: Infrastructure, Desired: desired, CreatedBy: "usr_2"}); err != nil {
+			return err
+		}
+		if err := o.plans(tx, d, planned{Digest: "sha256:again", Destructive: []string{"volume.x"}}); err != nil {
+			return err
+		}
+		_, err = o.holds(tx, d, "it destroys volume.x")
+		return err
+	})
+	d.PlanDigest = "sha256:again"
+	if err := release(d, "usr_2", ""); !fault.Is(err, "release.own_change") {
+		t.Errorf("who deployed again what nobody has changed: %v", err)
+	}
+	if err := release(d, "usr_1", ""); err != nil {
+		t.Errorf("who did not ask for it: %v", err)
+	}
 }
 
 func TestEachReleaseOfAHeldPlanIsARunOfItsOwn(t *testing.T) {

@@ -632,7 +632,8 @@ func (s *Service) Proceed(ctx context.Context, id, planDigest, confirm string) (
 }
 
 // fourEyes refuses that an author of what a held deployment destroys in production releases it; see
-// account.FourEyes. What a rollback destroys, who asked for the rollback caused as well.
+// account.FourEyes. What a rollback destroys, who asked for the rollback caused as well; and so did who asked for a
+// deployment of what nobody has changed, such as one for another value of the environment.
 func (s *Service) fourEyes(tx *db.Tx, d Deployment, confirm string) (note string, err error) {
 	e, err := app.FindEnvironment(tx, d.Environment)
 	if err != nil || e.Class != "production" || len(d.Destroys) == 0 {
@@ -648,7 +649,7 @@ func (s *Service) fourEyes(tx *db.Tx, d Deployment, confirm string) (note string
 	if err != nil {
 		return "", err
 	}
-	if d.Trigger == ByRollback {
+	if d.Trigger == ByRollback || len(causes) == 0 {
 		causes = append(causes, d.CreatedBy)
 	}
 	return account.FourEyes(tx, causes, d.App, confirm)

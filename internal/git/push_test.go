@@ -117,6 +117,16 @@ func TestABranchThatLooksLikeSomethingElseIsRefused(t *testing.T) {
 		"HEAD":                   "git has a meaning of its own for the name HEAD",
 		"Head":                   "git has a meaning of its own",
 		"FETCH_HEAD":             "git has a meaning of its own",
+		"auto_merge":             "git has a meaning of its own",
+		"NOTES_MERGE_REF":        "git has a meaning of its own",
+		"main-worktree/HEAD":     "did you mean HEAD?", // the HEAD of the clone itself
+		"worktrees/x/HEAD":       "may not begin with worktrees",
+		"logs/HEAD":              "did you mean HEAD?", // a file that begins like a ref
+		"stash":                  "may not begin with stash",
+		"bisect/bad":             "may not begin with bisect",
+		"notes/commits":          "did you mean commits?",
+		"main\u2800":             "not shown: main⟨U+2800⟩",
+		"fix1\u0430":             "mixes letters of several scripts",
 		"@":                      "git has a meaning of its own",
 		"-x":                     "begins with -",
 		"--force":                "begins with -",
@@ -155,7 +165,7 @@ func TestABranchThatLooksLikeSomethingElseIsRefused(t *testing.T) {
 	contains(t, c.fails("push", "origin", sha+":refs/heads/stable"), "remote: There is a tag of this name", "remote: (git.branch_name)")
 	contains(t, c.fails("push", "origin", sha+":refs/heads/fine", sha+":refs/heads/HEAD"), "[new branch]", "remote: git has a meaning of its own for the name HEAD (git.branch_name)")
 	push = []string{"push", "--quiet", "origin"}
-	for _, name := range []string{"fix/#2-größe", "feature/検索-page", "поиск", "user@host", "release-1.2", "mainline", "refs-cleanup", "ahead"} {
+	for _, name := range []string{"fix/#2-größe", "feature/検索-page", "поиск", "user@host", "release-1.2", "mainline", "refs-cleanup", "ahead", "stashed", "logs-cleanup", "fix2-поиск3"} {
 		push = append(push, sha+":refs/heads/"+name)
 	}
 	c.git(push...)

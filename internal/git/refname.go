@@ -16,11 +16,12 @@ import (
 const branchLimit = 200 // bytes of a branch's name: with `.lock` it must fit into the name of a file
 
 var (
-	objectPattern  = regexp.MustCompile(`^([0-9a-fA-F]{40}|[0-9a-fA-F]{64})$`)
-	pseudoPattern  = regexp.MustCompile(`(?i)^([a-z]+_)?head$`)                   // HEAD, FETCH_HEAD, …
-	spacePattern   = regexp.MustCompile(`(?i)^(refs|heads|tags|remotes|origin)$`) // where git looks for short names
-	versionTag     = regexp.MustCompile(`(?i)^v\d+\.\d+\.\d+([-+].*)?$`)          // what Flywheel tags, now or later
-	shellCharacter = "$`\"'\\;|&<>(){}!*?[]~^:% "                                 // people paste the commands that name a branch
+	objectPattern = regexp.MustCompile(`^([0-9a-fA-F]{40}|[0-9a-fA-F]{64})$`)
+	pseudoPattern = regexp.MustCompile(`(?i)^(([a-z]+_)?head|auto_merge|merge_autostash|bisect_expected_rev|notes_merge_(ref|partial))$`) // HEAD, FETCH_HEAD, …
+	// Where git looks for short names: its refs, those of a clone, and the files around them.
+	spacePattern   = regexp.MustCompile(`(?i)^(refs|heads|tags|remotes|origin|stash|bisect|notes|replace|rewritten|prefetch|worktrees?|main-worktree|logs)$`)
+	versionTag     = regexp.MustCompile(`(?i)^v\d+\.\d+\.\d+([-+].*)?$`) // what Flywheel tags, now or later
+	shellCharacter = "$`\"'\\;|&<>(){}!*?[]~^:% "                        // people paste the commands that name a branch
 )
 
 // branchRefusal returns why a branch may not have the name, or "". It refuses what git or a person could take

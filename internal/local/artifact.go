@@ -321,7 +321,7 @@ func unpack(r io.Reader, dir string) error {
 		return err
 	}
 	defer root.Close()
-	u := &unpacking{root: root, packed: packed, most: maxArtifactFiles, folders: map[string]bool{".": true}}
+	u := &unpacking{root: root, packed: packed, most: maxArtifactFiles, folders: map[string]bool{".": true}, links: map[string]bool{}}
 	archive := tar.NewReader(plain)
 	for {
 		head, err := archive.Next()
@@ -350,7 +350,8 @@ type unpacking struct {
 	most    int             // entries and folders
 	entries int             // in the archive
 	folders map[string]bool // on disk
-	named   []string        // folders that an entry names
+	links   map[string]bool
+	named   []string // folders that an entry names
 	size    int64
 }
 
@@ -398,6 +399,7 @@ func (u *unpacking) entry(head *tar.Header, content io.Reader) error {
 		if err := u.root.Symlink(head.Linkname, name); err != nil {
 			return entryFault(head.Name, err)
 		}
+		u.links[name] = true
 	case tar.TypeXGlobalHeader:
 	default:
 		return unsafeArtifact("%q is neither a file, a folder nor a link", head.Name)
@@ -405,12 +407,16 @@ func (u *unpacking) entry(head *tar.Header, content io.Reader) error {
 	return nil
 }
 
-// folder makes a folder and those above it, each of which counts like an entry.
+// folder makes a folder and those above it, each of which counts like an entry. None of them is a link: a link below one
+// would stand in another folder than its name says, and lead elsewhere.
 func (u *unpacking) folder(name string) error {
 	if u.folders[name] {
 		return nil
 	}
 	for above := name; !u.folders[above]; above = path.Dir(above) {
+		if u.links[above] {
+			return unsafeArtifact("%q stands below the link %q", name, above)
+		}
 		if u.folders[above] = true; u.entries+len(u.folders) > u.most+1 {
 			return tooManyFiles()
 		}

@@ -274,13 +274,17 @@ var neverRanges = []struct{ prefix, what string }{
 	{"240.0.0.0/4", "that is no machine's address"},
 	{"100.100.100.200/32", "that is where a cloud tells machines their credentials"},
 	{"168.63.129.16/32", "that is where a cloud tells machines their settings"},
-	{"fd00:ec2::254/128", "that is where a cloud tells machines their credentials"},
+	{"fd00:ec2::/32", "that is where a cloud tells machines their credentials"},
+	{"fd20:ce::254/128", "that is where a cloud tells machines their credentials"},
+	{"fd00:c1::a9fe:a9fe/128", "that is where a cloud tells machines their credentials"},
+	{"fd00:42::42/128", "that is where a cloud tells machines their credentials"},
 	{"fe80::/10", "that is a link-local address"},
 	{"fec0::/10", "that is a link-local address"},
 	{"ff00::/8", "that is a group of machines"},
 	{"64:ff9b:1::/48", "it hides another address"},
 	{"2001::/32", "it hides another address"},
 	{"::/96", "it hides another address"},
+	{"::ffff:0:0:0/96", "it hides another address"},
 }
 
 func never(ip netip.Addr) string {

@@ -24,12 +24,19 @@ func Hidden(c rune) bool {
 		return false
 	case c < utf8.RuneSelf:
 		return c < ' ' || c == 0x7f
+	case strings.ContainsRune(blanks, c):
+		return true
 	}
 	return unicode.In(c, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Cs, unicode.Noncharacter_Code_Point,
 		unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
+// blanks are drawn as nothing, though Unicode counts them as letters and symbols: one of Braille, of Khitan, of
+// music, and two of hieroglyphs.
+const blanks = "\u2800\U00016fe4\U0001d159\U00013441\U00013442"
+
 const (
+	braille   = '\u2800'
 	nonJoiner = '\u200c'
 	joiner    = '\u200d'
 	asText    = '\ufe0e' // the two selectors that people type with an emoji
@@ -38,9 +45,12 @@ const (
 )
 
 // belongs reports whether a hidden character is part of how its neighbours are written: the joiner in an emoji
-// of several, a selector after a symbol, a joiner inside a word of a script that needs it.
+// of several, a selector after a symbol, a joiner inside a word of a script that needs it, a blank between letters of
+// Braille.
 func belongs(before, c, after rune) bool {
 	switch c {
+	case braille:
+		return before != braille && unicode.Is(unicode.Braille, before) && after != braille && unicode.Is(unicode.Braille, after)
 	case asText, asEmoji:
 		return unicode.In(before, unicode.So, unicode.Sm, unicode.Po, unicode.Nd) && before != 0
 	case joiner, nonJoiner:
@@ -149,9 +159,9 @@ func clean(text string, line bool) bool {
 }
 
 // Mixed returns a word of the text whose letters are of scripts that look alike, such as a Cyrillic а among
-// Latin letters.
+// Latin letters. Digits are part of a word.
 func Mixed(text string) (word string, mixed bool) {
-	for word := range strings.FieldsFuncSeq(text, func(c rune) bool { return !unicode.In(c, unicode.L, unicode.M) }) {
+	for word := range strings.FieldsFuncSeq(text, func(c rune) bool { return !unicode.In(c, unicode.L, unicode.M, unicode.Nd) }) {
 		scripts := 0
 		for _, script := range alike {
 			if strings.ContainsFunc(word, func(c rune) bool { return unicode.Is(script, c) }) {

@@ -19,6 +19,13 @@ func TestTextThatHidesSomethingIsFoundWhereItIs(t *testing.T) {
 		"a\ufe0f":                {Line: 1, Column: 2},
 		"\u3164 = 1":             {Line: 1, Column: 1},
 		"a\u0085b":               {Line: 1, Column: 2},
+		"main\u2800":             {Line: 1, Column: 5},
+		"\u2813\u2800":           {Line: 1, Column: 2},
+		"a\U0001d159b":           {Line: 1, Column: 2},
+		"\U00016fe4":             {Line: 1, Column: 1},
+		"a\u034fb":               {Line: 1, Column: 2},
+		"a\U000e0100":            {Line: 1, Column: 2},
+		"\u115f = 1":             {Line: 1, Column: 1},
 		"variable \"a\u200c\" {": {Line: 1, Column: 12},
 	} {
 		got, found := Find([]byte(text))
@@ -33,7 +40,7 @@ func TestTextThatHidesSomethingIsFoundWhereItIs(t *testing.T) {
 
 func TestOrdinaryTextOfEveryLanguageIsPlain(t *testing.T) {
 	for _, text := range []string{
-		"", "a\tb\n", "a\r\nb\r\n", "\ufeffa = 1\n", "größe", "検索", "Проверка", "עברית", "می\u200cخواهم", "क्\u200dष", "⚠\ufe0f careful", "👩\u200d🚀", "👩🏽\u200d🚀", "🏳\ufe0f\u200d🌈", "1\ufe0f⃣", "‼\ufe0f now", "a\u00a0b",
+		"", "a\tb\n", "a\r\nb\r\n", "\ufeffa = 1\n", "größe", "検索", "Проверка", "עברית", "می\u200cخواهم", "क्\u200dष", "⚠\ufe0f careful", "👩\u200d🚀", "👩🏽\u200d🚀", "🏳\ufe0f\u200d🌈", "1\ufe0f⃣", "‼\ufe0f now", "a\u00a0b", "\u2813\u280a\u2800\u2813\u280a",
 	} {
 		if at, found := Find([]byte(text)); found {
 			t.Errorf("%q: %+v", text, at)
@@ -58,7 +65,7 @@ func TestWhatIsHiddenIsShownAsAMark(t *testing.T) {
 }
 
 func TestAWordOfSeveralScriptsThatLookAlikeIsFound(t *testing.T) {
-	for text, want := range map[string]string{"fix/m\u0430in": "m\u0430in", "\u03bfk-a": "\u03bfk", "a\u03bf": "a\u03bf", "поиск-search": "", "検索page": "", "größe": ""} {
+	for text, want := range map[string]string{"fix/m\u0430in": "m\u0430in", "\u03bfk-a": "\u03bfk", "a\u03bf": "a\u03bf", "app1\u0430": "app1\u0430", "v2": "", "\u0430-2x": "", "поиск-search": "", "検索page": "", "größe": ""} {
 		if got, _ := Mixed(text); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)
 		}

@@ -3,6 +3,7 @@ package redact
 import (
 	"encoding/base64"
 	"encoding/json"
+	"io"
 	"net/url"
 	"regexp"
 	"strings"
@@ -18,7 +19,8 @@ const (
 )
 
 // parts returns a value and every part of it that is a secret by itself: its lines, the leaves of JSON, the values of
-// settings (YAML, .env, INI, connection strings), the credentials in URLs, the body of PEM, and the same in base64.
+// settings (YAML, .env, INI, connection strings, XML, .netrc), the credentials in URLs and headers, the body of PEM, and
+// the same in base64.
 // Names of settings are no secrets, nor are the words true, false and null, nor short numbers.
 func parts(value string) []string {
 	c := &collector{seen: map[string]bool{}}
@@ -62,18 +64,23 @@ func (c *collector) value(text string, depth int) {
 	}
 }
 
-// json notes the leaves of a JSON object, list or text, and reports whether it was one.
+// json notes the leaves of JSON texts, one or several after each other, and reports whether there was nothing else.
 func (c *collector) json(text string, depth int) bool {
 	if text == "" || !strings.ContainsRune("{[\"", rune(text[0])) {
 		return false
 	}
 	d := json.NewDecoder(strings.NewReader(text))
 	d.UseNumber()
-	var v any
-	if d.Decode(&v) != nil {
-		return false
+	for {
+		var v any
+		if err := d.Decode(&v); err != nil {
+			if err != io.EOF {
+				return false
+			}
+			break
+		}
+		c.leaves(v, depth+1)
 	}
-	c.leaves(v, depth+1)
 	for line := range strings.SplitSeq(text, "\n") { // as it was written, when that was over several lines
 		if line = strings.TrimSpace(line); line != text {
 			c.add(line)
@@ -111,23 +118,40 @@ func (c *collector) leaf(text string, depth int) {
 		return
 	}
 	c.value(text, depth+1)
+	if decoded, err := url.QueryUnescape(text); err == nil && strings.Contains(text, "%") {
+		c.value(decoded, depth+1)
+		decoded, _ = url.PathUnescape(text) // where + is itself
+		c.value(decoded, depth+1)
+	}
+	if strings.Contains(text, "&") {
+		c.value(entities.Replace(text), depth+1)
+	}
 }
+
+var entities = strings.NewReplacer("&amp;", "&", "&lt;", "<", "&gt;", ">", "&quot;", `"`, "&#34;", `"`, "&apos;", "'", "&#39;", "'")
 
 var (
 	// A setting of a line: a name, maybe in quotes, then = or :, then the rest.
-	settingForm = regexp.MustCompile(`^(?:- +)?(?:export +|set +)?["']?[A-Za-z_][\w.\- ]{0,100}["']?\s*(?:=|:(?:\s|$))\s*(.*)$`)
+	settingForm = regexp.MustCompile(`^(?:- +)?(?:export +|set +)?["']?[A-Za-z_/][\w.\-/:@ ]{0,100}?["']?\s*(?:=|:(?:\s|$))\s*(.*)$`)
 	itemForm    = regexp.MustCompile(`^- +(.*)$`)
 	// A setting of a connection string, with its name.
 	pairForm = regexp.MustCompile(`(?:^|[;\s,&?])([A-Za-z][\w .\-]{0,60}?)\s*=\s*("[^"]*"|'[^']*'|\{[^}]*\}|[^;\s,&]+)`)
-	urlForm  = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.\-]*://[^\s"'<>]+`)
-	pemForm  = regexp.MustCompile(`-----BEGIN [A-Z0-9 ]+-----([^-]+)-----END [A-Z0-9 ]+-----`)
+	// One value among braces and brackets, after its name if it has one.
+	flowForm = regexp.MustCompile(`(?:["']?[\w.\-/ ]+["']?\s*[:=]\s*)?("(?:[^"\\]|\\.)*"|'[^']*'|[^\s,{}\[\]][^,{}\[\]]*)`)
+	// What stands after a word: in a .netrc, and in a header.
+	wordForm   = regexp.MustCompile(`(?i)(?:^|\s)(?:login|account|password|^bearer|^basic|^token)\s+(\S+)`)
+	slashForm  = regexp.MustCompile(`([^\s:/@]+)/([^\s/@]+)@`) // Oracle's name/password@host
+	xmlForm    = regexp.MustCompile(`>([^<>]+)<`)
+	schemeForm = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.\-]*://`)
+	markForm   = regexp.MustCompile(`^[!&]\S*\s+`) // a type or an anchor of YAML
+	pemForm    = regexp.MustCompile(`-----BEGIN [A-Z0-9 ]+-----([^-]+)-----END [A-Z0-9 ]+-----`)
 )
 
 // plain are settings of connection strings that say where and how, and not by what right.
 var plain = map[string]bool{
 	"host": true, "hostname": true, "hostaddr": true, "server": true, "address": true, "addr": true, "port": true, "data source": true, "endpoint": true,
-	"db": true, "dbname": true, "database": true, "initial catalog": true, "schema": true, "sslmode": true, "ssl": true, "tls": true, "encrypt": true,
-	"scheme": true, "protocol": true, "defaultendpointsprotocol": true, "endpointsuffix": true, "region": true, "timeout": true, "connect_timeout": true,
+	"db": true, "dbname": true, "database": true, "databasename": true, "initial catalog": true, "schema": true, "sslmode": true, "ssl": true, "tls": true, "encrypt": true,
+	"scheme": true, "protocol": true, "defaultendpointsprotocol": true, "endpointsuffix": true, "blobendpoint": true, "queueendpoint": true, "tableendpoint": true, "fileendpoint": true, "region": true, "timeout": true, "connect_timeout": true,
 	"application_name": true, "charset": true, "pool": true, "version": true, "type": true, "driver": true, "provider": true, "trustservercertificate": true,
 }
 
@@ -136,19 +160,41 @@ func (c *collector) line(line string, depth int) {
 	if line == "" || strings.HasPrefix(line, "-----") {
 		return
 	}
-	for _, found := range urlForm.FindAllString(line, 20) {
+	starts := schemeForm.FindAllStringIndex(line, 20)
+	for i, start := range starts {
+		end := len(line)
+		if i+1 < len(starts) {
+			end = starts[i+1][0]
+		}
+		found := strings.TrimRight(line[start[0]:end], ",;|")
+		if stop := strings.IndexAny(found, " \t\"'<>"); stop >= 0 {
+			found = found[:stop]
+		}
 		c.url(found, depth)
 	}
-	if strings.Contains(line, "://") {
-		if m := settingForm.FindStringSubmatch(line); m != nil && strings.Contains(m[1], "://") {
-			c.setting(m[1], depth)
+	if strings.ContainsAny(line, "{[") {
+		for _, m := range flowForm.FindAllStringSubmatch(line, 200) {
+			if value := strings.TrimSpace(m[1]); !strings.HasSuffix(value, ":") && !strings.HasSuffix(value, "=") {
+				c.setting(value, depth)
+			}
 		}
-		return
+	}
+	for _, form := range []*regexp.Regexp{wordForm, slashForm, xmlForm} {
+		if form == slashForm && len(starts) > 0 {
+			continue // a path
+		}
+		for _, m := range form.FindAllStringSubmatch(line, 100) {
+			for _, found := range m[1:] {
+				c.leaf(found, depth)
+			}
+		}
 	}
 	pairs := pairForm.FindAllStringSubmatch(line, 100)
-	if m := settingForm.FindStringSubmatch(line); m != nil && len(pairs) <= 1 {
+	if m := settingForm.FindStringSubmatch(line); m != nil && (len(pairs) <= 1 || strings.Contains(m[1], "://")) {
 		c.setting(m[1], depth)
-		return
+		if len(pairs) <= 1 {
+			return
+		}
 	}
 	for _, pair := range pairs {
 		if !plain[strings.ToLower(strings.TrimSpace(pair[1]))] {
@@ -161,11 +207,19 @@ func (c *collector) line(line string, depth int) {
 	if before, after, found := strings.Cut(line, ":"); found && len(pairs) == 0 && !strings.ContainsAny(line, " \t/") && before != "" {
 		c.leaf(after, depth) // name:password
 	}
+	if len(pairs) == 0 && len(starts) == 0 && !strings.ContainsAny(line, " \t") && strings.Contains(line, ",") {
+		for field := range strings.SplitSeq(line, ",") {
+			c.leaf(strings.Trim(field, `"`), depth)
+		}
+	}
 }
 
 // setting looks into the value of a setting, without the quotes and the comment around it.
 func (c *collector) setting(text string, depth int) {
 	text = strings.TrimRight(strings.TrimSpace(text), ",")
+	if mark := markForm.FindString(text); mark != "" {
+		c.leaf(text[len(mark):], depth)
+	}
 	if len(text) >= 2 && strings.ContainsRune("\"'{", rune(text[0])) {
 		if c.json(text, depth) {
 			return
@@ -182,34 +236,30 @@ func (c *collector) setting(text string, depth int) {
 	c.leaf(text, depth)
 }
 
-// url notes who signs in with a URL and by what, and the values of its query.
+const longest = 16 // characters of a part of a path that is still a word
+
+// url notes who signs in with a URL and by what, the values of its query and fragment, and keys in its path.
 func (c *collector) url(text string, depth int) {
 	_, rest, _ := strings.Cut(text, "://")
-	authority, after, _ := strings.Cut(rest, "/")
-	if query := strings.Index(authority, "?"); query >= 0 {
-		authority, after = authority[:query], authority[query:]
+	where, after, _ := strings.Cut(strings.ReplaceAll(rest, "#", "?"), "?")
+	authority, path, _ := strings.Cut(where, "/")
+	if at := strings.LastIndex(rest, "@"); at >= 0 && !strings.Contains(authority, "@") && strings.Contains(authority, ":") {
+		authority, path = rest[:at+1], "" // a password with a slash or a question mark that nobody escaped
 	}
 	if at := strings.LastIndex(authority, "@"); at >= 0 {
 		name, password, _ := strings.Cut(authority[:at], ":")
-		for _, written := range []string{name, password} {
-			c.leaf(written, depth)
-			if plain, err := url.PathUnescape(written); err == nil {
-				c.leaf(plain, depth)
-			}
-		}
+		c.leaf(name, depth)
+		c.leaf(password, depth)
 		c.add(authority[:at])
 	}
-	if _, query, found := strings.Cut(after, "?"); found {
-		query, _, _ = strings.Cut(query, "#")
-		for pair := range strings.SplitSeq(query, "&") {
-			name, written, _ := strings.Cut(pair, "=")
-			if plain[strings.ToLower(name)] {
-				continue
-			}
+	for part := range strings.SplitSeq(path, "/") {
+		if len(part) >= longest {
+			c.leaf(part, depth)
+		}
+	}
+	for pair := range strings.FieldsFuncSeq(after, func(r rune) bool { return r == '&' || r == '?' || r == ';' }) {
+		if name, written, _ := strings.Cut(pair, "="); !plain[strings.ToLower(name)] {
 			c.leaf(written, depth)
-			if text, err := url.QueryUnescape(written); err == nil {
-				c.leaf(text, depth)
-			}
 		}
 	}
 }

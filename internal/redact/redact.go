@@ -1,6 +1,6 @@
 // Package redact takes known secret values out of text, before it is stored or shown.
 //
-// A value is also found as JSON, in a URL and in base64, wherever it stands in what was encoded; one of
+// A value is also found as JSON, in a URL, in HTML and in base64, wherever it stands in what was encoded; one of
 // several lines is taken out line by line, and of one that has a structure each part (parts.go). Nothing that is
 // taken out contains the end of a line, so that a log that is read line by line is held back only within a line.
 //
@@ -12,11 +12,15 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
+	"unicode/utf16"
+	"unicode/utf8"
 )
 
 // Mark stands where a secret was.
@@ -54,16 +58,33 @@ func (r *Redactor) encoded(value string) {
 		return
 	}
 	r.add(value)
-	r.add(url.QueryEscape(value))
-	r.add(url.PathEscape(value))
-	for _, escape := range []bool{true, false} {
-		r.add(inJSON(value, escape))
+	r.add(inHTML.Replace(value))
+	for _, escaped := range inURLs(value) {
+		r.add(escaped)
+		r.add(lowerHex.ReplaceAllStringFunc(escaped, strings.ToLower))
 	}
-	r.add(inJSON(inJSON(value, false), false)) // JSON in JSON, as states and plans hold it
+	for _, escaped := range inJSON(value) {
+		for range 3 { // JSON in JSON, as states and plans hold it, and a log of those
+			r.add(escaped)
+			escaped = quoted(escaped, false)
+		}
+	}
+	r.add(url.QueryEscape(quoted(value, true)))
+	r.base64(value)
+	r.base64(quoted(value, true)) // as jsonencode writes it
+}
+
+// base64 adds a text as it is in base64, alone or inside of something longer.
+func (r *Redactor) base64(value string) {
 	for _, encoding := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding} {
 		text := encoding.EncodeToString([]byte(value))
 		r.add(text)
 		r.add(strings.TrimRight(text, "="))
+		for _, width := range []int{64, 76} { // the lines of PEM and of MIME
+			for from := 0; from < len(text) && len(text) > width; from += width {
+				r.add(strings.TrimRight(text[from:min(from+width, len(text))], "="))
+			}
+		}
 		for before := range 3 { // how a value begins depends on how many bytes stand before it
 			text := encoding.EncodeToString(append(make([]byte, before), value...))
 			r.add(text[(before*8+5)/6 : (before+len(value))*8/6])
@@ -71,8 +92,42 @@ func (r *Redactor) encoded(value string) {
 	}
 }
 
-// inJSON returns how a text stands between the quotes of JSON.
-func inJSON(value string, escapeHTML bool) string {
+var (
+	inHTML   = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&#34;", "'", "&#39;")
+	lowerHex = regexp.MustCompile(`%[0-9A-F]{2}`)
+)
+
+// inURLs returns how a text stands in URLs: libraries differ in what they leave as it is.
+func inURLs(value string) []string {
+	escaped := []string{url.QueryEscape(value), url.PathEscape(value), url.UserPassword("", value).String()[1:]}
+	return append(escaped, strings.NewReplacer("+", "%20", "%21", "!", "%27", "'", "%28", "(", "%29", ")", "%2A", "*").Replace(escaped[0])) // browsers
+}
+
+// inJSON returns how a text stands between the quotes of JSON: writers differ in what they escape.
+func inJSON(value string) []string {
+	ascii := func(text, also, form string) string {
+		var out strings.Builder
+		for _, c := range text {
+			if c < utf8.RuneSelf && !strings.ContainsRune(also, c) {
+				out.WriteRune(c)
+				continue
+			}
+			for _, unit := range utf16.Encode([]rune{c}) {
+				fmt.Fprintf(&out, form, unit)
+			}
+		}
+		return out.String()
+	}
+	plain := quoted(value, false)
+	python := ascii(plain, "", `\u%04x`)
+	return []string{
+		plain, quoted(value, true), python, strings.ReplaceAll(plain, "/", `\/`), strings.ReplaceAll(python, "/", `\/`), // PHP
+		ascii(strings.ReplaceAll(plain, `\"`, `"`), "\"&'+<>`", `\u%04X`), // .NET
+	}
+}
+
+// quoted returns how Go writes a text between the quotes of JSON.
+func quoted(value string, escapeHTML bool) string {
 	var text bytes.Buffer
 	e := json.NewEncoder(&text)
 	e.SetEscapeHTML(escapeHTML)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -47,6 +48,38 @@ func TestASecretIsTakenOutHoweverItIsWritten(t *testing.T) {
 	}
 	if got := (*redact.Redactor)(nil).Text("hunter2"); got != "hunter2" {
 		t.Error(got)
+	}
+}
+
+// Programs differ in how they write the same text.
+func TestASecretIsTakenOutWhateverProgramWroteIt(t *testing.T) {
+	r := redact.New(`p&s<s/w+r'é!"$1:@`)
+	for by, text := range map[string]string{
+		"jsonencode":            `p\u0026s\u003cs/w+r'é!\"$1:@`,
+		"jsonencode in a state": `p\\u0026s\\u003cs/w+r'é!\\\"$1:@`,
+		"jsonencode in a log":   `p\\\\u0026s\\\\u003cs/w+r'é!\\\\\\\"$1:@`,
+		"Python":                `p&s<s/w+r'\u00e9!\"$1:@`,
+		"PHP":                   `p&s<s\/w+r'\u00e9!\"$1:@`,
+		".NET":                  `p\u0026s\u003Cs/w\u002Br\u0027\u00E9!\u0022$1:@`,
+		"HTML":                  `p&amp;s&lt;s/w+r&#39;é!&#34;$1:@`,
+		"urlencode":             `p%26s%3Cs%2Fw%2Br%27%C3%A9%21%22%241%3A%40`,
+		"urlencode in small":    `p%26s%3cs%2fw%2br%27%c3%a9%21%22%241%3a%40`,
+		"urlencode of JSON":     `p%5Cu0026s%5Cu003cs%2Fw%2Br%27%C3%A9%21%5C%22%241%3A%40`,
+		"a browser":             `p%26s%3Cs%2Fw%2Br'%C3%A9!%22%241%3A%40`,
+		"the user of a URL":     `p&s%3Cs%2Fw+r%27%C3%A9%21%22$1%3A%40`,
+		"base64encode":          "cCZzPHMvdytyJ8OpISIkMTpA",
+	} {
+		if got := r.Text("x=" + text + "."); got != "x=(sensitive)." {
+			t.Errorf("by %s: %s", by, got)
+		}
+	}
+	long := strings.Repeat("plant-9f31c0aa", 12)
+	encoded := base64.StdEncoding.EncodeToString([]byte(long))
+	for _, width := range []int{64, 76} {
+		lines := string(bytes.Join(slices.Collect(slices.Chunk([]byte(encoded), width)), []byte("\n")))
+		if got := strings.ReplaceAll(redact.New(long).Text(lines), redact.Mark, ""); strings.Trim(got, "=\n") != "" {
+			t.Errorf("in lines of %d: %s", width, got)
+		}
 	}
 }
 

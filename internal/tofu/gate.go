@@ -58,6 +58,7 @@ func Gate(dir string, allow Allow) []Problem {
 	g := newGate(dir, allow)
 	g.files()
 	g.module(".")
+	g.underRoots()
 	g.locked()
 	return g.found()
 }
@@ -72,6 +73,7 @@ var builtin = []string{ProviderAddress, "terraform.io/builtin/terraform"}
 // forbiddenTypes are resource types that read or run what is not the module's.
 var forbiddenTypes = map[string]string{
 	"external":               "runs a program",
+	"local_command":          "runs a program",
 	"http":                   "reaches the network while planning",
 	"terraform_remote_state": "reads the state of others",
 }
@@ -81,13 +83,14 @@ type gate struct {
 	allow      Allow
 	folders    map[string]bool // of configuration that were read
 	templates  map[string]bool // that were read
-	downloaded bool            // the engine names the modules inside, so they are not looked for
-	foreign    hcl.Range       // where a provider that is allowed, but not built in, is first named
+	rooted     map[string]rootedTemplate
+	downloaded bool      // the engine names the modules inside, so they are not looked for
+	foreign    hcl.Range // where a provider that is allowed, but not built in, is first named
 	problems   []Problem
 }
 
 func newGate(dir string, allow Allow) *gate {
-	return &gate{root: dir, allow: allow, folders: map[string]bool{}, templates: map[string]bool{}, problems: []Problem{}}
+	return &gate{root: dir, allow: allow, folders: map[string]bool{}, templates: map[string]bool{}, rooted: map[string]rootedTemplate{}, problems: []Problem{}}
 }
 
 // found returns the problems in the order of their places.
@@ -185,7 +188,10 @@ func (m *gatedModule) read(name string) {
 	var diagnostics hcl.Diagnostics
 	if strings.HasSuffix(name, ".json") {
 		file, diagnostics = hcljson.Parse(text, name)
-		m.jsonStrings(text, name)
+		e, d := hcljson.ParseExpression(text, name)
+		if diagnostics = append(diagnostics, d...); !d.HasErrors() {
+			m.jsonValue("", e, scope{})
+		}
 	} else {
 		file, diagnostics = hclsyntax.ParseConfig(text, name, hcl.InitialPos)
 	}
@@ -343,7 +349,7 @@ func (m *gatedModule) block(b *hcl.Block) {
 
 func (m *gatedModule) resource(b *hcl.Block) {
 	if why := forbiddenTypes[b.Labels[0]]; why != "" && b.Type != "resource" {
-		m.refuse("data_source", b.DefRange, "The data source %s %s, so no pattern may use it.", b.Labels[0], why)
+		m.refuse("data_source", b.DefRange, "%s %s, so no pattern may use it.", b.Labels[0], why)
 	}
 	name, _, _ := strings.Cut(b.Labels[0], "_")
 	content, _, _ := b.Body.PartialContent(resourceSchema)

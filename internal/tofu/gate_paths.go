@@ -1,7 +1,7 @@
 package tofu
 
 import (
-	"encoding/json"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -18,7 +18,7 @@ import (
 type scope struct {
 	listed   bool     // each.key and each.value are names of the module's own files
 	template bool     // inside a template file: every name is one that its caller gives
-	bound    []string // names that a for expression or a dynamic block gives another meaning
+	bound    []string // those of roots that a for expression or a dynamic block gives another meaning
 }
 
 // means reports whether a name still means what the engine defines.
@@ -55,13 +55,33 @@ func (s scope) inside(b *hclsyntax.Block) scope {
 	if b.Type != "dynamic" {
 		return s
 	}
-	s.bound = append(slices.Clone(s.bound), b.Labels...)
+	s = s.hiding(b.Labels...)
 	if a := b.Body.Attributes["iterator"]; a != nil {
-		if traversal, d := hcl.AbsTraversalForExpr(a.Expr); !d.HasErrors() {
-			s.bound = append(s.bound, traversal.RootName())
+		s = s.hiding(iterator(a.Expr)...)
+	}
+	return s
+}
+
+// roots are the names from which a path may be made: see pieces and madeHere. No other one needs to be remembered.
+var roots = []string{"path", "each", "data", "archive_file", "local_file", "local_sensitive_file"}
+
+// hiding returns the scope inside of what gives these names another meaning.
+func (s scope) hiding(names ...string) scope {
+	for _, name := range names {
+		if slices.Contains(roots, name) && !slices.Contains(s.bound, name) {
+			s.bound = append(slices.Clone(s.bound), name)
 		}
 	}
 	return s
+}
+
+// iterator is the name that a dynamic block gives its elements, if the engines can read it.
+func iterator(e hcl.Expression) []string {
+	traversal, d := hcl.AbsTraversalForExpr(e)
+	if d.HasErrors() {
+		return nil
+	}
+	return []string{traversal.RootName()}
 }
 
 func (m *gatedModule) expression(e hclsyntax.Expression, s scope) {
@@ -79,10 +99,7 @@ func (c *calls) Enter(n hclsyntax.Node) hcl.Diagnostics {
 	switch n := n.(type) {
 	case hclsyntax.ChildScope: // a for expression, also one of a template
 		c.outer = append(c.outer, c.scope)
-		c.scope.bound = slices.Clone(c.scope.bound)
-		for name := range n.LocalNames {
-			c.scope.bound = append(c.scope.bound, name)
-		}
+		c.scope = c.scope.hiding(slices.Collect(maps.Keys(n.LocalNames))...)
 	case *hclsyntax.FunctionCallExpr:
 		c.module.call(n, c.scope)
 	}
@@ -102,6 +119,7 @@ func (m *gatedModule) call(call *hclsyntax.FunctionCallExpr, s scope) {
 	name := strings.TrimPrefix(call.Name, "core::")
 	if of, ok := strings.CutPrefix(name, "provider::"); ok {
 		provider, function, _ := strings.Cut(of, "::")
+		function = function[strings.LastIndex(function, ":")+1:] // after an alias, which OpenTofu knows
 		m.provider(provider, call.Range())
 		if m.isForeign(provider) && readsFiles(function) {
 			if _, known := m.path(argument(call, 0), s, true); !known {
@@ -126,6 +144,33 @@ func (m *gatedModule) call(call *hclsyntax.FunctionCallExpr, s scope) {
 		m.refusePath(call.Range(), name)
 	case name == "templatefile":
 		m.template(where, call.Range())
+		if pieces, _ := s.pieces(argument(call, 0)); pieces[0].root == "root" {
+			m.rooted[where] = rootedTemplate{m, call.Range()}
+		}
+	}
+}
+
+// rootedTemplate is a template that a module names from path.root.
+type rootedTemplate struct {
+	module *gatedModule
+	at     hcl.Range
+}
+
+const mostUnderRoots = 100_000 // files that are looked for
+
+// underRoots reads the templates of path.root in every folder of configuration too: a test can make each the root.
+func (g *gate) underRoots() {
+	for rel, t := range g.rooted {
+		if len(g.rooted)*len(g.folders) > mostUnderRoots {
+			g.refuse("path", t.at, "So many templates of path.root cannot be looked for in so many folders; name them from path.module.")
+			return
+		}
+		for dir := range g.folders {
+			name := path.Join(dir, rel)
+			if _, err := os.Stat(filepath.Join(g.root, name)); err == nil {
+				t.module.template(name, t.at)
+			}
+		}
 	}
 }
 
@@ -160,24 +205,70 @@ func (m *gatedModule) template(name string, at hcl.Range) {
 	m.expression(e, scope{template: true})
 }
 
-// jsonStrings looks at the strings of a JSON file, each of which may be a template with calls.
-func (m *gatedModule) jsonStrings(text []byte, name string) {
-	decoder := json.NewDecoder(strings.NewReader(string(text)))
-	for {
-		token, err := decoder.Token()
-		if err != nil {
-			return // the end, or what the parser has already refused
+// jsonValue looks at the strings of a JSON file. Each may be a template with calls; some, such as the target of an import,
+// are expressions without a mark around them. name is the key that the value stands under.
+func (m *gatedModule) jsonValue(name string, e hcl.Expression, s scope) {
+	s = s.below(name, e)
+	if pairs, d := hcl.ExprMap(e); !d.HasErrors() {
+		keys := map[string]bool{}
+		for _, pair := range pairs {
+			key, _ := literal(pair.Key)
+			if keys[key] {
+				m.refuse("syntax", pair.Key.Range(), "The key %q is written twice here, and readers differ in which one they take.", key)
+			}
+			keys[key] = true
+			m.jsonValue("", pair.Key, s)
+			m.jsonValue(key, pair.Value, s)
 		}
-		s, ok := token.(string)
-		if !ok || !strings.Contains(s, "{") {
-			continue
+		return
+	}
+	if items, d := hcl.ExprList(e); !d.HasErrors() {
+		for _, item := range items {
+			m.jsonValue("", item, s)
 		}
-		before := string(text[:decoder.InputOffset()])
-		start := hcl.Pos{Line: strings.Count(before, "\n") + 1, Column: max(1, len(before)-strings.LastIndexByte(before, '\n')-len(s)-1), Byte: 0}
-		if e, d := hclsyntax.ParseTemplate([]byte(s), name, start); !d.HasErrors() {
-			m.expression(e, scope{})
+		return
+	}
+	text, ok := literal(e)
+	if !ok {
+		return
+	}
+	start := e.StartRange().Start
+	start.Column++ // after the quote
+	for _, parse := range []func([]byte, string, hcl.Pos) (hclsyntax.Expression, hcl.Diagnostics){hclsyntax.ParseTemplate, hclsyntax.ParseExpression} {
+		if native, d := parse([]byte(text), e.Range().Filename, start); !d.HasErrors() {
+			m.expression(native, s)
 		}
 	}
+}
+
+// literal is the text of a string as it is written.
+func literal(e hcl.Expression) (string, bool) {
+	v, d := e.Value(nil)
+	if d.HasErrors() || v.IsNull() || v.Type() != cty.String {
+		return "", false
+	}
+	return v.AsString(), true
+}
+
+// below is the scope inside a value of a JSON file, where a dynamic block hides names as it does in the other syntax.
+func (s scope) below(name string, e hcl.Expression) scope {
+	if items, d := hcl.ExprList(e); !d.HasErrors() && name == "dynamic" {
+		for _, item := range items {
+			s = s.below(name, item)
+		}
+		return s
+	}
+	pairs, _ := hcl.ExprMap(e)
+	for _, pair := range pairs {
+		key, _ := literal(pair.Key)
+		if name == "dynamic" {
+			s = s.hiding(key)
+		}
+		if key == "iterator" {
+			s = s.hiding(iterator(pair.Value)...)
+		}
+	}
+	return s
 }
 
 // path returns the file or folder that an expression names, relative to the pattern, if that can be told from
@@ -188,6 +279,9 @@ func (m *gatedModule) path(e hclsyntax.Expression, s scope, mayList bool) (strin
 	pieces, ok := s.pieces(e)
 	if !ok || len(pieces) == 0 {
 		return "", false
+	}
+	if m.downloaded && pieces[0].root != "module" {
+		return "", false // it names a file of whoever uses the module, which was not read with it
 	}
 	base, text := ".", ""
 	if first := pieces[0].root; first != "" {
@@ -295,13 +389,13 @@ func dotted(t hcl.Traversal) string {
 }
 
 // fileArgument are names by which providers call a path on the machine where the engine runs.
-var fileArgument = regexp.MustCompile(`^(file|filename|filepath|file_path|source_file|source_dir|output_path|config_paths?|kubeconfig(_path)?|cert_path|key_path|ca_path|chart_path|.*_(files?|filename|file_paths?|key_path|cert_path|dir))$`)
+var fileArgument = regexp.MustCompile(`^(file|filename|filepath|source_file|source_dir|output_path|kubeconfig(_path)?|(.*_)?(cert|certificate|key|ca|chart|config|credentials|token|file)_paths?|.*_(files?|filename|dir))$`)
 
 // sourceIsFile are types whose source is the file that they copy.
 var sourceIsFile = regexp.MustCompile(`_(file|object|blob)$`)
 
 func readsFiles(function string) bool {
-	return strings.HasPrefix(function, "file") || strings.HasPrefix(function, "dir") || strings.Contains(function, "_file")
+	return strings.Contains(function, "file") || strings.HasPrefix(function, "dir")
 }
 
 // arguments refuses arguments of foreign providers that would have them read a file which is not the pattern's.
@@ -342,9 +436,10 @@ func (m *gatedModule) value(name string, e hcl.Expression, s scope, isPath func(
 	if !deep {
 		return
 	}
+	s = s.below(name, e)
 	if pairs, d := hcl.ExprMap(e); !d.HasErrors() {
 		for _, pair := range pairs {
-			key, _ := plainText(pair.Key)
+			key, _ := literal(pair.Key)
 			m.value(key, pair.Value, s, isPath, deep)
 		}
 	} else if items, d := hcl.ExprList(e); !d.HasErrors() {

@@ -52,7 +52,7 @@ func TestTheGateNamesWhatAModuleMustNotDo(t *testing.T) {
 		"files above":                        {f("main.tf", `locals { x = fileset(path.module, "../*") }`), "gate.path main.tf:1:14"},
 		"a file that a value names":          {f("main.tf", `locals { x = file("${path.module}/${var.name}") }`), "gate.path main.tf:1:14"},
 		"a file by an inner for_each":        {f("main.tf", "resource \"terraform_data\" \"x\" {\n  for_each = var.x\n  dynamic \"y\" {\n    for_each = fileset(path.module, \"*\")\n    content { z = file(each.value) }\n  }\n}"), "gate.path main.tf:5:19"},
-		"a file in JSON":                     {f("main.tf.json", `{"locals": {"x": "${file(\"/etc/passwd\")}"}}`), "gate.path main.tf.json:1:23"},
+		"a file in JSON":                     {f("main.tf.json", `{"locals": {"x": "${file(\"/etc/passwd\")}"}}`), "gate.path main.tf.json:1:21"},
 		"a file in a template":               {map[string]string{"main.tf": `locals { x = templatefile("${path.module}/t.tpl", {}) }`, "t.tpl": "hello\n${file(\"/etc/passwd\")}"}, "gate.path t.tpl:2:3"},
 		"a template from a value":            {f("main.tf", `locals { x = core::templatestring(var.x, {}) }`), "gate.path main.tf:1:14"},
 		"a syntax error":                     {f("main.tf", "resource {"), "gate.syntax main.tf:1:10"},
