@@ -764,6 +764,35 @@ func TestAForwardTakesAPortThatIsFree(t *testing.T) {
 	})
 }
 
+// Whoever prepared it learns that it never began from Start, and how it ended from Wait.
+func TestACommandThatIsKilledBeforeItBeganWasKilled(t *testing.T) {
+	bothWays(t, func(t *testing.T, s *Sandbox) {
+		for name, kill := range map[string]func(cmd *Cmd) error{
+			"by its parent":     func(cmd *Cmd) error { return cmd.Signal(syscall.SIGKILL) },
+			"by somebody else":  func(cmd *Cmd) error { return syscall.Kill(cmd.Pid(), syscall.SIGKILL) },
+			"and was gone then": func(cmd *Cmd) error { err := syscall.Kill(cmd.Pid(), syscall.SIGKILL); <-cmd.gone; return err },
+		} {
+			cmd, err := s.Command(backgroundContext, program(t, "wait for a line, then run the echo client", "0"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Prepare(); err != nil {
+				t.Fatal(err)
+			}
+			if err := kill(cmd); err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+				t.Errorf("%s: it does not begin: %v", name, err)
+			}
+			var end *ExitError
+			if err := cmd.Wait(); !errors.As(err, &end) || end.Signal != syscall.SIGKILL {
+				t.Errorf("%s: it ended with %v", name, err)
+			}
+		}
+	})
+}
+
 func TestTheProxyReachesListedHostsOnly(t *testing.T) {
 	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "plain") }))
 	defer plain.Close()

@@ -246,7 +246,8 @@ func (s *supervisor) command(order Order) error {
 	if err := writeJSON(filepath.Join(s.folder, EngineFile), IdentityOf(process.Pid()), false); err != nil {
 		return errors.Join(err, process.Signal(os.Kill), process.Wait())
 	}
-	if err := process.Start(); err != nil {
+	// One that was killed before it began is no other than one that was killed then: Wait says so.
+	if err := process.Start(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("start %s: %w", order.Name, err)
 	}
 	why, err := s.wait(process, order.Timeout)
