@@ -191,7 +191,7 @@ func (f *front) from(v *visitor) forwarding {
 	if !ok {
 		return forwarding{}
 	}
-	peer := tcp.AddrPort().Addr().Unmap()
+	peer := tcp.AddrPort().Addr().Unmap().WithZone("") // no range has a zone
 	return forwarding{peer, slices.ContainsFunc(f.trusted, func(p netip.Prefix) bool { return p.Contains(peer) })}
 }
 

@@ -246,6 +246,39 @@ func TestWhoIsInFrontIsBelievedOnlyOfATrustedProxy(t *testing.T) {
 	}
 }
 
+// peered is a connection whose other side has an address that no test could come from.
+type peered struct {
+	net.Conn
+	peer net.Addr
+}
+
+func (p peered) RemoteAddr() net.Addr { return p.peer }
+
+func TestAPeerIsNamedAndTrustedByItsAddressAlone(t *testing.T) {
+	for _, c := range []struct {
+		peer, trusted, named string
+		believed             bool
+	}{
+		{"[::1]:9", "::1", "::1", true},
+		{"[2001:db8::7]:9", "2001:db8::/32", "2001:db8::7", true},
+		{"[2001:db8::7]:9", "2001:db9::/32", "2001:db8::7", false},
+		{"[fe80::1%eth0]:9", "fe80::/10", "fe80::1", true},
+		{"[fe80::1%eth0]:9", "fe80::1%eth1", "fe80::1", true},
+		{"[::ffff:10.1.2.3]:9", "10.0.0.0/8", "10.1.2.3", true},
+		{"10.1.2.3:9", "::ffff:10.1.2.3", "10.1.2.3", true},
+		{"10.1.2.3:9", "::ffff:10.0.0.0/104", "10.1.2.3", true},
+		{"10.1.2.3:9", "::/0", "10.1.2.3", false},
+	} {
+		trusted, err := trustedProxy(c.trusted)
+		must(t, err)
+		f := &front{trusted: []netip.Prefix{trusted}}
+		got := f.from(&visitor{conn: peered{peer: net.TCPAddrFromAddrPort(netip.MustParseAddrPort(c.peer))}})
+		if got.peer.String() != c.named || got.trusted != c.believed {
+			t.Errorf("%s with %s is %s, believed: %v", c.peer, c.trusted, got.peer, got.trusted)
+		}
+	}
+}
+
 // What two readers could take for different messages reaches no process.
 func TestARequestWithTwoMeaningsIsRefused(t *testing.T) {
 	for name, tt := range map[string]struct {
