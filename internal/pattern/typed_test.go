@@ -147,6 +147,21 @@ var values = []struct{ text, kind, want, wrong string }{
 	{`[{a: 010}]`, `any`, ``, `010 is ambiguous`},
 	{`[{010: a}]`, `any`, `[{"010":"a"}]`, ``},
 
+	// What the module leaves open inside of a value is of one type, as the engines want it.
+	{`[1.10, a]`, `list(any)`, `["1.10","a"]`, ``},
+	{`[[1.10], [a]]`, `list(list(any))`, `[["1.10"],["a"]]`, ``},
+	{`{a: 1e3, b: 9007199254740993, c: x}`, `map(any)`, `{"a":"1e3","b":"9007199254740993","c":"x"}`, ``},
+	{`[true, ~, "x"]`, `set(any)`, `["true",null,"x"]`, ``},
+	{`[1.10, 2]`, `list(any)`, `[1.1,2]`, ``},
+	{`[~, 1]`, `list(any)`, `[null,1]`, ``},
+	{`{a: [1], b: x}`, `map(any)`, ``, `all map elements must have the same type`},
+	{`[[1], {a: 1}]`, `list(any)`, ``, `all list elements must have the same type`},
+	{`[{a: 1}, {a: x, b: [2]}]`, `list(any)`, ``, `all list elements must have the same type`},
+	{`{n: {a: 1}, o: [1, [2]]}`, `object({n = map(any), o = optional(any)})`, `{"n":{"a":1},"o":[1,[2]]}`, ``},
+	{`[1, [2]]`, `tuple([any, list(any)])`, `[1,[2]]`, ``},
+	{`[]`, `list(any)`, `[]`, ``},
+	{`{}`, `map(any)`, `{}`, ``},
+
 	// Where the colon of a key without quotes has no space behind it, readers disagree where the key ends.
 	{`{12:30: c}`, `map(string)`, ``, `a space must follow the colon behind 12; if the colon is part of the key, put the key in quotes`},
 	{`{a:1, b: 2}`, `map(number)`, ``, `a space must follow the colon behind a`},
