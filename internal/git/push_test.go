@@ -203,6 +203,16 @@ func TestAPushThatCannotBecomeAChangeIsRefusedWithTheReason(t *testing.T) {
 		c.commit("model.bin", "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n", "Large")
 		contains(t, c.fails("push", "origin", "lfs"), "remote: The file model.bin is kept by git LFS", "git lfs untrack", "remote: (git.lfs)")
 	})
+	t.Run("a pointer in a folder, as git LFS wrote it first", func(t *testing.T) {
+		c.git("switch", "--quiet", "-c", "hawser", "origin/main")
+		c.commit("data/.gitkeep", "version https://hawser.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n", "Large")
+		contains(t, c.fails("push", "origin", "hawser"), "remote: The file data/.gitkeep is kept by git LFS", "remote: (git.lfs)")
+	})
+	t.Run("a text about git LFS is taken", func(t *testing.T) {
+		c.git("switch", "--quiet", "-c", "about", "origin/main")
+		c.commit("lfs.md", "A pointer begins with\nversion https://git-lfs.github.com/spec/v1\n", "About")
+		contains(t, c.git("push", "origin", "about"), "[new branch]")
+	})
 	for name, target := range map[string]string{"absolute": "/etc/passwd", "upwards": "../../etc", "through a folder": "docs/../../x"} {
 		t.Run("a link that leads out, "+name, func(t *testing.T) {
 			c.git("switch", "--quiet", "-C", "link", "origin/main")
@@ -218,6 +228,14 @@ func TestAPushThatCannotBecomeAChangeIsRefusedWithTheReason(t *testing.T) {
 		c.git("update-index", "--add", "--cacheinfo", "160000,"+c.git("rev-parse", "HEAD")+",lib")
 		c.git("commit", "--quiet", "-m", "Sub")
 		contains(t, c.git("push", "origin", "sub"), "remote: lib is a submodule: Flywheel does not fetch it", "(git.submodule)", "[new branch]")
+	})
+	t.Run("many submodules are named, and how many more there are", func(t *testing.T) {
+		c.git("switch", "--quiet", "-c", "subs", "origin/main")
+		for n := range 22 {
+			c.git("update-index", "--add", "--cacheinfo", "160000,"+c.git("rev-parse", "HEAD")+","+fmt.Sprintf("deep/lib%02d", n))
+		}
+		c.git("commit", "--quiet", "-m", "Subs")
+		contains(t, c.git("push", "origin", "subs"), "remote: deep/lib00 is a submodule", "remote: deep/lib19 is a submodule", "remote: And 2 more submodules.", "[new branch]")
 	})
 	t.Run("a branch name that is not UTF-8", func(t *testing.T) {
 		c.git("switch", "--quiet", "-c", "fine", "origin/main")

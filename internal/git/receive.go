@@ -193,7 +193,7 @@ func (h *Host) carried(ctx context.Context, r Repo, entries []Entry) error {
 		had[e] = true
 	}
 	small := slices.DeleteFunc(slices.Clone(entries), func(e Entry) bool {
-		return had[e] || e.Mode != "120000" && (e.Mode == "160000" || e.Size > pointerLimit || e.Size < int64(len(lfsPointer)))
+		return had[e] || e.Mode != "120000" && (e.Mode == "160000" || e.Size > pointerLimit || e.Size < int64(len(earlyPointer)))
 	})
 	if len(small) == 0 {
 		return nil
@@ -210,7 +210,7 @@ func (h *Host) carried(ctx context.Context, r Repo, entries []Entry) error {
 		if small[i].Mode == "120000" {
 			return checkLink(small[i].Path, string(content))
 		}
-		if bytes.HasPrefix(content, []byte(lfsPointer)) {
+		if bytes.HasPrefix(content, []byte(lfsPointer)) || bytes.HasPrefix(content, []byte(earlyPointer)) {
 			return fault.New(fault.Invalid, "git.lfs", "The file %s is kept by git LFS, so only a pointer to it was pushed, and a build would get that pointer.", small[i].Path).
 				Do("Take it out of LFS (git lfs untrack, then git add --renormalize and commit), or let the build fetch it.")
 		}
@@ -220,7 +220,9 @@ func (h *Host) carried(ctx context.Context, r Repo, entries []Entry) error {
 
 const (
 	lfsPointer   = "version https://git-lfs.github.com/spec/"
-	pointerLimit = 1024 // bytes of a pointer, by the specification of git LFS
+	earlyPointer = "version https://hawser.github.com/spec/" // which git LFS reads still
+	mostNamed    = 20                                        // submodules
+	pointerLimit = 1024                                      // bytes of a pointer, by the specification of git LFS
 )
 
 // submodules says which folders of a pushed commit stay empty, because they are repositories of their own.
@@ -235,7 +237,10 @@ func (h *Host) submodules(ctx context.Context, r Repo, commit string) ([]string,
 			lines = append(lines, e.Path+" is a submodule: Flywheel does not fetch it, so its folder is empty in builds and plans. Copy what they need into the repository, or fetch it in build.fetch. (git.submodule)")
 		}
 	}
-	return lines[:min(len(lines), 20)], nil
+	if more := len(lines) - mostNamed; more > 0 {
+		lines = append(lines[:mostNamed], "And "+plain.Count(more, "more submodule.", "more submodules."))
+	}
+	return lines, nil
 }
 
 // received tells Pushed what git did, and returns the lines for the pusher.

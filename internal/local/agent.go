@@ -181,6 +181,9 @@ func trustedProxy(text string) (netip.Prefix, error) {
 		return prefix, fault.New(fault.Invalid, "configuration.proxy", "%q is not the address of a proxy.", text).
 			Do("Write addresses or ranges, for example 127.0.0.1 or 10.0.0.0/8.").Because(err)
 	}
+	if ip := prefix.Addr(); ip.Is4In6() && prefix.Bits() >= 96 {
+		prefix = netip.PrefixFrom(ip.Unmap(), prefix.Bits()-96)
+	}
 	return prefix.Masked(), nil
 }
 

@@ -146,7 +146,7 @@ func (f *front) exchange(v *visitor, r request) bool {
 	up := &upload{v: v, conn: conn, sent: make(chan struct{}), done: make(chan struct{})}
 	go up.run(r, f.from(v))
 	defer up.stop()
-	back := relay{bufio.NewReaderSize(conn, 16<<10), v.out}
+	back := relay{from: bufio.NewReaderSize(conn, 16<<10), to: v.out}
 	begun, invited := false, !r.has("expect", "100-continue")
 	for {
 		a, err := readAnswer(back.from, r.method)
@@ -191,7 +191,7 @@ func (f *front) from(v *visitor) forwarding {
 	if !ok {
 		return forwarding{}
 	}
-	peer := tcp.AddrPort().Addr().Unmap()
+	peer := tcp.AddrPort().Addr().Unmap().WithZone("") // no range has a zone
 	return forwarding{peer, slices.ContainsFunc(f.trusted, func(p netip.Prefix) bool { return p.Contains(peer) })}
 }
 
@@ -244,7 +244,7 @@ func (v *visitor) tunnel(up *upload, back relay, conn net.Conn) {
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
-		to := relay{v.in, bufio.NewWriter(conn)}
+		to := relay{from: v.in, to: bufio.NewWriter(conn)}
 		if to.rest() != nil || to.to.Flush() != nil {
 			conn.Close()
 			return
@@ -286,7 +286,7 @@ type upload struct {
 
 func (u *upload) run(r request, from forwarding) {
 	defer close(u.done)
-	to := relay{u.v.in, bufio.NewWriterSize(u.conn, 16<<10)}
+	to := relay{u.v.in, bufio.NewWriterSize(u.conn, 16<<10), true}
 	_, err := to.to.Write(r.passedOn(from))
 	if err == nil {
 		err = to.message(r.body)

@@ -91,27 +91,52 @@ func TestTheProxyPassesOnEveryByteAsItCame(t *testing.T) {
 	large := strings.Repeat("x", 300<<10)
 	ok := "< HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 	for name, steps := range map[string][]string{
-		"a query with semicolons":      {"> GET /a;b?x=1;y=2&z=%3B HTTP/1.1\r\nHost: h\r\n\r\n", ok},
-		"bad escapes":                  {"> GET /%zz%?q=%g&%=%% HTTP/1.1\r\nHost: h\r\n\r\n", ok},
-		"an encoded slash":             {"> GET /a%2Fb/..%2f/%2e%2e/ HTTP/1.1\r\nHost: h\r\n\r\n", ok},
-		"double slashes and dots":      {"> GET //a//b/../c/./ HTTP/1.1\r\nHost: h\r\n\r\n", ok},
-		"a question mark and no query": {"> GET /? HTTP/1.1\r\nHost: h\r\n\r\n", ok},
-		"bytes above 127":              {"> GET /\xc3\xa4\xff HTTP/1.1\r\nHost: h\r\nX-N: \xff\r\n\r\n", ok},
-		"an absolute form":             {"> GET http://other.example:8080/a%2Fb//c?x;y HTTP/1.1\r\nHost: other.example:8080\r\n\r\n", ok},
-		"an asterisk":                  {"> OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", ok},
-		"an empty host":                {"> GET / HTTP/1.1\r\nHost:\r\n\r\n", ok},
-		"no host":                      {"> GET / HTTP/1.0\r\n\r\n", ok, "< end"},
-		"order and case of headers":    {"> GET / HTTP/1.1\r\nzZ-b: 2\r\nhost: h\r\nAccept:*/*\r\nzZ-b:   1  \r\nX_y: \r\n\r\n", "< HTTP/1.1 200 Yes Really\r\nsErVer: me\r\nset-cookie: a\r\nSet-Cookie: b\r\ncontent-length: 0\r\n\r\n"},
-		"forwarding headers of an app": {"> GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 1.2.3.4\r\nForwarded: for=1.2.3.4\r\nX-Forwarded-Proto: https\r\n\r\n", ok},
-		"hop-by-hop headers":           {"> GET / HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, X-A\r\nX-A: 1\r\nKeep-Alive: 5\r\nTE: trailers\r\nProxy-Connection: x\r\nProxy-Authorization: y\r\n\r\n", ok},
-		"no type, no date, no length":  {"> GET / HTTP/1.1\r\nHost: h\r\n\r\n", "< HTTP/1.1 200 OK\r\n\r\n<html>", "< end"},
-		"no reason":                    {"> GET / HTTP/1.1\r\nHost: h\r\n\r\n", "< HTTP/1.1 299 \r\nContent-Length: 0\r\n\r\n"},
-		"compressed as it is":          {"> GET / HTTP/1.1\r\nHost: h\r\nAccept-Encoding: gzip\r\n\r\n", "< HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n\x1f\x8b\x08\x00"},
-		"HEAD with a length":           {"> HEAD / HTTP/1.1\r\nHost: h\r\n\r\n", "< HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", "next", "> GET / HTTP/1.1\r\nHost: h\r\n\r\n", ok},
-		"HEAD of a chunked page":       {"> HEAD / HTTP/1.1\r\nHost: h\r\n\r\n", "< HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "next", "> GET / HTTP/1.1\r\nHost: h\r\n\r\n", ok},
-		"nothing changed":              {"> GET / HTTP/1.1\r\nHost: h\r\n\r\n", "< HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\nETag: x\r\n\r\n", "next", "> GET / HTTP/1.1\r\nHost: h\r\n\r\n", "< HTTP/1.1 204 No Content\r\n\r\n", "next", "> GET / HTTP/1.1\r\nHost: h\r\n\r\n", ok},
-		"a body with a length":         {"> POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhel", "> lo", ok, "next", "> PUT /x HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n", ok},
-		"a large body":                 {"> POST / HTTP/1.1\r\nHost: h\r\nContent-Length: " + fmt.Sprint(len(large)) + "\r\n\r\n" + large, "< HTTP/1.1 200 OK\r\nContent-Length: " + fmt.Sprint(len(large)) + "\r\n\r\n" + large},
+		"a query with semicolons":              {"> GET /a;b?x=1;y=2&z=%3B HTTP/1.1\r\nHost: h\r\n\r\n", ok},
+		"bad escapes":                          {"> GET /%zz%?q=%g&%=%% HTTP/1.1\r\nHost: h\r\n\r\n", ok},
+		"an encoded slash":                     {"> GET /a%2Fb/..%2f/%2e%2e/ HTTP/1.1\r\nHost: h\r\n\r\n", ok},
+		"double slashes and dots":              {"> GET //a//b/../c/./ HTTP/1.1\r\nHost: h\r\n\r\n", ok},
+		"a question mark and no query":         {"> GET /? HTTP/1.1\r\nHost: h\r\n\r\n", ok},
+		"bytes above 127":                      {"> GET /\xc3\xa4\xff HTTP/1.1\r\nHost: h\r\nX-N: \xff\r\n\r\n", ok},
+		"an absolute form":                     {"> GET http://other.example:8080/a%2Fb//c?x;y HTTP/1.1\r\nHost: other.example:8080\r\n\r\n", ok},
+		"an asterisk":                          {"> OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", ok},
+		"an empty host":                        {"> GET / HTTP/1.1\r\nHost:\r\n\r\n", ok},
+		"no host":                              {"> GET / HTTP/1.0\r\n\r\n", ok, "< end"},
+		"a fragment":                           {"> GET /a#b?c=%23#d HTTP/1.1\r\nHost: h\r\n\r\n", ok},
+		"brackets, quotes and pipes":           {"> GET /a[0]|{b}\"<c>`^\\?d[]=[1]&e='f' HTTP/1.1\r\nHost: h\r\n\r\n", ok},
+		"question marks in a query":            {"> GET /a?b?c=?&&=&;;d HTTP/1.1\r\nHost: h\r\n\r\n", ok},
+		"a host of IPv6":                       {"> GET / HTTP/1.1\r\nHost: [::1]:8080\r\n\r\n", ok},
+		"a host with a dot at its end":         {"> GET / HTTP/1.1\r\nhOST: Shop.Example.:080\r\n\r\n", ok},
+		"a method of its own":                  {"> m-SEARCH / HTTP/1.1\r\nHost: h\r\n\r\n", ok},
+		"empty values":                         {"> GET / HTTP/1.1\r\nHost: h\r\nA:\r\nA: \r\nA:\t\r\nCookie:\r\n\r\n", "< HTTP/1.1 200 OK\r\nB:\r\nB:  \r\nSet-Cookie:\r\nContent-Length: 0\r\n\r\n"},
+		"names that are listed":                {"> GET / HTTP/1.1\r\nHost: h\r\nConnection: X-Forwarded-For, Cookie, close\r\nCookie: a=b\r\n\r\n", "< HTTP/1.1 200 OK\r\nConnection: Set-Cookie\r\nSet-Cookie: a\r\nContent-Length: 0\r\n\r\n"},
+		"the same length twice":                {"> POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nhi", ok},
+		"a GET with a body":                    {"> GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi", ok, "next", "> DELETE / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n", ok},
+		"an answer of HTTP/1.0":                {"> GET / HTTP/1.1\r\nHost: h\r\n\r\n", "< HTTP/1.0 200 OK\r\n\r\nhi", "< end"},
+		"a status without a reason":            {"> GET / HTTP/1.1\r\nHost: h\r\n\r\n", "< HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n"},
+		"205 with a length":                    {"> GET / HTTP/1.1\r\nHost: h\r\n\r\n", "< HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n", "next", "> GET / HTTP/1.1\r\nHost: h\r\n\r\n", ok},
+		"a folded header of an answer":         {"> GET / HTTP/1.1\r\nHost: h\r\n\r\n", "< HTTP/1.1 200 OK\r\nA: b\r\n c\r\nContent-Length: 0\r\n\r\n"},
+		"an answer coded twice":                {"> GET / HTTP/1.1\r\nHost: h\r\nTE: gzip\r\n\r\n", "< HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\n\x1f\x8b\r\n0\r\n\r\n", "next", "> GET / HTTP/1.1\r\nHost: h\r\n\r\n", ok},
+		"an answer that is not coded":          {"> GET / HTTP/1.1\r\nHost: h\r\n\r\n", "< HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nhi", "< end"},
+		"an empty line before":                 {"> GET / HTTP/1.1\r\nHost: h\r\n\r\n", ok, "next", "> GET / HTTP/1.1\r\nHost: h\r\n\r\n", ok},
+		"a lasting 100":                        {"> GET / HTTP/1.1\r\nHost: h\r\n\r\n", "< HTTP/1.1 100 Continue\r\n\r\n", "< HTTP/1.1 199 Whatever\r\nA: b\r\n\r\n", ok, "next", "> GET / HTTP/1.1\r\nHost: h\r\n\r\n", ok},
+		"a refused invitation, then the body":  {"> POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n", "> hi", ok, "next", "> GET / HTTP/1.1\r\nHost: h\r\n\r\n", ok},
+		"a tunnel that the process ends first": {"> GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: foo/2, bar\r\n\r\n", "< HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: bar\r\n\r\nhi", "> \x00\xff", "< bye", "< end"},
+		"a web socket that ends":               {"> GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", "< HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nhi", "< end"},
+		"an upgrade with a body":               {"> POST / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: foo\r\nContent-Length: 2\r\n\r\nhi", "< HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: foo\r\n\r\n", "> more", "< rest", "> end", "< end"},
+		"a CONNECT that is refused":            {"> CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", "< HTTP/1.1 405 No\r\nContent-Length: 0\r\n\r\n", "next", "> GET / HTTP/1.1\r\nHost: h\r\n\r\n", ok},
+		"trailers of many lines":               {"> GET / HTTP/1.1\r\nHost: h\r\n\r\n", "< HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + strings.Repeat("Grpc-Status: 0\r\n", 500) + "\r\n", "next", "> GET / HTTP/1.1\r\nHost: h\r\n\r\n", ok},
+		"a chunk of hexadecimal zeros":         {"> POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0000000002  \r\nhi\r\n000;x=\"y\"\r\n\r\n", ok},
+		"order and case of headers":            {"> GET / HTTP/1.1\r\nzZ-b: 2\r\nhost: h\r\nAccept:*/*\r\nzZ-b:   1  \r\nX_y: \r\n\r\n", "< HTTP/1.1 200 Yes Really\r\nsErVer: me\r\nset-cookie: a\r\nSet-Cookie: b\r\ncontent-length: 0\r\n\r\n"},
+		"forwarding headers of an app":         {"> GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 1.2.3.4\r\nForwarded: for=1.2.3.4\r\nX-Forwarded-Proto: https\r\n\r\n", ok},
+		"hop-by-hop headers":                   {"> GET / HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, X-A\r\nX-A: 1\r\nKeep-Alive: 5\r\nTE: trailers\r\nProxy-Connection: x\r\nProxy-Authorization: y\r\n\r\n", ok},
+		"no type, no date, no length":          {"> GET / HTTP/1.1\r\nHost: h\r\n\r\n", "< HTTP/1.1 200 OK\r\n\r\n<html>", "< end"},
+		"no reason":                            {"> GET / HTTP/1.1\r\nHost: h\r\n\r\n", "< HTTP/1.1 299 \r\nContent-Length: 0\r\n\r\n"},
+		"compressed as it is":                  {"> GET / HTTP/1.1\r\nHost: h\r\nAccept-Encoding: gzip\r\n\r\n", "< HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n\x1f\x8b\x08\x00"},
+		"HEAD with a length":                   {"> HEAD / HTTP/1.1\r\nHost: h\r\n\r\n", "< HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", "next", "> GET / HTTP/1.1\r\nHost: h\r\n\r\n", ok},
+		"HEAD of a chunked page":               {"> HEAD / HTTP/1.1\r\nHost: h\r\n\r\n", "< HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "next", "> GET / HTTP/1.1\r\nHost: h\r\n\r\n", ok},
+		"nothing changed":                      {"> GET / HTTP/1.1\r\nHost: h\r\n\r\n", "< HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\nETag: x\r\n\r\n", "next", "> GET / HTTP/1.1\r\nHost: h\r\n\r\n", "< HTTP/1.1 204 No Content\r\n\r\n", "next", "> GET / HTTP/1.1\r\nHost: h\r\n\r\n", ok},
+		"a body with a length":                 {"> POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhel", "> lo", ok, "next", "> PUT /x HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n", ok},
+		"a large body":                         {"> POST / HTTP/1.1\r\nHost: h\r\nContent-Length: " + fmt.Sprint(len(large)) + "\r\n\r\n" + large, "< HTTP/1.1 200 OK\r\nContent-Length: " + fmt.Sprint(len(large)) + "\r\n\r\n" + large},
 		"chunks with extensions and trailers": {"> POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n5;a=b\r\nhello\r\n", "> 00A\r\n0123456789\r\n", "> 0\r\nX-Sum: 1\r\n\r\n",
 			"< HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum\r\n\r\n", "< 3;q\r\nabc\r\n", "< 0;last\r\nx-sum: 2\r\n\r\n", "next", "> GET / HTTP/1.1\r\nHost: h\r\n\r\n", ok},
 		"events as they come":         {"> GET /events HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n", "< HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n", "< data: 1\n\n", "< d", "< ata: 2\n\n", "< end"},
@@ -194,6 +219,10 @@ func TestWhoIsInFrontIsBelievedOnlyOfATrustedProxy(t *testing.T) {
 		"nothing was said":          {"", "A: b\r\n", "A: b\r\n" + own},
 		"a stranger says something": {"", "X-Forwarded-For: 10.0.0.1\r\nA: b\r\nx-forwarded-proto: https\r\nForwarded: for=10.0.0.1\r\nX-Forwarded-Prefix: /x\r\nX-Real-IP: 10.0.0.1\r\n", "A: b\r\n" + own},
 		"with underscores":          {"", "X_Forwarded_For: 10.0.0.1\r\nX-Forwarded_Proto: https\r\nX_REAL_IP: 1\r\n", own},
+		"the word alone":            {"", "X-Forwarded: for=10.0.0.1\r\nX-forwarded-: b\r\n", own},
+		"an empty line of a proxy":  {"127.0.0.1/32", "X-Forwarded-For:\r\n", "X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Host: shop.example.com\r\nX-Forwarded-Proto: http\r\n"},
+		"a web socket or HTTP/2":    {"", "Upgrade: websocket, h2c\r\nConnection: Upgrade\r\n", "Upgrade: websocket\r\nConnection: Upgrade\r\n" + own},
+		"HTTP/2 in other letters":   {"", "UPGRADE: H2C\r\nhttp2-settings: AAMAAABkAAQ\r\n", own},
 		"twice":                     {"", "X-Forwarded-For: 10.0.0.1\r\nX-FORWARDED-FOR: 10.0.0.2\r\n", own},
 		"a trusted proxy":           {"127.0.0.0/8", "X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: shop.example.com\r\nForwarded: for=203.0.113.9;proto=https\r\nX-Forwarded-Port: 443\r\n", "X-Forwarded-For: 203.0.113.9, 127.0.0.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: shop.example.com\r\nForwarded: for=203.0.113.9;proto=https\r\nX-Forwarded-Port: 443\r\n"},
 		"a trusted chain":           {"127.0.0.1/32", "x-forwarded-for: 1.1.1.1, 2.2.2.2 \r\nX-Forwarded-For: 3.3.3.3\r\n", "x-forwarded-for: 1.1.1.1, 2.2.2.2 \r\nX-Forwarded-For: 3.3.3.3, 127.0.0.1\r\nX-Forwarded-Host: shop.example.com\r\nX-Forwarded-Proto: http\r\n"},
@@ -217,6 +246,39 @@ func TestWhoIsInFrontIsBelievedOnlyOfATrustedProxy(t *testing.T) {
 	}
 }
 
+// peered is a connection whose other side has an address that no test could come from.
+type peered struct {
+	net.Conn
+	peer net.Addr
+}
+
+func (p peered) RemoteAddr() net.Addr { return p.peer }
+
+func TestAPeerIsNamedAndTrustedByItsAddressAlone(t *testing.T) {
+	for _, c := range []struct {
+		peer, trusted, named string
+		believed             bool
+	}{
+		{"[::1]:9", "::1", "::1", true},
+		{"[2001:db8::7]:9", "2001:db8::/32", "2001:db8::7", true},
+		{"[2001:db8::7]:9", "2001:db9::/32", "2001:db8::7", false},
+		{"[fe80::1%eth0]:9", "fe80::/10", "fe80::1", true},
+		{"[fe80::1%eth0]:9", "fe80::1%eth1", "fe80::1", true},
+		{"[::ffff:10.1.2.3]:9", "10.0.0.0/8", "10.1.2.3", true},
+		{"10.1.2.3:9", "::ffff:10.1.2.3", "10.1.2.3", true},
+		{"10.1.2.3:9", "::ffff:10.0.0.0/104", "10.1.2.3", true},
+		{"10.1.2.3:9", "::/0", "10.1.2.3", false},
+	} {
+		trusted, err := trustedProxy(c.trusted)
+		must(t, err)
+		f := &front{trusted: []netip.Prefix{trusted}}
+		got := f.from(&visitor{conn: peered{peer: net.TCPAddrFromAddrPort(netip.MustParseAddrPort(c.peer))}})
+		if got.peer.String() != c.named || got.trusted != c.believed {
+			t.Errorf("%s with %s is %s, believed: %v", c.peer, c.trusted, got.peer, got.trusted)
+		}
+	}
+}
+
 // What two readers could take for different messages reaches no process.
 func TestARequestWithTwoMeaningsIsRefused(t *testing.T) {
 	for name, tt := range map[string]struct {
@@ -234,6 +296,18 @@ func TestARequestWithTwoMeaningsIsRefused(t *testing.T) {
 		"a coding of HTTP/1.0":     {"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400},
 		"a space before the colon": {"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding : chunked\r\n\r\n", 400},
 		"a folded header":          {"POST / HTTP/1.1\r\nHost: h\r\nA: b\r\n Transfer-Encoding: chunked\r\n\r\n", 400},
+		"two hosts":                {"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400},
+		"the same host twice":      {"GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n", 400},
+		"a line without a colon":   {"GET / HTTP/1.1\r\nHost: h\r\nA\r\n\r\n", 400},
+		"a coding without a word":  {"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding:\r\n\r\n", 501},
+		"two codings in one":       {"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501},
+		"an empty length":          {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length:\r\n\r\n", 400},
+		"a length with a space":    {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1 0\r\n\r\n", 400},
+		"a tab in the first line":  {"GET\t/ HTTP/1.1\r\nHost: h\r\n\r\n", 400},
+		"two spaces":               {"GET  / HTTP/1.1\r\nHost: h\r\n\r\n", 400},
+		"a version in lower case":  {"GET / http/1.1\r\nHost: h\r\n\r\n", 505},
+		"HTTP/0.9":                 {"GET / HTTP/0.9\r\n\r\n", 505},
+		"a name with a bracket":    {"GET / HTTP/1.1\r\nHost: h\r\n[a]: b\r\n\r\n", 400},
 		"a bare line feed":         {"GET / HTTP/1.1\nHost: h\n\n", 400},
 		"a bare carriage return":   {"GET / HTTP/1.1\r\nHost: h\r\nA: b\rTransfer-Encoding: chunked\r\n\r\n", 400},
 		"a NUL":                    {"GET / HTTP/1.1\r\nHost: h\r\nA: \x00\r\n\r\n", 400},
@@ -257,6 +331,42 @@ func TestARequestWithTwoMeaningsIsRefused(t *testing.T) {
 			case <-came:
 				t.Error("the process was asked")
 			default:
+			}
+		})
+	}
+}
+
+// The head of a request is passed on before its chunks are read: what two readers could take for different chunks ends
+// the connection before the process has them.
+func TestChunksWithTwoMeaningsAreNotPassedOn(t *testing.T) {
+	for name, chunks := range map[string]string{
+		"a bare line feed":             "2\nhi\r\n0\r\n\r\n",
+		"one inside an extension":      "2;a\nhi\r\n0\r\n\r\n",
+		"a bare carriage return":       "2;a\rb\r\nhi\r\n0\r\n\r\n",
+		"one before the end":           "2\r\r\nhi\r\n0\r\n\r\n",
+		"a bare line feed after it":    "2\r\nhi\n0\r\n\r\n",
+		"a bare line feed at the last": "0\n\n",
+		"a trailer with a bare one":    "0\r\nA: b\nC: d\r\n\r\n",
+		"a size with a sign":           "+2\r\nhi\r\n0\r\n\r\n",
+		"a size that begins with 0x":   "0x2\r\nhi\r\n0\r\n\r\n",
+		"a size that is too large":     "fffffffffffffffff2\r\nhi\r\n0\r\n\r\n",
+		"a size that is empty":         ";a\r\nhi\r\n0\r\n\r\n",
+		"a size with an underscore":    "1_0\r\nhi\r\n0\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			address, came := anyProcess(t)
+			dial, _ := behind(t, address, "tcp")
+			client := dial()
+			io.WriteString(client, "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"+chunks)
+			server := next(t, came)
+			server.SetReadDeadline(time.Now().Add(time.Minute))
+			got, err := io.ReadAll(server)
+			if err != nil || strings.HasSuffix(string(got), "0\r\n\r\n") || strings.HasSuffix(string(got), "\n\n") {
+				t.Errorf("the process got %q, %v", got, err)
+			}
+			client.SetReadDeadline(time.Now().Add(time.Minute))
+			if got, err := io.ReadAll(client); err != nil && strings.Contains(err.Error(), "timeout") || strings.Contains(string(got), " 200 ") {
+				t.Errorf("the client got %q, %v", got, err)
 			}
 		})
 	}

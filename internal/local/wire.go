@@ -123,19 +123,20 @@ type body struct {
 	length  int64 // of it, where it is neither chunked nor ends with the connection
 	chunked bool
 	open    bool // it ends with the connection
+	coded   bool // otherwise than in chunks alone
 }
 
-// length reads Content-Length and Transfer-Encoding. Two that disagree are two messages to two readers.
+// body reads Content-Length and Transfer-Encoding. Two that disagree are two messages to two readers. What is coded
+// otherwise than in chunks ends with the connection, which only an answer can.
 func (h head) body() (b body, declared bool, err error) {
 	lengths, codings := h.values("content-length"), h.values("transfer-encoding")
 	if len(codings) > 0 {
 		if len(lengths) > 0 {
 			return b, true, bad("the length of the body is said in two ways")
 		}
-		if len(codings) > 1 || !strings.EqualFold(codings[0], "chunked") {
-			return b, true, malformed{501, "the transfer coding is not chunked"}
-		}
-		return body{chunked: true}, true, nil
+		words := strings.Split(strings.Join(codings, ","), ",")
+		chunked := strings.EqualFold(strings.Trim(words[len(words)-1], " \t"), "chunked")
+		return body{chunked: chunked, open: !chunked, coded: len(words) > 1 || !chunked}, true, nil
 	}
 	if len(lengths) == 0 {
 		return b, false, nil
@@ -200,7 +201,12 @@ func readRequest(from *bufio.Reader) (r request, err error) {
 	if len(r.values("transfer-encoding")) > 0 && r.version == "HTTP/1.0" {
 		return r, bad("HTTP/1.0 has no transfer codings")
 	}
-	r.body, _, err = r.head.body()
+	if len(r.values("host")) > 1 {
+		return r, bad("the host is said twice")
+	}
+	if r.body, _, err = r.head.body(); err == nil && r.body.coded {
+		err = malformed{501, "the transfer coding is not chunked"}
+	}
 	return r, err
 }
 
@@ -250,7 +256,21 @@ type forwarding struct {
 // isForwarding reports whether a header says who a request came from. Underscores are hyphens to some frameworks.
 func isForwarding(name string) bool {
 	name = strings.ReplaceAll(name, "_", "-")
-	return name == "forwarded" || name == "x-real-ip" || strings.HasPrefix(name, "x-forwarded-")
+	return name == "forwarded" || name == "x-real-ip" || name == "x-forwarded" || strings.HasPrefix(name, "x-forwarded-")
+}
+
+// withoutHTTP2 returns the line of an Upgrade header as it is passed on: as it came where it offers no HTTP/2, and nil
+// where it offers nothing else.
+func withoutHTTP2(f field) []byte {
+	offered := strings.Split(f.value, ",")
+	kept := slices.DeleteFunc(slices.Clone(offered), func(one string) bool { return strings.Contains(strings.ToLower(one), "h2c") })
+	switch len(kept) {
+	case len(offered):
+		return f.line
+	case 0:
+		return nil
+	}
+	return []byte("Upgrade: " + strings.TrimSpace(strings.Join(kept, ",")) + "\r\n")
 }
 
 // passedOn returns the head as it is passed on: as it came, but for the headers that say who the request came from. Of a
@@ -266,8 +286,13 @@ func (r request) passedOn(from forwarding) []byte {
 	}
 	said := map[string]bool{}
 	for i, f := range r.fields {
+		if f.name == "upgrade" {
+			if f.line = withoutHTTP2(f); f.line == nil {
+				continue
+			}
+		}
 		switch {
-		case f.name == "upgrade" && strings.Contains(strings.ToLower(f.value), "h2c"), f.name == "http2-settings":
+		case f.name == "http2-settings":
 			continue
 		case !from.peer.IsValid() || !isForwarding(f.name):
 		case !from.trusted:
@@ -300,8 +325,9 @@ func (r request) passedOn(from forwarding) []byte {
 
 // relay passes bytes on. What it has is written before it waits for more.
 type relay struct {
-	from *bufio.Reader
-	to   *bufio.Writer
+	from   *bufio.Reader
+	to     *bufio.Writer
+	strict bool // lines between chunks end with CR LF, for every reader at the same place
 }
 
 // wait makes sure that there is something to read.
@@ -347,6 +373,13 @@ func (r relay) line() (line []byte, err error) {
 			part = part[:end+1]
 		}
 		line = append(line, part...)
+		text, whole := bytes.CutSuffix(line, []byte("\r\n"))
+		if !whole {
+			text = bytes.TrimSuffix(text, []byte("\r")) // whose line feed is still to come
+		}
+		if r.strict && bytes.ContainsAny(text, "\r\n") {
+			return nil, bad("a line between chunks does not end with CR LF")
+		}
 		if _, err := r.to.Write(part); err != nil {
 			return nil, err
 		}

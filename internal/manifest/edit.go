@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"maps"
 	"reflect"
@@ -20,6 +21,7 @@ type File struct {
 	name    string
 	text    []byte // with plain line ends
 	windows bool   // the file had \r\n
+	mark    []byte // its byte order mark, if it has one
 }
 
 // Open reads a flywheel.yaml for editing. It must be valid.
@@ -27,15 +29,17 @@ func Open(name string, content []byte) (*File, error) {
 	if _, err := ParseApp(name, content); err != nil {
 		return nil, err
 	}
-	return &File{name: name, text: unix(content), windows: bytes.Contains(content, []byte("\r\n"))}, nil
+	text := bytes.TrimPrefix(content, byteOrderMark)
+	return &File{name, unix(text), bytes.Contains(text, []byte("\r\n")), content[:len(content)-len(text)]}, nil
 }
 
 // Bytes returns the edited text.
 func (f *File) Bytes() []byte {
+	text := f.text
 	if f.windows {
-		return bytes.ReplaceAll(f.text, []byte("\n"), []byte("\r\n"))
+		text = bytes.ReplaceAll(text, []byte("\n"), []byte("\r\n"))
 	}
-	return bytes.Clone(f.text)
+	return slices.Concat(f.mark, text)
 }
 
 // SetVersion sets the range of pattern versions.
@@ -115,15 +119,19 @@ func (f *File) edit(path []string, change func(doc map[string]any) error) error 
 	if f.says(f.text, wanted) {
 		return nil
 	}
+	var refused error // why the first way makes no valid file
 	for n := len(path); n > 0; n-- {
 		for _, text := range f.ways(d, path[:n], wanted) {
 			if f.says(text, wanted) {
 				f.text = text
 				return nil
 			}
+			if _, err := read(f.name, text); err != nil && refused == nil {
+				refused = err
+			}
 		}
 	}
-	return fmt.Errorf("manifest: %s cannot be edited at %s", f.name, dotted(path))
+	return cmp.Or(refused, fmt.Errorf("manifest: %s cannot be edited at %s", f.name, dotted(path)))
 }
 
 func (f *File) says(text []byte, wanted map[string]any) bool {

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand"
 	"reflect"
@@ -54,6 +55,9 @@ func TestAnEditChangesNothingElse(t *testing.T) {
 		{"an environment with content", byHand, "    prod:\n      # three for the sale\n      variables:\n        instances: 3 # for now\n        db_version: \"16\"\n", "", func(f *File) error { return f.RemoveEnvironment("prod") }},
 		{"an environment written as a flow", goodApp, "    staging: {variables: {instances: 1}}\n", "", func(f *File) error { return f.RemoveEnvironment("staging") }},
 		{"a variable, with Windows line ends", strings.ReplaceAll(byHand, "\n", "\r\n"), "instances: 3 #", "instances: 4 #", func(f *File) error { return f.SetVariable("prod", "instances", 4) }},
+		{"a variable, with a byte order mark", "\ufeff" + byHand, "instances: 3 #", "instances: 4 #", func(f *File) error { return f.SetVariable("prod", "instances", 4) }},
+		{"a variable, as editors of Windows write it", "\ufeff" + strings.ReplaceAll(goodApp, "\n", "\r\n"), "instances: 3", "instances: 4", func(f *File) error { return f.SetVariable("prod", "instances", 4) }},
+		{"a number of many digits", byHand, "instances: 3 #", "instances: 9007199254740993 #", func(f *File) error { return f.SetVariable("prod", "instances", json.Number("9007199254740993")) }},
 		{"a text that looks like YAML", byHand, `db_version: "16"`, `db_version: "a: b\n# c"`, func(f *File) error { return f.SetVariable("prod", "db_version", "a: b\n# c") }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -68,6 +72,28 @@ func TestAnEditChangesNothingElse(t *testing.T) {
 				t.Errorf("got\n%s\nwant\n%s", f.Bytes(), want)
 			}
 		})
+	}
+}
+
+func TestAValueThatNoFileMayHoldIsRefusedWithTheReason(t *testing.T) {
+	for value, want := range map[string]string{
+		"a\u202eb":                   "the character U+202E (it changes the direction of writing) is not shown",
+		"\u200b":                     "the character U+200B",
+		"a\x7f":                      "the character U+007F",
+		"\u0085":                     "the character U+0085",
+		strings.Repeat("x", Limit+1): "flywheel.yaml is larger than",
+	} {
+		f, err := Open("flywheel.yaml", []byte(goodApp))
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = f.SetVariable("prod", "domain", value)
+		if got := fault.From(err); got.Kind == fault.Internal || !strings.Contains(fmt.Sprint(got.Message, got.Fields), want) {
+			t.Errorf("%.9q: got %v %v", value, err, got.Fields)
+		}
+		if string(f.Bytes()) != goodApp {
+			t.Errorf("%.9q: the file is another one", value)
+		}
 	}
 }
 

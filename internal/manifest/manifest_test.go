@@ -187,6 +187,9 @@ func TestNonsenseAndBombsGetASentence(t *testing.T) {
 		"deep braces":               {strings.Repeat("{a: ", 10_000), "nested more than 100 levels"},
 		"deep lists":                {strings.Repeat("- ", 30_000), "nested more than 100 levels"},
 		"deep keys":                 {strings.Repeat("? ", 30_000), "nested more than 100 levels"},
+		"a directive":               {"%YAML 1.1\n---\n" + goodApp, "flywheel.yaml:1:1: a directive such as %YAML or %TAG means nothing here; take it out"},
+		"a directive for tags":      {"# ours\n%TAG !! tag:x,2000:\n---\n" + goodApp, "a directive such as %YAML or %TAG means nothing here"},
+		"a second document":         {goodApp + "---\n" + goodApp, "exactly one YAML document, not 2"},
 		"a key that is a list":      {"[a, b]: 1\n", "flywheel.yaml:"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -205,6 +208,19 @@ func TestNonsenseAndBombsGetASentence(t *testing.T) {
 	})
 }
 
+func TestWhatFollowsAValueOfJSONIsRefused(t *testing.T) {
+	for _, text := range []string{"1 x", "{} ]", "{} {}", "1,", "{}x", "nul"} {
+		var v any
+		if Decode([]byte(text), &v) == nil {
+			t.Errorf("%s is read as %v", text, v)
+		}
+	}
+	var v any
+	if err := Decode([]byte(" {} \n"), &v); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestHowItWasTypedDoesNotMatter(t *testing.T) {
 	want, err := ParseApp("flywheel.yaml", []byte(goodApp))
 	if err != nil {
@@ -215,6 +231,9 @@ func TestHowItWasTypedDoesNotMatter(t *testing.T) {
 		"a byte order mark":         "\ufeff" + goodApp,
 		"a document marker":         "---\n" + goodApp,
 		"an anchor and its alias":   strings.Replace(strings.Replace(goodApp, "version: \"~1.4\"", "version: &v \"~1.4\"", 1), "instances: 1", "instances: &one 1", 1),
+		"the end of the document":   goodApp + "...\n",
+		"a mark before a document":  "\ufeff# ours\n---\n" + strings.ReplaceAll(goodApp, "\n", "\r\n"),
+		"spaces at the ends":        strings.ReplaceAll(goodApp, "\n", "   \n"),
 		"a comment":                 "# ours\n" + goodApp,
 		"a number with a fraction":  strings.Replace(goodApp, "instances: 3,", "instances: 3.0,", 1),
 		"no line end at the bottom": strings.TrimSuffix(goodApp, "\n"),

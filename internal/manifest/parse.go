@@ -142,6 +142,11 @@ func parse(file string, content []byte) (*document, error) {
 	if err != nil {
 		return nil, syntax(file, err)
 	}
+	for _, doc := range tree.Docs {
+		if _, is := doc.Body.(*ast.DirectiveNode); is {
+			return nil, invalid(file).At(at(file, doc.Body), "a directive such as %%YAML or %%TAG means nothing here; take it out")
+		}
+	}
 	if len(tree.Docs) != 1 {
 		return nil, invalid(file).At(start, "it must hold exactly one YAML document, not %d", len(tree.Docs))
 	}
@@ -160,10 +165,12 @@ func parse(file string, content []byte) (*document, error) {
 	return d, nil
 }
 
+var byteOrderMark = []byte("\ufeff")
+
 // unix returns the content without a byte order mark and with plain line ends, by which the parser
 // counts lines rightly.
 func unix(content []byte) []byte {
-	content = bytes.TrimPrefix(content, []byte("\ufeff"))
+	content = bytes.TrimPrefix(content, byteOrderMark)
 	content = bytes.ReplaceAll(content, []byte("\r\n"), []byte("\n"))
 	return bytes.ReplaceAll(content, []byte("\r"), []byte("\n"))
 }

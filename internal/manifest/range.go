@@ -35,13 +35,19 @@ func ParseRange(text string) (r Range, err error) {
 		}
 		near := "~" + major + strings.Trim(minor, "xX*")
 		switch {
+		case behindAny.MatchString(major + minor + patch):
+			return r, fmt.Errorf("%q has a number behind one that may be any; write for example ~1.4, ^1.2 or 1.4.2", strings.TrimSpace(m[0]))
 		case m[5] != "" && !hyphen.MatchString(text):
 			return r, fmt.Errorf("%q names a pre-release, and no pattern has one; write for example ~1.4, ^1.2 or 1.4.2", text)
 		case operator == "~>" && strings.ContainsAny(major+minor+patch, "xX*"):
 			return r, fmt.Errorf("%q is not a range of versions; write for example ~> 1.4", text)
+		case operator != "" && strings.Contains("xX*", major):
+			return r, fmt.Errorf("%q compares with no version; write * for every version", strings.TrimSpace(m[0]))
 		case operator == "~>" && minor == "":
 			return r, fmt.Errorf("%q has no upper end in Terraform; write >= %s for that, or ^%s for %s.x", strings.TrimSpace(m[0]), version, major, major)
 		case whole || strings.ContainsAny(major+minor+patch, "xX*"):
+		case operator == "" && strings.Contains(text, ","): // a list of Terraform's
+			return r, fmt.Errorf("%q is only %s to Terraform and each %s to npm; write %s or %s", m[0], version, major+minor+".x", version, near)
 		case operator == "=":
 			return r, fmt.Errorf("%q is only %s to Terraform and each %s to npm; write %s or %s", m[0], version, major+minor+".x", version, near)
 		case operator == "!=":
@@ -68,6 +74,9 @@ func ParseRange(text string) (r Range, err error) {
 	}
 	return r, nil
 }
+
+// behindAny finds 1.x.2 and *.4.
+var behindAny = regexp.MustCompile(`[xX*]\.[0-9]`)
 
 // hyphen finds `1.2 - 1.4`, in which the hyphen begins no pre-release.
 var hyphen = regexp.MustCompile(`^\s*v?[0-9.]+\s+-\s+v?[0-9.]+\s*$`)

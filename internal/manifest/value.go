@@ -5,15 +5,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/token"
+
+	"flywheel.dev/flywheel/internal/fault"
 )
 
 // Values are the values of variables by name, as a file, the API or the database says them. A number is a
@@ -37,7 +41,7 @@ func Decode(data []byte, into any) error {
 	if err := decoder.Decode(into); err != nil {
 		return err
 	}
-	if _, err := decoder.Token(); err == nil {
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return fmt.Errorf("there is more after the value")
 	}
 	return nil
@@ -74,10 +78,19 @@ func unquoted(text string) any {
 // a bracket, a brace or a quote is read as in flywheel.yaml; everything else stands for itself, as one unquoted
 // text of that file would. nil is nothing.
 func ParseValue(text string) (any, error) {
-	if text == "" || !strings.Contains("[{\"'", text[:1]) {
+	switch {
+	case !utf8.ValidString(text):
+		return nil, fault.New(fault.Invalid, "value.not_utf8", "The value %s is not UTF-8.", strconv.QuoteToASCII(short(text))).
+			Do("Type it where text is UTF-8.")
+	case text == "" || !strings.Contains("[{\"'", text[:1]):
 		return unquoted(text), nil
 	}
 	d, err := parse("value", []byte(text))
+	var f *fault.Fault
+	if errors.As(err, &f) && len(f.Fields) > 0 {
+		f.Message = fmt.Sprintf("The value %s cannot be read: %s.", strconv.QuoteToASCII(short(text)), f.Fields[0].Message)
+		f.Remedy = "Put a text that begins with a bracket, a brace or a quote in quotes."
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -275,6 +288,10 @@ func (t *translation) mapping(pairs []*ast.MappingValueNode) map[string]any {
 			t.wrong(pair.Key, "the key %q stands here twice", name)
 		} else if !ok {
 			t.wrong(pair.Key, "a key must be plain text")
+		} else if glued(pair) {
+			t.wrong(pair.Key, "a space must follow the colon behind %s; if the colon is part of the key, put the key in quotes", name)
+		} else {
+			t.value(keyNode(pair), "") // for its anchor and its tag
 		}
 		out[name] = t.value(pair.Value, "")
 	}
@@ -321,7 +338,7 @@ func (t *translation) scalar(n ast.Node, tag string) any {
 			return nil
 		}
 	case "!!int", "!!float":
-		if _, isNumber := meant.(json.Number); isNumber {
+		if _, isNumber := meant.(json.Number); isNumber && (tag == "!!float" || !strings.ContainsAny(text, ".eE")) {
 			return meant
 		}
 	case "!!bool":
@@ -362,13 +379,31 @@ func textOf(n ast.Node) (text string, quoted, ok bool) {
 	return "", false, false
 }
 
+// glued reports whether the value follows the colon of an unquoted key without a space, as in {12:30}. Readers of
+// YAML do not agree where the key ends there.
+func glued(pair *ast.MappingValueNode) bool {
+	_, quoted, _ := textOf(keyNode(pair))
+	switch pair.Value.(type) {
+	case *ast.SequenceNode, *ast.MappingNode:
+		return false // a bracket ends the key for all of them
+	}
+	colon, value := pair.Start.Position, pair.Value.GetToken()
+	return !quoted && value.Type != token.ImplicitNullType && value.Position.Line == colon.Line && value.Position.Column == colon.Column+1
+}
+
+// keyNode returns what stands as a key, with its anchor and its tag.
+func keyNode(pair *ast.MappingValueNode) ast.Node {
+	if asked, explicit := pair.Key.(*ast.MappingKeyNode); explicit {
+		return asked.Value
+	}
+	return pair.Key
+}
+
 // keyOf returns the text of a key. A key is always text: 010 is "010".
 func keyOf(pair *ast.MappingValueNode) (name string, ok bool) {
-	var n ast.Node = pair.Key
+	n := keyNode(pair)
 	for {
 		switch inner := n.(type) {
-		case *ast.MappingKeyNode:
-			n = inner.Value
 		case *ast.AnchorNode:
 			n = inner.Value
 		case *ast.TagNode:
@@ -413,6 +448,9 @@ func asTyped(v any) string {
 	return fmt.Sprint(v)
 }
 
+// grouped is a number whose thousands stand apart. 1,5 is none: half of the world means 1.5 by it.
+var grouped = regexp.MustCompile(`^[0-9]{1,3}(?:(?:,[0-9]{3})+|(?:'[0-9]{3})+)(?:\.[0-9]+)?$`)
+
 // Likely returns how a text may have to be written as a number or as true or false, or "".
 func Likely(kind, text string) string {
 	switch kind {
@@ -424,14 +462,17 @@ func Likely(kind, text string) string {
 			}
 		default:
 			sign, rest := "", strings.TrimPrefix(lower, "+")
-			if strings.HasPrefix(rest, "-") {
-				sign, rest = "-", rest[1:]
+			if after, negative := strings.CutPrefix(lower, "-"); negative {
+				sign, rest = "-", after
 			}
-			rest = strings.NewReplacer("_", "", ",", "", "'", "").Replace(rest)
-			if strings.HasPrefix(rest, ".") {
-				rest = "0" + rest
+			rest = strings.ReplaceAll(rest, "_", "")
+			if grouped.MatchString(rest) {
+				rest = strings.NewReplacer(",", "", "'", "").Replace(rest)
 			}
 			whole, more, _ := strings.Cut(rest, ".")
+			if whole+more == "" || strings.HasPrefix(whole, "-") {
+				return "" // no digit, or two signs
+			}
 			if whole = strings.TrimLeft(whole, "0"); whole == "" {
 				whole = "0"
 			}

@@ -1,12 +1,15 @@
 package pattern
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
+	ctyjson "github.com/zclconf/go-cty/cty/json"
 
 	"flywheel.dev/flywheel/internal/manifest"
 )
@@ -48,7 +51,36 @@ func (v Variable) Value(given any) (any, error) {
 			t = cty.Bool
 		}
 	}
-	return valueOf(given, t)
+	typed, err := valueOf(given, t)
+	if err != nil || !t.HasDynamicTypes() || t == cty.DynamicPseudoType {
+		return typed, err
+	}
+	if t, err = settled(typed, t); err != nil {
+		return nil, err
+	}
+	if exact, err := valueOf(given, t); err == nil { // 1.10 beside a text is a text
+		return exact, nil
+	}
+	return typed, nil
+}
+
+// settled returns what the engines make of a type that leaves a part open, such as list(any), whose elements they want
+// to be of one type.
+func settled(typed any, t cty.Type) (cty.Type, error) {
+	text, err := json.Marshal(typed)
+	if err != nil {
+		return t, err
+	}
+	implied, err := ctyjson.ImpliedType(text)
+	if err != nil {
+		return t, err
+	}
+	value, err := ctyjson.Unmarshal(text, implied)
+	if err != nil {
+		return t, err
+	}
+	value, err = convert.Convert(value, t)
+	return value.Type(), err
 }
 
 func valueOf(given any, t cty.Type) (any, error) {

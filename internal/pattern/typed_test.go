@@ -147,6 +147,65 @@ var values = []struct{ text, kind, want, wrong string }{
 	{`[{a: 010}]`, `any`, ``, `010 is ambiguous`},
 	{`[{010: a}]`, `any`, `[{"010":"a"}]`, ``},
 
+	// What the module leaves open inside of a value is of one type, as the engines want it.
+	{`[1.10, a]`, `list(any)`, `["1.10","a"]`, ``},
+	{`[[1.10], [a]]`, `list(list(any))`, `[["1.10"],["a"]]`, ``},
+	{`{a: 1e3, b: 9007199254740993, c: x}`, `map(any)`, `{"a":"1e3","b":"9007199254740993","c":"x"}`, ``},
+	{`[true, ~, "x"]`, `set(any)`, `["true",null,"x"]`, ``},
+	{`[1.10, 2]`, `list(any)`, `[1.1,2]`, ``},
+	{`[~, 1]`, `list(any)`, `[null,1]`, ``},
+	{`{a: [1], b: x}`, `map(any)`, ``, `all map elements must have the same type`},
+	{`[[1], {a: 1}]`, `list(any)`, ``, `all list elements must have the same type`},
+	{`[{a: 1}, {a: x, b: [2]}]`, `list(any)`, ``, `all list elements must have the same type`},
+	{`{n: {a: 1}, o: [1, [2]]}`, `object({n = map(any), o = optional(any)})`, `{"n":{"a":1},"o":[1,[2]]}`, ``},
+	{`[1, [2]]`, `tuple([any, list(any)])`, `[1,[2]]`, ``},
+	{`[]`, `list(any)`, `[]`, ``},
+	{`{}`, `map(any)`, `{}`, ``},
+
+	// Where the colon of a key without quotes has no space behind it, readers disagree where the key ends.
+	{`{12:30: c}`, `map(string)`, ``, `a space must follow the colon behind 12; if the colon is part of the key, put the key in quotes`},
+	{`{a:1, b: 2}`, `map(number)`, ``, `a space must follow the colon behind a`},
+	{`{fd00::1: x}`, `any`, ``, `a space must follow the colon behind fd00`},
+	{`{a:"x"}`, `map(string)`, ``, `a space must follow the colon behind a`},
+	{`{"12:30": c}`, `map(string)`, `{"12:30":"c"}`, ``},
+	{`{"a":1,'b':02,c:[03]}`, `any`, ``, `02 is ambiguous`},
+	{`{"a":1,b:[03]}`, `object({a = number, b = list(string)})`, `{"a":1,"b":["03"]}`, ``},
+	{`{url: http://x:80/a?b#c, ip: ::1, at: 12:30}`, `map(string)`, `{"at":"12:30","ip":"::1","url":"http://x:80/a?b#c"}`, ``},
+	{`[8080:80, a:b, fe80::1]`, `list(string)`, `["8080:80","a:b","fe80::1"]`, ``},
+
+	// Keys, anchors and tags.
+	{`{&k 010: a, b: *k}`, `map(string)`, `{"010":"a","b":"010"}`, ``},
+	{`{1.10: a, 1.1: b, 1e1: c, .inf: d, -0: e}`, `map(string)`, `{"-0":"e",".inf":"d","1.1":"b","1.10":"a","1e1":"c"}`, ``},
+	{`{? 010 : a, !!str 011: b}`, `map(string)`, `{"010":"a","011":"b"}`, ``},
+	{`{!mine a: 1}`, `map(number)`, ``, `the tag !mine means nothing here`},
+	{`{a: &z 02142, *z : c}`, `map(string)`, ``, `a key must be plain text`},
+	{`[&a 010, &a 011, *a]`, `list(string)`, `["010","011","011"]`, ``},
+	{`{<<: [{a: 01}, {a: 02, b: 03}], b: 04}`, `map(string)`, `{"a":"01","b":"04"}`, ``},
+	{`{"<<": {a: 1}}`, `any`, `{"\u003c\u003c":{"a":1}}`, ``},
+	{`!!str ~`, `string`, `"~"`, ``},
+	{`[!!str 010, !!str True]`, `any`, `["010","True"]`, ``},
+	{`!!int 3.0`, `number`, ``, `3.0 is nothing that !!int can be said of`},
+	{`!!int 1e3`, `any`, ``, `1e3 is nothing that !!int can be said of`},
+	{`!!float 1`, `any`, `1`, ``},
+	{`!!set {a, b}`, `any`, ``, `the tag !!set means nothing here`},
+	{"|-\n          010 # text", `string`, `"010 # text"`, ``},
+	{">-\n          02142\n          1.10", `string`, `"02142 1.10"`, ``},
+	{"|-\n          3", `number`, `3`, ``},
+
+	// A hint is given only where it is sure.
+	{`""`, `number`, ``, `"" is text where a number is needed.`},
+	{`"."`, `number`, ``, `"." is text where a number is needed.`},
+	{`"-"`, `number`, ``, `"-" is text where a number is needed.`},
+	{`"+-3"`, `number`, ``, `"+-3" is text where a number is needed.`},
+	{`"1,5"`, `number`, ``, `"1,5" is text where a number is needed.`},
+	{`"1.000,5"`, `number`, ``, `"1.000,5" is text where a number is needed.`},
+	{`"12,34,567"`, `number`, ``, `"12,34,567" is text where a number is needed.`},
+	{`"1,234,567.80"`, `number`, ``, `write 1234567.80`},
+	{`1'000`, `number`, ``, `write 1000`},
+	{`-0x1F`, `number`, ``, `"-0x1F" is text where a number is needed.`},
+	{`1.`, `number`, ``, `write 1`},
+	{`1.`, `string`, `"1."`, ``},
+
 	// What is no value at all.
 	{`!!binary aGk=`, `string`, ``, `the tag !!binary means nothing here; take it out`},
 	{`!mine x`, `string`, ``, `the tag !mine means nothing here`},
@@ -203,7 +262,7 @@ func TestTheTextAndTheTypeOfTheModuleDecideWhatAValueIs(t *testing.T) {
 
 func TestWhatIsTypedAtTheCommandLineMeansTheSameAsInTheFile(t *testing.T) {
 	for _, c := range values {
-		if c.text == "" || strings.ContainsAny(c.text[:1], "!&*|'~n") { // syntax of the file, or nothing
+		if c.text == "" || strings.ContainsAny(c.text[:1], "!&*|>'~n") { // syntax of the file, or nothing
 			continue
 		}
 		_, i, err := module(t, "type = "+c.kind, "{control: team}")
@@ -223,6 +282,21 @@ func TestWhatIsTypedAtTheCommandLineMeansTheSameAsInTheFile(t *testing.T) {
 		given, err := manifest.ParseValue(text)
 		if got, _ := json.Marshal(given); err != nil || string(got) != want {
 			t.Errorf("%q is %s (%v), want %s", text, got, err, want)
+		}
+	}
+}
+
+func TestWhatCannotBeReadAtTheCommandLineIsSaidWithTheValue(t *testing.T) {
+	for text, want := range map[string]string{
+		"'":     `The value "'" cannot be read: could not find end character of single-quoted text.`,
+		"[1":    `The value "[1" cannot be read: `,
+		"[1] 2": `The value "[1] 2" cannot be read: `,
+		"{a:1}": `The value "{a:1}" cannot be read: a space must follow the colon behind a`,
+		"\xff":  `The value "\xff" is not UTF-8.`,
+		"a\xe9": `The value "a\xe9" is not UTF-8.`,
+	} {
+		if _, err := manifest.ParseValue(text); err == nil || !strings.HasPrefix(fault.From(err).Message, want) || strings.Contains(fault.From(err).Remedy, "validate") {
+			t.Errorf("%q: got %v", text, err)
 		}
 	}
 }

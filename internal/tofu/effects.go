@@ -17,6 +17,7 @@ const (
 	Replaces        EffectKind = "replace"
 	Forgets         EffectKind = "forget" // leaves it alone and stops managing it
 	Updates         EffectKind = "update"
+	Invokes         EffectKind = "invoke" // an action of a provider
 	Creates         EffectKind = "create"
 	Imports         EffectKind = "import" // begins to manage what is there
 	Moves           EffectKind = "move"   // another address, nothing else
@@ -32,7 +33,7 @@ var gravity = []struct {
 	words  string // for how many
 }{
 	{Destroys, Delete, "%d to destroy"}, {DestroysDeposed, Delete, "%d deposed to destroy"}, {Replaces, Replace, "%d to replace"},
-	{Forgets, Forget, "%d to forget"}, {Updates, Update, "%d to update"}, {Creates, Create, "%d to create"}, {Imports, Import, "%d to import"},
+	{Forgets, Forget, "%d to forget"}, {Updates, Update, "%d to update"}, {Invokes, Update, "%d actions run"}, {Creates, Create, "%d to create"}, {Imports, Import, "%d to import"},
 	{Moves, Move, "%d to move"}, {ChangesOutput, Update, "%d outputs change"}, {Reads, NoOp, "%d to read"}, {FailsCheck, NoOp, "%d checks fail"},
 }
 
@@ -48,7 +49,7 @@ func (k EffectKind) gravity() int {
 // PlanEffect is one thing that a plan does. A resource may have several: it is moved and updated.
 type PlanEffect struct {
 	Kind     EffectKind `json:"kind"`
-	Address  string     `json:"address"`            // of a resource or a check, or the name of an output
+	Address  string     `json:"address"`            // of a resource, an action or a check, or the name of an output
 	Previous string     `json:"previous,omitempty"` // address before a move
 	Import   string     `json:"import,omitempty"`   // what is imported, as its provider calls it
 	Deposed  string     `json:"deposed,omitempty"`  // key of the object that a replacement has left behind
@@ -62,6 +63,9 @@ func (p *Plan) Effects() []PlanEffect {
 	list := []PlanEffect{}
 	for _, c := range p.Changes {
 		list = append(list, c.effects()...)
+	}
+	for _, a := range p.Invocations {
+		list = append(list, PlanEffect{Kind: Invokes, Address: a.Address})
 	}
 	for _, o := range p.Outputs {
 		if o.Action != NoOp {
@@ -149,6 +153,8 @@ func (p *Plan) Summary() string {
 			text = "1 output changes"
 		case n == 1 && g.kind == FailsCheck:
 			text = "1 check fails"
+		case n == 1 && g.kind == Invokes:
+			text = "1 action runs"
 		}
 		parts = append(parts, text)
 	}

@@ -89,6 +89,9 @@ func TestNoAttackPassesTheGate(t *testing.T) {
 		"values of tests":                               {files("main.tf", "", "tests/terraform.tfvars", "x = 1"), "gate.values"},
 		"values of tests that are read by themselves":   {files("main.tf", "", "tests/b.auto.tfvars", "x = 1"), "gate.values"},
 		"the engine's data in a submodule":              {files("m/.terraform/modules/modules.json", "{}"), "gate.engine_data"},
+		"values without a name":                         {files("main.tf", "", ".auto.tfvars", "x = 1"), "gate.values"},
+		"values without a name, in JSON":                {files("main.tf", "", ".auto.tfvars.json", "{}"), "gate.values"},
+		"values under a name with spaces":               {files("main.tf", "", "a b.auto.tfvars", "x = 1"), "gate.values"},
 
 		// Providers that nobody allowed.
 		"a provider with aliases":                           {files("main.tf", "terraform {\n  required_providers {\n    dice = {\n      source = \"evil/dice\"\n      configuration_aliases = [dice.a]\n    }\n  }\n}", lock, ""), "gate.provider"},
@@ -282,6 +285,8 @@ func TestWhatIsPlainToSeePassesTheGate(t *testing.T) {
 		"a dynamic block in JSON":                            files("main.tf.json", `{"resource": {"terraform_data": {"x": {"dynamic": {"y": {"iterator": "it", "content": {"z": "${file(\"${path.module}/x\")}"}}}}}}}`, "x", ""),
 		"a description with a function's name in JSON":       files("main.tf.json", `{"variable": {"x": {"description": "read by file(path), if any", "default": 1e999}}}`),
 		"files that only other commands of the engines read": files("main.tf", "", "a.tfquery.hcl", command, "a.tfstack.hcl", command, "x.TF", command, ".terraformrc", "", "mocks/.a.tfmock.hcl", command),
+		"what is no configuration":                           files("main.tf", "", ".#main.tf", command, ".DS_Store", "\x00", "main.tf.bak", command, "main.TF", command, "main.tf.json~", command, ".main.tf.swp", command, "x_override.tf~", command, ".tf", command),
+		"values that no engine reads":                        files("main.tf", "module \"m\" { source = \"./m\" }", "m/main.tf", "", "m/terraform.tfvars", "x = 1", "m/a.auto.tfvars.json", "{}", "prod.tfvars", "x = 1", "terraform.tfvars~", "x = 1", "Terraform.tfvars", "x = 1"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			allow := tofu.Allow{Providers: []string{"hashicorp/random"}, Modules: []string{"git::https://git.example.com/coe", "terraform-aws-modules"}}

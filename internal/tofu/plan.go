@@ -15,6 +15,7 @@ import (
 	tfjson "github.com/hashicorp/terraform-json"
 
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/plain"
 	"flywheel.dev/flywheel/internal/redact"
 )
 
@@ -46,6 +47,8 @@ type Plan struct {
 	Drift   []ResourceChange `json:"drift"` // what changed in the world since the last apply
 	Outputs []OutputChange   `json:"outputs"`
 	Checks  []Check          `json:"checks"` // only those that failed or could not be decided
+
+	Invocations []Invocation `json:"invocations,omitempty"` // actions of providers that run beside the changes
 }
 
 // ResourceChange is the planned change of one resource.
@@ -62,6 +65,13 @@ type ResourceChange struct {
 	ReplacePaths []string `json:"replace_paths,omitempty"` // what forces the replacement
 	Before       any      `json:"before"`
 	After        any      `json:"after"`
+}
+
+// Invocation is an action that the change of a resource sets off.
+type Invocation struct {
+	Address string `json:"address"` // of the action
+	For     string `json:"for"`     // the resource
+	With    any    `json:"with"`    // its arguments
 }
 
 // OutputChange is the planned change of one output.
@@ -97,6 +107,10 @@ func ReadPlan(data []byte, secrets ...string) (*Plan, error) {
 	if err := json.Unmarshal(data, &raw); err != nil {
 		return nil, fault.New(fault.Invalid, "plan.malformed", "This is not a plan as `show -json` prints it.").Because(err)
 	}
+	if n := len(raw.DeferredChanges); n > 0 {
+		return nil, fault.New(fault.Invalid, "plan.deferred", "The plan leaves %s for later, so nobody could say what it does.", plain.Count(n, "change", "changes")).
+			Do("Let nothing that decides how many resources there are be unknown before the apply.")
+	}
 	hide := redact.New(append(sensitiveTexts(data), secrets...)...) // what is sensitive in one place is so in all
 	p := &Plan{Engine: raw.TerraformVersion, Outputs: []OutputChange{}, Checks: checksOf(raw.Checks, hide)}
 	var err error
@@ -114,6 +128,13 @@ func ReadPlan(data []byte, secrets ...string) (*Plan, error) {
 		before, after := masked(c, hide)
 		p.Outputs = append(p.Outputs, OutputChange{name, action, before, after})
 	}
+	for _, a := range raw.ActionInvocations {
+		one := Invocation{Address: a.Address, With: mask(a.ConfigValues, a.ConfigUnknown, a.ConfigSensitive, hide)}
+		if by := a.LifecycleActionTrigger; by != nil {
+			one.For = by.TriggeringResourceAddress
+		}
+		p.Invocations = append(p.Invocations, one)
+	}
 	slices.SortFunc(p.Outputs, func(a, b OutputChange) int { return strings.Compare(a.Name, b.Name) })
 	return p, nil
 }
@@ -125,7 +146,12 @@ func (p *Plan) Digest() string {
 		Changes []ResourceChange
 		Outputs []OutputChange
 		Checks  []Check `json:",omitempty"`
-	}{}
+
+		Invocations []Invocation `json:",omitempty"`
+	}{Invocations: slices.Clone(p.Invocations)}
+	slices.SortFunc(shown.Invocations, func(a, b Invocation) int {
+		return cmp.Or(strings.Compare(a.Address, b.Address), strings.Compare(a.For, b.For))
+	})
 	for _, c := range p.Changes {
 		if c.effective() {
 			c.Reason = ""
@@ -157,7 +183,7 @@ func (p *Plan) Digest() string {
 // Effect names what the plan would change and nothing else: unlike Digest it leaves out what stays as it
 // is inside a resource, and which artifact runs. A release in between does not make it another one.
 func (p *Plan) Effect(artifact string) string {
-	only := Plan{Outputs: p.Outputs, Checks: p.Checks}
+	only := Plan{Outputs: p.Outputs, Checks: p.Checks, Invocations: p.Invocations}
 	for _, c := range p.Changes {
 		switch c.Action {
 		case Delete:
@@ -313,7 +339,7 @@ func indexOf(key any) string {
 	case nil:
 		return ""
 	case string:
-		return "[" + strconv.Quote(k) + "]"
+		return "[" + strings.NewReplacer("${", "$${", "%{", "%%{").Replace(strconv.Quote(k)) + "]"
 	default:
 		return fmt.Sprintf("[%v]", k)
 	}
@@ -452,6 +478,10 @@ func sensitiveTexts(planJSON []byte) []string {
 		Resources []struct{ Change rawChange } `json:"resource_changes"`
 		Drift     []struct{ Change rawChange } `json:"resource_drift"`
 		Outputs   map[string]rawChange         `json:"output_changes"`
+		Actions   []struct {
+			Values    any `json:"config_values"`
+			Sensitive any `json:"config_sensitive"`
+		} `json:"action_invocations"`
 	}
 	d := json.NewDecoder(bytes.NewReader(planJSON))
 	d.UseNumber()
@@ -468,6 +498,9 @@ func sensitiveTexts(planJSON []byte) []string {
 	}
 	for _, o := range raw.Outputs {
 		add(o)
+	}
+	for _, a := range raw.Actions {
+		collect(a.Values, a.Sensitive, &list)
 	}
 	return list
 }

@@ -258,6 +258,67 @@ func TestWhatIsNeitherMadeNorLostHasItsWordAndCount(t *testing.T) {
 	})
 }
 
+// What happens to one resource in several ways is told in all of them, the gravest first.
+func TestWhatHappensTogetherIsToldTogether(t *testing.T) {
+	const (
+		imports = "\nimport {\n  to = terraform_data.%[1]s\n  id = \"x\"\n}\n"
+		old     = "resource \"terraform_data\" \"old\" { input = 1 }\nresource \"terraform_data\" \"made\" { triggers_replace = 1 }\noutput \"x\" { value = 9007199254740993 }\n"
+		moves   = "\nmoved {\n  from = terraform_data.%[1]s\n  to   = terraform_data.new\n}\n"
+	)
+	eachEngine(t, func(t *testing.T, engine tofu.Engine) {
+		p := start(t, engine)
+		p.deploy(t, p.run(t, "i", f("main.tf", old)))
+		for _, c := range []struct {
+			module, want string
+			worst        tofu.Action
+		}{
+			{old + "resource \"terraform_data\" \"new\" { input = 2 }" + fmt.Sprintf(imports, "new"), "1 to update, 1 to import", tofu.Update},
+			{old + "resource \"terraform_data\" \"new\" { triggers_replace = 2 }" + fmt.Sprintf(imports, "new"), "1 to replace, 1 to import", tofu.Replace},
+			{strings.Replace(old, "\"old\" { input = 1 }", "\"new\" { input = 2 }", 1) + fmt.Sprintf(moves, "old"), "1 to update, 1 to move", tofu.Update},
+			{strings.Replace(old, "\"made\" { triggers_replace = 1 }", "\"new\" { triggers_replace = 2 }", 1) + fmt.Sprintf(moves, "made"), "1 to replace, 1 to move", tofu.Replace},
+			{strings.Replace(old, "resource \"terraform_data\" \"old\" { input = 1 }", "", 1) + fmt.Sprintf(moves, "old"), "1 to destroy, 1 to move", tofu.Delete},
+			{strings.Replace(old, "{ triggers_replace = 1 }", "{\n  triggers_replace = 1\n  lifecycle { replace_triggered_by = [terraform_data.old.input] }\n}", 1), "nothing to change", tofu.NoOp},
+			{strings.Replace(strings.Replace(old, "input = 1", "input = 2", 1), "{ triggers_replace = 1 }", "{\n  triggers_replace = 1\n  lifecycle { replace_triggered_by = [terraform_data.old.input] }\n}", 1), "1 to replace, 1 to update", tofu.Replace},
+			{strings.Replace(old, "{ input = 1 }", "{\n  input = 1\n  count = 2\n}", 1), "1 to create, 1 to move", tofu.Create},
+			{strings.Replace(old, "{ value = 9007199254740993 }", "{\n  value = 9007199254740993\n  sensitive = true\n}", 1), "1 output changes", tofu.Update},
+			{strings.Replace(old, "993", "992", 1), "1 output changes", tofu.Update},
+			{strings.Replace(old, "output \"x\" { value = 9007199254740993 }", "", 1), "1 output changes", tofu.Update},
+			{old + "check \"later\" {\n  assert {\n    condition = terraform_data.old.output == 1\n    error_message = \"no\"\n  }\n}\n", "nothing to change", tofu.NoOp},
+		} {
+			result, err := p.Plan(t.Context(), p.run(t, "i", f("main.tf", c.module)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := result.Plan; got.Summary() != c.want || got.Worst() != c.worst || (got.Worst() == tofu.NoOp) != got.Empty() {
+				t.Errorf("%s\nis summed up as %s, the gravest is %s; want %s, %s", c.module, got.Summary(), got.Worst(), c.want, c.worst)
+			}
+		}
+	})
+}
+
+// The engines of today know changes that those before did not. What is not shown is not approved.
+func TestActionsOfProvidersAreToldAndLaterChangesRefused(t *testing.T) {
+	runs := func(with string) *tofu.Plan {
+		return read(t, []byte(`{"format_version":"1.2","resource_changes":[`+change("a.x", `"no-op"`, none)+`],"action_invocations":[{"address":"action.mail_send.x","type":"mail_send","name":"x",
+			"config_values":{"to":`+with+`,"key":"hunter22","n":9007199254740993},"config_sensitive":{"key":true},"config_unknown":{"id":true},"lifecycle_action_trigger":{"triggering_resource_address":"a.x"}}]}`))
+	}
+	p := runs(`"hunter22"`)
+	text, err := json.Marshal(p)
+	if err != nil || strings.Contains(string(text), "hunter22") || !strings.Contains(string(text), "9007199254740993") || !strings.Contains(string(text), "(known after apply)") {
+		t.Errorf("it is %s, %v", text, err)
+	}
+	if p.Summary() != "1 action runs" || p.Empty() || p.Worst() != tofu.Update || p.Effects()[0].Address != "action.mail_send.x" {
+		t.Errorf("it is summed up as %s, the gravest is %s", p.Summary(), p.Worst())
+	}
+	nothing := read(t, plan(change("a.x", `"no-op"`, none)))
+	if p.Digest() == nothing.Digest() || p.Effect("") == nothing.Effect("") || runs(`"a"`).Digest() == runs(`"b"`).Digest() {
+		t.Error("an approval of nothing is one of it")
+	}
+	if _, err := tofu.ReadPlan([]byte(`{"format_version":"1.2","deferred_changes":[{"reason":"instance_count_unknown","resource_change":` + change("a.x", `"create"`, none) + `}]}`)); !fault.Is(err, "plan.deferred") {
+		t.Errorf("a plan that leaves changes for later: %v", err)
+	}
+}
+
 func TestWhatAReplacementLeftBehindIsDestroyedToo(t *testing.T) {
 	left := strings.Replace(change("flywheel_volume.data", `"delete"`, none), `"mode"`, `"deposed":"c0ffee00","mode"`, 1)
 	p := read(t, plan(change("flywheel_volume.data", `"no-op"`, none), left))

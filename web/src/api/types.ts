@@ -57,7 +57,7 @@ export type Values = Record<string, unknown>;
 export type PlanAction = "no-op" | "create" | "read" | "update" | "replace" | "delete" | "forget";
 /** One thing that a plan does; every count and list derives from these. */
 export interface PlanEffect {
-  kind: "destroy" | "destroy_deposed" | "replace" | "forget" | "update" | "create" | "import" | "move" | "read" | "output" | "check";
+  kind: "destroy" | "destroy_deposed" | "replace" | "forget" | "update" | "invoke" | "create" | "import" | "move" | "read" | "output" | "check";
   address: string;
   previous?: string;
   import?: string;
@@ -83,6 +83,7 @@ export interface Plan {
   drift?: ResourceChange[];
   outputs?: { name: string; action: PlanAction; before: unknown; after: unknown }[];
   checks?: { address: string; status: string; problems: string[] }[];
+  invocations?: { address: string; for: string; with: unknown }[];
 }
 
 export interface Schema {

@@ -1,5 +1,5 @@
 // A plan as a tree: what happens to each resource, and from what to what.
-import { IconAlertTriangle, IconArrowRight, IconCirclePlus, IconDownload, IconEye, IconEyeOff, IconPencil, IconReplace, IconTrash, IconUnlink } from "@tabler/icons-react";
+import { IconAlertTriangle, IconArrowRight, IconBolt, IconCirclePlus, IconDownload, IconEye, IconEyeOff, IconPencil, IconReplace, IconTrash, IconUnlink } from "@tabler/icons-react";
 import type { Plan, PlanEffect, ResourceChange } from "../api/types";
 import { counts, effective, lines } from "./plan";
 import { Note } from "./parts";
@@ -12,6 +12,7 @@ const words: Record<PlanEffect["kind"], [one: string, many: string, tone: Tone, 
   replace: ["to replace", "to replace", "bad", IconReplace],
   forget: ["to forget", "to forget", "hold", IconUnlink],
   update: ["to update", "to update", "busy", IconPencil],
+  invoke: ["action runs", "actions run", "hold", IconBolt],
   create: ["to create", "to create", "good", IconCirclePlus],
   import: ["to import", "to import", "hold", IconDownload],
   move: ["to move", "to move", "quiet", IconArrowRight],
@@ -48,6 +49,11 @@ export function PlanTree({ plan }: { plan: Plan }) {
       ))}
       {counts(plan).length === 0 && <p className="dim">Nothing to change.</p>}
       {changes.map(({ change, kinds }) => <Resource key={change.address + (change.deposed ?? "")} change={change} kinds={kinds} open={changes.length <= 6 || change.action === "delete" || change.action === "replace"} />)}
+      {plan.invocations?.map((one) => (
+        <Note key={one.address + one.for} tone="hold" icon={<IconBolt size={16} className="ink-hold" aria-hidden />} title={<>The action <code>{one.address}</code> runs{one.for && <> for <code>{one.for}</code></>}</>}>
+          <p>{show(one.with)}</p>
+        </Note>
+      ))}
       {outputs.length > 0 && (
         <details className="plan">
           <summary><span className="dim">{outputs.length} {outputs.length === 1 ? "output changes" : "outputs change"}</span></summary>

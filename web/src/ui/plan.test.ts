@@ -21,10 +21,10 @@ it("shows only what differs, and first what forces a replacement", () => {
 it("shows what the effects name, in their order", () => {
   const plan: Plan = {
     changes: [change({ action: "create", address: "c" }), change({ action: "no-op", address: "n" }), change({ action: "read", address: "r" }), change({ action: "delete", address: "d" }), change({ action: "delete", address: "n", deposed: "c0ffee00" }), change({ action: "update", address: "moved", previous: "old" })],
-    effects: [{ kind: "destroy", address: "d" }, { kind: "destroy_deposed", address: "n", deposed: "c0ffee00" }, { kind: "update", address: "moved" }, { kind: "create", address: "c" }, { kind: "move", address: "moved", previous: "old" }, { kind: "output", address: "url" }, { kind: "read", address: "r" }, { kind: "check", address: "check.up" }],
+    effects: [{ kind: "destroy", address: "d" }, { kind: "destroy_deposed", address: "n", deposed: "c0ffee00" }, { kind: "update", address: "moved" }, { kind: "create", address: "c" }, { kind: "move", address: "moved", previous: "old" }, { kind: "invoke", address: "action.mail.x" }, { kind: "output", address: "url" }, { kind: "read", address: "r" }, { kind: "check", address: "check.up" }],
   };
   expect(effective(plan).map(({ change, kinds }) => [change.address, change.deposed, kinds])).toEqual([["d", undefined, ["destroy"]], ["n", "c0ffee00", ["destroy_deposed"]], ["moved", undefined, ["update", "move"]], ["c", undefined, ["create"]]]);
-  expect(counts(plan)).toEqual([["destroy", 1], ["destroy_deposed", 1], ["update", 1], ["create", 1], ["move", 1], ["output", 1], ["read", 1], ["check", 1]]);
+  expect(counts(plan)).toEqual([["destroy", 1], ["destroy_deposed", 1], ["update", 1], ["create", 1], ["move", 1], ["invoke", 1], ["output", 1], ["read", 1], ["check", 1]]);
 });
 
 it("still shows a plan that was stored without effects", () => {
