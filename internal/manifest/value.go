@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/big"
 	"reflect"
 	"regexp"
@@ -575,7 +576,7 @@ func AsAny(v any) (any, error) {
 		return AsAny(map[string]any(v))
 	case map[string]any:
 		out := make(map[string]any, len(v))
-		for k := range v {
+		for _, k := range slices.Sorted(maps.Keys(v)) { // so that of two mistakes the same one is told each time
 			var err error
 			if out[k], err = AsAny(v[k]); err != nil {
 				return nil, err
