@@ -344,13 +344,13 @@ func (p *platform) rollout(tx *db.Tx, app string, desired app.Desired, done chan
 // follow tells of every deployment that ends, as a page that shows it would.
 func (p *platform) follow(ctx context.Context) {
 	ctx, p.stop = context.WithCancel(ctx)
-	go p.tell(event.New(p.db).Follow(ctx, -1, event.Filter{Types: []string{event.ServiceDeployed, event.ServiceUpgraded, event.PipelineFinished}}))
+	go p.tell(event.New(p.db).Follow(ctx, -1, event.Filter{Types: []string{event.TypeOf(event.ServiceDeployed{}), event.TypeOf(event.ServiceUpgraded{}), event.TypeOf(event.DeploymentFailed{})}}))
 }
 
 func (p *platform) tell(events <-chan event.Event) {
 	for e := range events {
 		var data struct {
-			Change, Outcome, Reason string
+			Change, Outcome, Why string
 		}
 		if e.Decode(&data) != nil {
 			continue
@@ -358,7 +358,7 @@ func (p *platform) tell(events <-chan event.Event) {
 		p.mu.Lock()
 		if done := p.done[data.Change]; done != nil {
 			if delete(p.done, data.Change); data.Outcome != "" {
-				done <- errors.New(data.Reason)
+				done <- errors.New(data.Why)
 			}
 			close(done)
 		}
@@ -460,7 +460,7 @@ func (p *platform) grow(ctx context.Context) error {
 			"instance": "(select id from instance where app = " + app + ")"}},
 		{"rollout", "state = 'succeeded'", map[string]string{"change": change, "deployment": deployment, "app": app}},
 		{"change", "state = 'deployed'", map[string]string{"id": change, "branch": change, "subject": app}},
-		{"event", "type = '" + event.ServiceUpgraded + "'", map[string]string{"seq": "(select max(seq) from event) + i", "subject": deployment, "app": app}},
+		{"event", "type = '" + event.TypeOf(event.ServiceUpgraded{}) + "'", map[string]string{"seq": "(select max(seq) from event) + i", "subject": deployment, "app": app}},
 	} {
 		if err := p.db.Write(ctx, func(tx *db.Tx) error { return copies(tx, table.name, history, table.which, table.set) }); err != nil {
 			return err

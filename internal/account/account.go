@@ -16,6 +16,8 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"flywheel.dev/flywheel/internal/event"
 )
 
 // Role is what a person is in a team. Each role includes the ones after it.
@@ -108,9 +110,9 @@ func From(ctx context.Context) Actor {
 	return actor
 }
 
-// With returns a context in which actor acts.
+// With returns a context in which actor acts, and which facts name.
 func With(ctx context.Context, actor Actor) context.Context {
-	return context.WithValue(ctx, contextKey{}, actor)
+	return context.WithValue(event.WithActor(ctx, actor.ID), contextKey{}, actor)
 }
 
 // System returns a context in which the platform itself acts, named after the part that does, for

@@ -12,7 +12,7 @@ import (
 )
 
 // audited finds what the code writes into the audit log: a literal action, or a noun to which a state is added.
-var audited = regexp.MustCompile(`(?:Action: |record\(tx, [a-zA-Z.()]+, )"([a-z_]+\.)([a-z_]*)"`)
+var audited = regexp.MustCompile(`(?:Action: |\bof\()"([a-z_]+\.)([a-z_]*)"`)
 
 func TestEveryActionOfTheAuditLogIsInTheList(t *testing.T) {
 	found := map[string]bool{}

@@ -73,7 +73,7 @@ func (s *Service) Bootstrap(ctx context.Context) (name, password string, err err
 		if err := insertUser(tx, u, hashPassword(password)); err != nil {
 			return err
 		}
-		return record(tx, event.Everybody, "user.create", "user", "created", u.Name, "first start")
+		return record(tx, event.PersonCreated{OfAccount: of("user.create", u.Name, "")}, "first start")
 	})
 	return name, password, err
 }
@@ -388,7 +388,7 @@ func (s *Service) CreateUser(ctx context.Context, u User, password string) (User
 		if err := insertUser(tx, u, hash); err != nil {
 			return err
 		}
-		return record(tx, event.Everybody, "user.create", "user", "created", u.Name, u.rights())
+		return record(tx, event.PersonCreated{OfAccount: of("user.create", u.Name, "")}, u.rights())
 	})
 	return u, shown, err
 }
@@ -439,7 +439,7 @@ func (s *Service) EditUser(ctx context.Context, name, ifMatch string, edit UserE
 				return err
 			}
 		}
-		return record(tx, event.Everybody, "user.edit", "user", "updated", u.Name, u.rights())
+		return record(tx, event.PersonUpdated{OfAccount: of("user.edit", u.Name, "")}, u.rights())
 	})
 	return u, err
 }
@@ -490,7 +490,7 @@ func (s *Service) ChangePassword(ctx context.Context, present, next string) erro
 		if err := errors.Join(setPassword(tx, actor.ID, hash), deleteSessions(tx, actor.ID, actor.session)); err != nil {
 			return err
 		}
-		return record(tx, event.OfPerson(actor.Name), "user.password", "user", "updated", actor.Name, "changed by the person")
+		return record(tx, event.PersonUpdated{OfAccount: of("user.password", actor.Name, actor.Name)}, "changed by the person")
 	})
 }
 
@@ -516,7 +516,7 @@ func (s *Service) ResetPassword(ctx context.Context, name string) (string, error
 		if err := errors.Join(setPassword(tx, u.ID, hash), deleteSessions(tx, u.ID, "")); err != nil {
 			return err
 		}
-		return record(tx, event.OfPerson(u.Name), "user.password", "user", "updated", u.Name, "reset by an admin")
+		return record(tx, event.PersonUpdated{OfAccount: of("user.password", u.Name, u.Name)}, "reset by an admin")
 	})
 	return password, err
 }
@@ -537,7 +537,7 @@ func (s *Service) CreateTeam(ctx context.Context, name, title string) (t Team, e
 		if err := insertTeam(tx, t); err != nil {
 			return err
 		}
-		return record(tx, event.Everybody, "team.create", "team", "created", t.Name, "")
+		return record(tx, event.TeamCreated{OfAccount: of("team.create", t.Name, "")}, "")
 	})
 	return t, err
 }
@@ -558,7 +558,7 @@ func (s *Service) RenameTeam(ctx context.Context, name, ifMatch, title string) (
 		if err := touchTeam(tx, t); err != nil {
 			return err
 		}
-		return record(tx, event.Everybody, "team.edit", "team", "updated", t.Name, title)
+		return record(tx, event.TeamUpdated{OfAccount: of("team.edit", t.Name, "")}, title)
 	})
 	return t, err
 }
@@ -583,7 +583,7 @@ func (s *Service) DeleteTeam(ctx context.Context, name string) error {
 		if err := deleteTeam(tx, t.ID); err != nil {
 			return err
 		}
-		return record(tx, event.Everybody, "team.delete", "team", "deleted", t.Name, "")
+		return record(tx, event.TeamDeleted{OfAccount: of("team.delete", t.Name, "")}, "")
 	})
 }
 
@@ -623,9 +623,9 @@ func (s *Service) PutMember(ctx context.Context, team, user, ifMatch string, rol
 			return err
 		}
 		if role == "" {
-			return record(tx, event.Everybody, "team.remove_member", "team", "updated", t.Name, u.Name)
+			return record(tx, event.TeamUpdated{OfAccount: of("team.remove_member", t.Name, "")}, u.Name)
 		}
-		return record(tx, event.Everybody, "team.put_member", "team", "updated", t.Name, fmt.Sprintf("%s is %s", u.Name, role))
+		return record(tx, event.TeamUpdated{OfAccount: of("team.put_member", t.Name, "")}, fmt.Sprintf("%s is %s", u.Name, role))
 	})
 	return t, err
 }
@@ -695,7 +695,7 @@ func (s *Service) CreateToken(ctx context.Context, t Token) (Token, string, erro
 		if err := insertToken(tx, t, hash, actor.ID, parent); err != nil {
 			return err
 		}
-		return record(tx, event.OfPerson(t.User), "token.create", "token", "created", t.ID, fmt.Sprintf("%s, scopes %v, service %v%s, until %s", t.Name, t.Scopes, t.Service, t.speaks(), t.ExpiresAt.Format(time.DateOnly)))
+		return record(tx, event.TokenCreated{OfAccount: of("token.create", t.ID, t.User)}, fmt.Sprintf("%s, scopes %v, service %v%s, until %s", t.Name, t.Scopes, t.Service, t.speaks(), t.ExpiresAt.Format(time.DateOnly)))
 	})
 	return t, secret, err
 }
@@ -726,7 +726,7 @@ func (s *Service) DeleteToken(ctx context.Context, id string) error {
 			if _, err := tx.Exec("delete from token where id = $1", t.ID); err != nil {
 				return err
 			}
-			if err := record(tx, event.OfPerson(t.User), "token.delete", "token", "deleted", t.ID, t.Name+" of "+t.User); err != nil {
+			if err := record(tx, event.TokenDeleted{OfAccount: of("token.delete", t.ID, t.User)}, t.Name+" of "+t.User); err != nil {
 				return err
 			}
 		}
@@ -854,17 +854,23 @@ func (s *Service) VerifyLog(ctx context.Context, kept Kept) (sound int64, last s
 	return Verify(ctx, s.db, kept)
 }
 
-// record writes the decision and the event of a change to accounts. Everybody sees who there is and in which team;
-// what is a person's own only they do.
-func record(tx *db.Tx, audience event.Audience, action, noun, predicate, subject, reason string) error {
-	err := event.Append(tx, event.Event{
-		Type: event.Own(noun, predicate), Audience: audience, Subject: subject, Actor: From(tx.Context()).ID,
-		Data: map[string]string{"action": action},
-	})
-	if err != nil {
+// told is a fact about an account.
+type told interface {
+	event.Fact
+	Account() event.OfAccount
+}
+
+// of returns what a fact about an account says. With a person it is that person's own, and nobody else sees it.
+func of(action, subject, person string) event.OfAccount {
+	return event.OfAccount{Subject: subject, Action: action, Person: person}
+}
+
+// record writes the decision and the fact of a change to accounts.
+func record(tx *db.Tx, f told, reason string) error {
+	if err := event.Emit(tx, f); err != nil {
 		return err
 	}
-	return Audit(tx, Entry{Action: action, Subject: subject, Decision: "done", Reason: reason})
+	return Audit(tx, Entry{Action: f.Account().Action, Subject: f.Account().Subject, Decision: "done", Reason: reason})
 }
 
 // lockPeople makes rules about all people hold when two transactions would break them together, as two

@@ -69,7 +69,7 @@ func (s *Service) EndSession(ctx context.Context, id string) error {
 		if _, err := tx.Exec("delete from session where id = $1", id); err != nil {
 			return err
 		}
-		return record(tx, event.OfPerson(x.User), "session.end", "session", "ended", id, "of "+x.User)
+		return record(tx, event.SessionEnded{OfAccount: of("session.end", id, x.User)}, "of "+x.User)
 	})
 }
 
@@ -87,7 +87,7 @@ func (s *Service) EndOtherSessions(ctx context.Context) (n int64, err error) {
 			return err
 		}
 		for _, x := range others {
-			if err := record(tx, event.OfPerson(x.User), "session.end", "session", "ended", x.ID, "of "+x.User); err != nil {
+			if err := record(tx, event.SessionEnded{OfAccount: of("session.end", x.ID, x.User)}, "of "+x.User); err != nil {
 				return err
 			}
 			if x.ExpiresAt.After(tx.Now()) {

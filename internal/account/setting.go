@@ -60,7 +60,7 @@ func (s *Service) EditSettings(ctx context.Context, edit SettingsEdit) (now Sett
 			fourEyes, value, now.UpdatedAt, now.UpdatedBy); err != nil {
 			return err
 		}
-		return record(tx, event.Everybody, "settings.edit", "settings", "updated", fourEyes, fmt.Sprintf("%s is %s", fourEyes, value))
+		return record(tx, event.SettingsUpdated{OfAccount: of("settings.edit", fourEyes, "")}, fmt.Sprintf("%s is %s", fourEyes, value))
 	})
 	return now, err
 }

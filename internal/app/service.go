@@ -112,7 +112,7 @@ func (s *Service) Create(ctx context.Context, in Create) (a App, change string, 
 		if err := insertApp(tx, a); err != nil {
 			return err
 		}
-		if err := event.Append(tx, event.Event{Type: event.Own("app", "created"), Subject: a.Name, App: a.Name, Data: a}); err != nil {
+		if err := event.Emit(tx, event.AppCreated{App: a.Name, Team: a.Team}); err != nil {
 			return err
 		}
 		return account.Audit(tx, account.Entry{Action: "app.create", Subject: a.Name, Decision: "allowed"})
@@ -317,7 +317,7 @@ func (s *Service) Give(ctx context.Context, name, team string) (Detail, error) {
 		if err := setTeam(tx, a, to.Name); err != nil {
 			return err
 		}
-		if err := event.Append(tx, event.Event{Type: event.Own("app", "given"), Subject: name, App: name, Data: map[string]string{"app": name, "from": a.Team, "to": to.Name}}); err != nil {
+		if err := event.Emit(tx, event.AppGiven{App: name, From: a.Team, To: to.Name}); err != nil {
 			return err
 		}
 		return account.Audit(tx, account.Entry{Action: "app.give", Subject: name, Decision: "allowed", Reason: a.Team + " to " + to.Name})
@@ -450,7 +450,7 @@ func (s *Service) SaveEnvironment(ctx context.Context, e Environment, create boo
 				return err
 			}
 		}
-		if err := event.Append(tx, event.Event{Type: event.Own("environment", "saved"), Audience: event.Everybody, Subject: e.Name, Data: map[string]any{"environment": e.Name}}); err != nil {
+		if err := event.Emit(tx, event.EnvironmentSaved{Environment: e.Name, Class: e.Class}); err != nil {
 			return err
 		}
 		return account.Audit(tx, account.Entry{Action: "environment.save", Subject: e.Name, Decision: "allowed", Reason: db.JSON(e)})
@@ -512,7 +512,7 @@ func (s *Service) DeleteEnvironment(ctx context.Context, name string) error {
 		if err := deleteEnvironment(tx, name); err != nil {
 			return err
 		}
-		if err := event.Append(tx, event.Event{Type: event.Own("environment", "deleted"), Audience: event.Everybody, Subject: name, Data: map[string]any{"environment": name}}); err != nil {
+		if err := event.Emit(tx, event.EnvironmentDeleted{Environment: name}); err != nil {
 			return err
 		}
 		return account.Audit(tx, account.Entry{Action: "environment.delete", Subject: name, Decision: "allowed"})
@@ -755,7 +755,11 @@ func (s *Service) decided(tx *db.Tx, w Waiver, what, reason string) error {
 }
 
 func tell(tx *db.Tx, w Waiver, what, reason string) error {
-	if err := event.Append(tx, event.Event{Type: event.Own("waiver", what), Subject: w.ID, App: w.App, Data: w}); err != nil {
+	a, err := Known(tx, w.App)
+	if err != nil {
+		return err
+	}
+	if err := event.Emit(tx, w.fact(what, a.Team)); err != nil {
 		return err
 	}
 	return account.Audit(tx, account.Entry{Action: "waiver." + what, Subject: fmt.Sprintf("%s/%s %s", w.App, w.Environment, w.Variable), Decision: "allowed", Reason: reason})

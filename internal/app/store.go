@@ -124,7 +124,7 @@ func RemoveIfGone(tx *db.Tx, name, by string) error {
 	if err := secret.DeleteAll(tx, name, ""); err != nil {
 		return err
 	}
-	if err := event.Append(tx, event.Event{Type: event.Own("app", "removed"), Subject: name, App: name, Data: map[string]string{"app": name}}); err != nil {
+	if err := event.Emit(tx, event.AppRemoved{App: name, Team: a.Team}); err != nil {
 		return err
 	}
 	person, err := account.NameOf(tx, by)

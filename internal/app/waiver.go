@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"flywheel.dev/flywheel/internal/account"
+	"flywheel.dev/flywheel/internal/event"
 	"flywheel.dev/flywheel/internal/pattern"
 )
 
@@ -120,4 +121,20 @@ func outsideSince(p pattern.Version, e Environment, i Instance, waivers []Waiver
 		}
 	}
 	return found
+}
+
+// fact returns what is told when the waiver of a team's app is requested, ended, or decided about.
+func (w Waiver) fact(what, team string) event.Fact {
+	of := event.OfWaiver{Waiver: w.ID, App: w.App, Team: team, Environment: w.Environment, Variable: w.Variable}
+	switch WaiverState(what) {
+	case Granted:
+		return event.WaiverGranted{OfWaiver: of, Until: *w.Until}
+	case Declined:
+		return event.WaiverDeclined{OfWaiver: of}
+	case Revoked:
+		return event.WaiverRevoked{OfWaiver: of}
+	case Ended:
+		return event.WaiverEnded{OfWaiver: of}
+	}
+	return event.WaiverRequested{OfWaiver: of}
 }

@@ -58,7 +58,7 @@ func (s *Service) Create(ctx context.Context, title, team string) (st Story, err
 			st.ID, st.number, st.Title, st.Team, st.State, st.CreatedBy, st.CreatedAt); err != nil {
 			return err
 		}
-		return event.Append(tx, event.Event{Type: event.TicketCreated, Audience: event.OfTeam(st.Team), Subject: st.ID, Data: map[string]string{"story": st.ID, "key": st.Key}})
+		return event.Emit(tx, event.StoryCreated{Story: st.ID, Key: st.Key, Team: st.Team})
 	})
 	return st, err
 }

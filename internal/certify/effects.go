@@ -402,8 +402,7 @@ func (s *Service) endPass(tx *db.Tx, id string, revision int, since time.Time) e
 				lapsed = append(lapsed, a.Person)
 			}
 		}
-		data := map[string]any{"change": id, "digest": found.Digest, "earlier": earlier, "approvals": lapsed}
-		if err := event.Append(tx, event.Event{Type: event.Own("change", "effectchanged"), Audience: event.Everybody, Subject: id, Data: data}); err != nil {
+		if err := event.Emit(tx, event.EffectChanged{OfChange: c.OfChange(tx), Digest: found.Digest, Earlier: earlier, Approvals: lapsed}); err != nil {
 			return err
 		}
 		reason := fmt.Sprintf("the effect on live instances changed from %s to %s: %s any more", earlier, found.Digest, plain.Count(len(lapsed), "approval does not count", "approvals do not count"))

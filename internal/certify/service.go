@@ -320,7 +320,7 @@ func (s *Service) decide(ctx context.Context, id string, v Vote, decision Decisi
 		if err := saveApproval(tx, id, c.Revision, a); err != nil {
 			return err
 		}
-		if err := event.Append(tx, event.Event{Type: event.Own("change", string(decision)), Audience: event.Everybody, Subject: id, Actor: actor.ID, Data: a}); err != nil {
+		if err := event.Emit(tx, event.ChangeReviewed{OfChange: c.OfChange(tx), Discipline: discipline, Decision: string(decision), Name: actor.Name, Reason: reason, Digest: digest}); err != nil {
 			return err
 		}
 		if err := account.Audit(tx, account.Entry{Action: "change." + string(decision), Subject: id, Decision: "allowed", Reason: discipline + " " + digest + " " + reason}); err != nil {

@@ -147,7 +147,7 @@ func (s *Service) merge(ctx context.Context, c change.Change, main string) (merg
 		return merged{State: change.Blocked, Why: f.Message, Remedy: f.Remedy, Code: f.Code}, nil
 	}
 	if len(conflicts) > 0 {
-		return merged{State: change.Blocked, Code: "change.conflict", Why: "it conflicts with main in " + strings.Join(conflicts, ", "), Remedy: "Merge main into your branch, resolve the conflict and push again."}, nil
+		return merged{State: change.Blocked, Code: change.CodeConflict, Why: "it conflicts with main in " + strings.Join(conflicts, ", "), Remedy: "Merge main into your branch, resolve the conflict and push again."}, nil
 	}
 	return merged{Tree: tree, State: change.Checking}, err
 }

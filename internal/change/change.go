@@ -25,6 +25,7 @@ import (
 
 	"flywheel.dev/flywheel/internal/account"
 	"flywheel.dev/flywheel/internal/app"
+	"flywheel.dev/flywheel/internal/event"
 	"flywheel.dev/flywheel/internal/fault"
 )
 
@@ -40,7 +41,7 @@ type Change struct {
 	State    State    `json:"state"`
 	Why      string   `json:"why,omitempty" doc:"Why it is in this state, in a sentence"`
 	Remedy   string   `json:"remedy,omitempty" doc:"The way out, where there is one"`
-	Code     string   `json:"code,omitempty" doc:"Stable name of why it is refused, failed or blocked, or of the outer check it waits for, for scripts"`
+	Code     string   `json:"code,omitempty" doc:"Stable name of why it is refused, failed or blocked, or of what it waits for, for scripts"`
 	Lane     Lane     `json:"lane,omitempty" enum:"software,variable,pattern"`
 	Reasons  []Reason `json:"reasons"`
 	Effects  []Effect `json:"effects"`
@@ -62,6 +63,8 @@ type Change struct {
 	RequestID      string    `json:"requestId,omitempty" doc:"Id of the last request that moved it, itself or through what went on for it"`
 	OpenedAt       time.Time `json:"openedAt"`
 	UpdatedAt      time.Time `json:"updatedAt"`
+
+	commits []event.Commit // that were pushed now; nil if none were
 }
 
 // Kind of repository a change alters.

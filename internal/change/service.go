@@ -281,6 +281,7 @@ func (s *Service) open(ctx context.Context, repo git.Repo, u git.RefUpdate) (c C
 		c.Head, c.State, c.Why, c.Remedy, c.MergeRequested, c.Released, c.UpdatedAt = u.New, Checking, "", "", false, "", tx.Now()
 		c.Lane, c.Reasons, c.Effects = "", []Reason{}, []Effect{} // of what was pushed before
 		c.Revision++
+		c.commits = timesOf(commits)
 		describeCommits(&c, commits)
 		if reverted, ok := strings.CutPrefix(branch, revertPrefix); ok {
 			// Anybody may name a branch like this; only a change of the same app or pattern is taken back.
@@ -291,9 +292,6 @@ func (s *Service) open(ctx context.Context, repo git.Repo, u git.RefUpdate) (c C
 		c.Authors = slices.Compact(slices.Sorted(slices.Values(append(pushers, c.Opener, actor.ID))))
 		if !exists {
 			if err := insert(tx, c); err != nil {
-				return err
-			}
-			if err := announce(tx, c, "dev.cdevents.change.created", nil); err != nil {
 				return err
 			}
 		} else if err := Save(tx, c); err != nil {

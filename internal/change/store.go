@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"flywheel.dev/flywheel/internal/account"
 	"flywheel.dev/flywheel/internal/db"
@@ -152,15 +153,20 @@ func (f Filter) query() (string, []any) {
 	return `select ` + columns + ` from change where ` + where + ` order by id desc limit $1`, args
 }
 
+// insert writes a new change, and that it was opened.
 func insert(tx *db.Tx, c Change) error {
-	_, err := tx.Exec(`insert into change (`+columns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30,$31)`,
+	n := stored{}.next(c, tx.Now())
+	_, err := tx.Exec(`insert into change (`+columns+`, since, waits_for, commits) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30,$31,$32,$33,$34)`,
 		c.ID, c.Kind, c.Subject, c.Team, c.Branch, c.Title, c.Body, c.State, c.Why, c.Remedy, c.Code, c.Lane, db.JSON(c.Reasons), db.JSON(c.Effects),
 		c.Revision, c.Head, c.Main, c.Merged, c.Story, c.Needs, c.Reverts, c.Revert, c.Fix, c.Opener, db.JSON(c.Authors), c.MergeRequested,
-		c.Released, db.JSON(c.Proposal), web.RequestID(tx.Context()), c.OpenedAt, c.UpdatedAt)
-	return err
+		c.Released, db.JSON(c.Proposal), web.RequestID(tx.Context()), c.OpenedAt, c.UpdatedAt, n.since, n.waitsFor, db.JSON(c.commits))
+	if err != nil {
+		return err
+	}
+	return event.Emit(tx, event.ChangeOpened{OfChange: c.OfChange(tx), Branch: c.Branch, Title: c.Title, Head: c.Head, Commits: c.commits, Planned: c.Story != "", Reverts: c.Reverts, Fixes: c.Fix})
 }
 
-// Save writes a change and tells everybody who watches it. A change names the last request that moved it,
+// Save writes a change and the facts that this makes true, if any. A change names the last request that moved it,
 // itself or through the work that went on for it.
 func Save(tx *db.Tx, c Change) error {
 	switch c.State {
@@ -169,64 +175,69 @@ func Save(tx *db.Tx, c Change) error {
 			c.Code = "change." + string(c.State)
 		}
 	case Waiting: // it may have the code of what it waits for
+	case Checking: // so may one that stands still, and then it says why
+		if c.Why == "" {
+			c.Code = ""
+		}
 	default:
 		c.Code = "" // of what is mended
 	}
-	_, err := tx.Exec(`update change set title=$2, body=$3, state=$4, why=$5, remedy=$6, lane=$7, reasons=$8, effects=$9, revision=$10, head=$11, main=$12,
-		merged=$13, story=$14, needs=$15, reverts=$16, revert=$17, fix=$18, authors=$19, merge_requested=$20, released=$21, proposal=$22, updated_at=$23, code=$24, request_id = case when $25 = '' then request_id else $25 end where id = $1`,
-		c.ID, c.Title, c.Body, c.State, c.Why, c.Remedy, c.Lane, db.JSON(c.Reasons), db.JSON(c.Effects), c.Revision, c.Head, c.Main, c.Merged,
-		c.Story, c.Needs, c.Reverts, c.Revert, c.Fix, db.JSON(c.Authors), c.MergeRequested, c.Released, db.JSON(c.Proposal), tx.Now(), c.Code, web.RequestID(tx.Context()))
+	before, err := findStored(tx, c.ID)
 	if err != nil {
 		return err
 	}
-	return announce(tx, c, eventType(c.State), nil)
+	n := before.next(c, tx.Now())
+	_, err = tx.Exec(`update change set title=$2, body=$3, state=$4, why=$5, remedy=$6, lane=$7, reasons=$8, effects=$9, revision=$10, head=$11, main=$12,
+		merged=$13, story=$14, needs=$15, reverts=$16, revert=$17, fix=$18, authors=$19, merge_requested=$20, released=$21, proposal=$22, updated_at=$23, code=$24, request_id = case when $25 = '' then request_id else $25 end,
+		since=$26, waits_for=$27, checked_at=$28, ready_at=$29, commits=$30 where id = $1`,
+		c.ID, c.Title, c.Body, c.State, c.Why, c.Remedy, c.Lane, db.JSON(c.Reasons), db.JSON(c.Effects), c.Revision, c.Head, c.Main, c.Merged,
+		c.Story, c.Needs, c.Reverts, c.Revert, c.Fix, db.JSON(c.Authors), c.MergeRequested, c.Released, db.JSON(c.Proposal), tx.Now(), c.Code, web.RequestID(tx.Context()),
+		n.since, n.waitsFor, n.checkedAt, n.readyAt, db.JSON(n.commits))
+	if err != nil {
+		return err
+	}
+	for _, f := range before.facts(n, c, account.From(tx.Context()).Name) {
+		if err := event.Emit(tx, f); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// announce tells what happened to a change, and to a check of it if there is one.
-func announce(tx *db.Tx, c Change, kind string, check *Check) error {
-	actor := account.From(tx.Context())
-	data := map[string]any{
-		"change": c.ID, "kind": c.Kind, "subject": c.Subject, "state": c.State, "lane": c.Lane, "revision": c.Revision, "why": c.Why, "story": c.Story,
-		"by": actor.Name,
-	}
-	if check != nil {
-		data["check"] = map[string]any{"name": check.Name, "state": check.State, "summary": check.Summary}
-	}
-	e := event.Event{Type: kind, Audience: event.Everybody, Subject: c.ID, Actor: actor.ID, Data: data} // patterns are for everybody
-	if c.Kind == OfApp {
-		e.App, e.Audience = c.Subject, event.OfApp
-	}
-	return event.Append(tx, e)
-}
-
-// eventType names what happened in the words of CDEvents where it has one.
-func eventType(s State) string {
-	switch s {
-	case Merged:
-		return "dev.cdevents.change.merged"
-	case Closed, Rejected:
-		return "dev.cdevents.change.abandoned"
-	}
-	return "dev.cdevents.change.updated"
-}
-
-// SetCheck writes how a check of a revision stands, and tells everybody who watches the change. One that had ended
-// begins anew.
+// SetCheck writes how a check of a revision stands, with the fact that it began or ended. One that had ended begins
+// anew.
 func SetCheck(tx *db.Tx, c Change, k Check) error {
 	var finished any
 	if k.State != CheckRunning {
 		finished = tx.Now()
 	}
-	_, err := tx.Exec(`insert into change_check (id, change, revision, name, state, summary, detail, log, started_at, finished_at)
+	var before CheckState
+	var summary string
+	var began, ended *time.Time
+	err := tx.QueryRow(`select state, summary, started_at, finished_at from change_check where change = $1 and revision = $2 and name = $3`, c.ID, c.Revision, k.Name).
+		Scan(&before, &summary, &began, &ended)
+	if err != nil && !errors.Is(err, db.ErrNoRows) {
+		return err
+	}
+	if now := tx.Now(); began == nil || ended != nil {
+		began = &now
+	}
+	_, err = tx.Exec(`insert into change_check (id, change, revision, name, state, summary, detail, log, started_at, finished_at)
 		values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10)
 		on conflict (change, revision, name) do update set state = excluded.state, summary = excluded.summary, detail = excluded.detail,
 			log = case when excluded.log = '' then change_check.log else excluded.log end, finished_at = excluded.finished_at,
-			started_at = case when change_check.finished_at is null then change_check.started_at else excluded.started_at end`,
-		db.NewID("chk"), c.ID, c.Revision, k.Name, k.State, k.Summary, db.JSON(k.Detail), k.Log, tx.Now(), finished)
-	if err != nil {
+			started_at = excluded.started_at`,
+		db.NewID("chk"), c.ID, c.Revision, k.Name, k.State, k.Summary, db.JSON(k.Detail), k.Log, began, finished)
+	result := event.CheckResult{Name: k.Name, State: string(k.State), Summary: k.Summary, StartedAt: *began}
+	switch {
+	case err != nil:
 		return err
+	case k.State != before && k.State == CheckRunning:
+		return event.Emit(tx, event.CheckStarted{OfChange: c.OfChange(tx), Check: result})
+	case k.State != CheckRunning && (k.State != before || k.Summary != summary):
+		return event.Emit(tx, event.CheckFinished{OfChange: c.OfChange(tx), Check: result})
 	}
-	return announce(tx, c, "dev.cdeventsx.flywheel-change.checked", &k)
+	return nil // it is as it was, or says something else of how far it is
 }
 
 // carry keeps what an outer CI said about the head, which the next revision still has.
@@ -248,9 +259,11 @@ func carry(tx *db.Tx, c Change, from int) error {
 
 // Checks returns the checks of a revision in the order they began.
 func Checks(tx *db.Tx, change string, revision int) ([]Check, error) {
-	return db.Collect(tx, scanCheck, `select id, change, revision, name, state, summary, detail, log, started_at, finished_at
-		from change_check where change = $1 and revision = $2 order by started_at, id`, change, revision)
+	return db.Collect(tx, scanCheck, selectChecks+` order by started_at, id`, change, revision)
 }
+
+const selectChecks = `select id, change, revision, name, state, summary, detail, log, started_at, finished_at
+	from change_check where change = $1 and revision = $2`
 
 func scanCheck(r db.Row) (Check, error) {
 	var k Check

@@ -113,7 +113,7 @@ func (s *Service) troubled(ctx context.Context, id string, revision int, cause e
 		if err != nil {
 			return err
 		}
-		c.Why, c.Remedy = "something went wrong inside Flywheel", "It is tried again by itself. What went wrong is in the server's log."
+		c.Code, c.Why, c.Remedy = codeTrouble, "something went wrong inside Flywheel", "It is tried again by itself. What went wrong is in the server's log."
 		if f := fault.From(cause); f.Kind == fault.Unavailable {
 			c.Why = f.Message
 		}
@@ -181,7 +181,7 @@ func (s *Service) findLane(ctx context.Context, id string, revision int) (f foun
 	case err != nil:
 		return f, err
 	case busy:
-		f.State, f.Why = Checking, "waits until the change "+beside.ID+" is merged"
+		f.State, f.Code, f.Why = Checking, codeQueued, "waits until the change "+beside.ID+" is merged"
 	default:
 		if f, err = s.look(ctx, c, f.Main, a, environments, deployed, waivers); err != nil {
 			refused := fault.From(err)
@@ -238,7 +238,7 @@ func (s *Service) look(ctx context.Context, c Change, main string, a app.App, en
 		return f, err
 	}
 	if len(conflicts) > 0 {
-		f.State, f.Code, f.Why = Blocked, "change.conflict", "it conflicts with main in "+strings.Join(conflicts, ", ")
+		f.State, f.Code, f.Why = Blocked, CodeConflict, "it conflicts with main in "+strings.Join(conflicts, ", ")
 		f.Remedy = "Merge main into your branch, resolve the conflict and push again."
 		if madeByForm(c.Branch) {
 			f.Remedy = fmt.Sprintf("Close it, `flywheel change close %s`, and ask for it again from what main is now.", c.ID)
@@ -266,7 +266,7 @@ func (s *Service) look(ctx context.Context, c Change, main string, a app.App, en
 		if whole, err := s.Git.Contains(ctx, repo, c.Head, main); err != nil {
 			return f, err
 		} else if !whole {
-			f.State, f.Code, f.Why, f.Remedy = Blocked, "change.behind_main", "main has moved, and the outer check "+m.Build.Outer+" builds the branch alone", "Merge main into your branch and push it."
+			f.State, f.Code, f.Why, f.Remedy = Blocked, codeBehind, "main has moved, and the outer check "+m.Build.Outer+" builds the branch alone", "Merge main into your branch and push it."
 			return f, nil
 		}
 	}

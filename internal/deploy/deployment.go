@@ -19,6 +19,7 @@ import (
 
 	"flywheel.dev/flywheel/internal/app"
 	"flywheel.dev/flywheel/internal/change"
+	"flywheel.dev/flywheel/internal/event"
 )
 
 // Deployment is one durable run that brings an instance to a desired state.
@@ -56,6 +57,11 @@ type Deployment struct {
 	was         app.InstanceState // of the instance, before it began
 	attempt     int               // of the infrastructure run; more than 0 after its engine was killed
 	undo        *undo             // of a rollback that was not carried out yet
+
+	// What its facts say.
+	team, class, lane string      // of its app, its environment and its change
+	since             time.Time   // it is where it is
+	waitsFor          event.Cause // there
 }
 
 // undo is what a rollback changed when it was asked for. It is put back if the rollback is never carried out:

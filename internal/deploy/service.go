@@ -206,6 +206,13 @@ func (s *Service) advance(tx *db.Tx, c change.Change) error {
 	return app.RemoveIfGone(tx, c.Subject, c.Opener)
 }
 
+// Codes of what a deployment waits for.
+const (
+	codeQueued     = "deployment.queued"
+	codeFrozen     = "environment.frozen"
+	codeRolledBack = "change.rolled_back"
+)
+
 // admit puts a deployment into the order of its instance and starts it if it is its turn. The caller has locked
 // the app's instances, so that the number is free.
 func (s *Service) admit(tx *db.Tx, d Deployment) (Deployment, error) {
@@ -220,6 +227,9 @@ func (s *Service) admit(tx *db.Tx, d Deployment) (Deployment, error) {
 	d.ID, d.Instance, d.CreatedAt = db.NewID("dpl"), instance.ID, tx.Now()
 	d.Kind, d.Previous, d.Evidence = d.kind(instance.Deployed), instance.Deployed, []Probe{}
 	d.Destroys = []string{}
+	if err := d.origin(tx, environment); err != nil {
+		return d, err
+	}
 	if d.Number, err = nextNumber(tx, instance.ID); err != nil {
 		return d, err
 	}
@@ -230,7 +240,7 @@ func (s *Service) admit(tx *db.Tx, d Deployment) (Deployment, error) {
 	}
 	w := with{}
 	if instance.Running != "" {
-		w.code, w.reason = "deployment.queued", "waits for "+instance.Running+", which runs on this instance"
+		w.code, w.reason = codeQueued, "waits for "+instance.Running+", which runs on this instance"
 	}
 	_, err = s.accept(tx, &d, &instance, admission, w)
 	return d, err
@@ -296,32 +306,41 @@ func (s *Service) landed(tx *db.Tx, carrier string) error {
 	return nil
 }
 
-// arrived says of every change that a verified deployment brought here as well that it is here, and lets it
-// go on to where only it goes: those it carried, and those whose own deployment here came before and ended
-// without bringing them, because main is one line.
-func (s *Service) arrived(tx *db.Tx, d Deployment) error {
+// brought returns the changes that a verified deployment brings to its environment beside its own: those that it
+// carried, and those whose own deployment here came before and ended without bringing them, because main is one line.
+func brought(tx *db.Tx, d Deployment) ([]string, error) {
+	if d.Trigger == ByRollback {
+		return []string{}, nil
+	}
 	ids, err := db.Collect(tx, func(r db.Row) (id string, err error) { return id, r.Scan(&id) },
 		`select change from rollout where app = $1 and environment = $2 and state in ('carried', 'failed') and (state = 'carried' and deployment = $3
 			or state = 'failed' and deployment in (select id from deployment where instance = $4 and number < $5)) order by deployment, change`,
 		d.App, d.Environment, d.Change, d.Instance, d.Number)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for n := 0; n < len(ids); n++ {
-		id := ids[n]
-		c, err := change.Find(tx, id)
-		if err != nil {
-			return err
-		}
 		also, err := db.Collect(tx, func(r db.Row) (id string, err error) { return id, r.Scan(&id) },
-			`select change from rollout where app = $1 and environment = $2 and state = 'carried' and deployment = $3 order by change`, d.App, d.Environment, id)
+			`select change from rollout where app = $1 and environment = $2 and state = 'carried' and deployment = $3 order by change`, d.App, d.Environment, ids[n])
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, one := range also { // what the one carried is here with it
 			if !slices.Contains(ids, one) {
 				ids = append(ids, one)
 			}
+		}
+	}
+	return ids, nil
+}
+
+// arrived says of the changes that a verified deployment brought beside its own that they are here, and lets each go
+// on to where only it goes.
+func (s *Service) arrived(tx *db.Tx, d Deployment, brought []string) error {
+	for _, id := range brought {
+		c, err := change.Find(tx, id)
+		if err != nil {
+			return err
 		}
 		if _, err := tx.Exec(`update rollout set state = 'succeeded' where change = $1 and environment = $2`, id, d.Environment); err != nil {
 			return err
@@ -449,7 +468,7 @@ func (s *Service) next(tx *db.Tx, instance *app.Instance) error {
 			if !mends {
 				reason := fmt.Sprintf("%s was rolled back here: waits until its revert is merged, a fix is declared, or main is deployed here again", instance.PinnedBy)
 				if d.Reason != reason {
-					if _, err := s.accept(tx, &d, instance, delay, with{code: "change.rolled_back", reason: reason}); err != nil {
+					if _, err := s.accept(tx, &d, instance, delay, with{code: codeRolledBack, reason: reason}); err != nil {
 						return err
 					}
 				}
@@ -495,7 +514,7 @@ func (s *Service) frozen(tx *db.Tx, d Deployment, instance *app.Instance) (bool,
 	if d.Reason == reason {
 		return true, nil
 	}
-	_, err = s.accept(tx, &d, instance, delay, with{code: "environment.frozen", reason: reason})
+	_, err = s.accept(tx, &d, instance, delay, with{code: codeFrozen, reason: reason})
 	return true, err
 }
 

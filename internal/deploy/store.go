@@ -4,27 +4,30 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
-	"flywheel.dev/flywheel/internal/account"
 	"flywheel.dev/flywheel/internal/app"
 	"flywheel.dev/flywheel/internal/change"
 	"flywheel.dev/flywheel/internal/db"
-	"flywheel.dev/flywheel/internal/event"
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/web"
 )
 
 const columns = `id, app, environment, instance, number, change, trigger_kind, kind, state, reason, code, desired, previous, fence, plan, plan_digest,
-	destroys, shown, releases, was, cancelled_by, evidence, request_id, created_by, created_at, started_at, finished_at, undo`
+	destroys, shown, releases, was, cancelled_by, evidence, request_id, created_by, created_at, started_at, finished_at, undo, since, waits_for, team, class, lane`
 
 func scan(r db.Row) (Deployment, error) {
 	var d Deployment
 	var plan json.RawMessage
+	var since *time.Time
 	err := r.Scan(&d.ID, &d.App, &d.Environment, &d.Instance, &d.Number, &d.Change, &d.Trigger, &d.Kind, &d.State, &d.Reason, &d.Code,
 		db.Into(&d.Desired), db.Into(&d.Previous), &d.fence, db.Into(&plan), &d.PlanDigest, db.Into(&d.Destroys), db.Into(&d.shown), &d.releases, &d.was, &d.cancelledBy, db.Into(&d.Evidence), &d.RequestID,
-		&d.CreatedBy, &d.CreatedAt, &d.StartedAt, &d.FinishedAt, db.Into(&d.undo))
+		&d.CreatedBy, &d.CreatedAt, &d.StartedAt, &d.FinishedAt, db.Into(&d.undo), &since, &d.waitsFor, &d.team, &d.class, &d.lane)
 	if string(plan) != "null" {
 		d.Plan = plan
+	}
+	if since != nil {
+		d.since = *since
 	}
 	return d, err
 }
@@ -41,23 +44,23 @@ func find(tx *db.Tx, id, lock string) (Deployment, error) {
 }
 
 func insert(tx *db.Tx, d Deployment) error {
-	_, err := tx.Exec(`insert into deployment (`+columns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28)`,
+	_, err := tx.Exec(`insert into deployment (`+columns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30,$31,$32,$33)`,
 		d.ID, d.App, d.Environment, d.Instance, d.Number, d.Change, d.Trigger, d.Kind, d.State, d.Reason, d.Code, db.JSON(d.Desired), db.JSON(d.Previous),
 		d.fence, db.JSON(d.Plan), d.PlanDigest, db.JSON(d.Destroys), db.JSON(d.shown), d.releases, d.was, d.cancelledBy, db.JSON(d.Evidence), web.RequestID(tx.Context()), d.CreatedBy, d.CreatedAt, d.StartedAt, d.FinishedAt,
-		db.JSON(d.undo))
+		db.JSON(d.undo), d.since, d.waitsFor, d.team, d.class, d.lane)
 	return err
 }
 
 // What follows writes what changes about a deployment when something happens to it, and nothing else.
 
 func writeTurn(tx *db.Tx, d Deployment) error {
-	_, err := tx.Exec(`update deployment set state = $2, code = $3, reason = $4, kind = $5, previous = $6, fence = $7, was = $8, started_at = $9 where id = $1`,
-		d.ID, d.State, d.Code, d.Reason, d.Kind, db.JSON(d.Previous), d.fence, d.was, d.StartedAt)
+	_, err := tx.Exec(`update deployment set state = $2, code = $3, reason = $4, kind = $5, previous = $6, fence = $7, was = $8, started_at = $9, since = $10, waits_for = $11 where id = $1`,
+		d.ID, d.State, d.Code, d.Reason, d.Kind, db.JSON(d.Previous), d.fence, d.was, d.StartedAt, d.since, d.waitsFor)
 	return err
 }
 
 func writeReason(tx *db.Tx, d Deployment) error {
-	_, err := tx.Exec(`update deployment set code = $2, reason = $3 where id = $1`, d.ID, d.Code, d.Reason)
+	_, err := tx.Exec(`update deployment set code = $2, reason = $3, since = $4, waits_for = $5 where id = $1`, d.ID, d.Code, d.Reason, d.since, d.waitsFor)
 	return err
 }
 
@@ -67,22 +70,22 @@ func writePlan(tx *db.Tx, d Deployment) error {
 }
 
 func writeHold(tx *db.Tx, d Deployment) error {
-	_, err := tx.Exec(`update deployment set state = $2, reason = $3 where id = $1`, d.ID, d.State, d.Reason)
+	_, err := tx.Exec(`update deployment set state = $2, reason = $3, since = $4, waits_for = $5 where id = $1`, d.ID, d.State, d.Reason, d.since, d.waitsFor)
 	return err
 }
 
 func writeRelease(tx *db.Tx, d Deployment) error {
-	_, err := tx.Exec(`update deployment set state = $2, reason = $3, releases = $4, shown = $5 where id = $1`, d.ID, d.State, d.Reason, d.releases, db.JSON(d.shown))
+	_, err := tx.Exec(`update deployment set state = $2, reason = $3, releases = $4, shown = $5, since = $6, waits_for = $7 where id = $1`, d.ID, d.State, d.Reason, d.releases, db.JSON(d.shown), d.since, d.waitsFor)
 	return err
 }
 
 func writeWish(tx *db.Tx, d Deployment) error {
-	_, err := tx.Exec(`update deployment set cancelled_by = $2, reason = $3 where id = $1`, d.ID, d.cancelledBy, d.Reason)
+	_, err := tx.Exec(`update deployment set cancelled_by = $2, reason = $3, since = $4, waits_for = $5 where id = $1`, d.ID, d.cancelledBy, d.Reason, d.since, d.waitsFor)
 	return err
 }
 
 func writeEnd(tx *db.Tx, d Deployment) error {
-	_, err := tx.Exec(`update deployment set state = $2, code = $3, reason = $4, finished_at = $5 where id = $1`, d.ID, d.State, d.Code, d.Reason, d.FinishedAt)
+	_, err := tx.Exec(`update deployment set state = $2, code = $3, reason = $4, finished_at = $5, since = $5, waits_for = '' where id = $1`, d.ID, d.State, d.Code, d.Reason, d.FinishedAt)
 	return err
 }
 
@@ -96,34 +99,6 @@ func writeUndo(tx *db.Tx, id string, u *undo) error {
 	return err
 }
 
-// announce appends the event of a deployment's state, in the words of CDEvents where it has one.
-func announce(tx *db.Tx, d Deployment, step string) error {
-	kind := "dev.cdevents.pipelinerun.started"
-	outcome := ""
-	switch {
-	case step != "":
-		kind = "dev.cdeventsx.flywheel-deployment.step"
-	case d.State == Waiting:
-		kind = "dev.cdevents.pipelinerun.queued"
-	case d.State == Held:
-		kind = "dev.cdeventsx.flywheel-deployment.held"
-	case d.State == Succeeded && d.Kind == Destroy:
-		kind = "dev.cdevents.service.removed"
-	case d.State == Succeeded && d.Trigger == ByRollback:
-		kind = "dev.cdevents.service.rolledback"
-	case d.State == Succeeded && d.Previous.IsZero():
-		kind = "dev.cdevents.service.deployed"
-	case d.State == Succeeded:
-		kind = "dev.cdevents.service.upgraded"
-	case d.State.Over():
-		kind, outcome = "dev.cdevents.pipelinerun.finished", "failure"
-	}
-	return event.Append(tx, event.Event{Type: kind, Subject: d.ID, App: d.App, Data: map[string]any{
-		"deployment": d.ID, "app": d.App, "environment": d.Environment, "change": d.Change, "state": d.State, "kind": d.Kind,
-		"number": d.Number, "trigger": d.Trigger, "by": account.From(tx.Context()).Name, "step": step, "reason": d.Reason, "outcome": outcome, "artifact": d.Desired.Artifact, "patternVersion": d.Desired.Version,
-	}})
-}
-
 // waiting returns the deployments of an instance that wait for their turn, in order. A rollback comes
 // before what waits: after it, it would take back more than it was asked to.
 func waiting(tx *db.Tx, instance string, limit int) ([]Deployment, error) {
@@ -134,6 +109,17 @@ const selectWaiting = `select ` + columns + ` from deployment where instance = $
 	order by (trigger_kind <> 'rollback'), number limit $2`
 
 const selectSucceeded = `select ` + columns + ` from deployment where instance = $1 and state = 'succeeded' order by number desc limit 50`
+
+// succeededBefore returns the id of the last deployment of the instance that succeeded before this one, or "".
+func succeededBefore(tx *db.Tx, d Deployment) (id string, err error) {
+	err = tx.QueryRow(selectSucceededBefore, d.Instance, d.Number).Scan(&id)
+	if errors.Is(err, db.ErrNoRows) {
+		return "", nil
+	}
+	return id, err
+}
+
+const selectSucceededBefore = `select id from deployment where instance = $1 and number < $2 and state = 'succeeded' order by number desc limit 1`
 
 // newerThanRollbacks reports whether a deployment was asked for after every rollback of its instance. One that was
 // never carried out is none.

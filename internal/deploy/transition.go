@@ -53,8 +53,9 @@ type with struct {
 	who          string     // name of the person
 	by           Deployment // the newer one, of a replacement
 	plan         planned
-	out          outcome // of the last step of the run
-	touched      bool    // it changed the world
+	out          outcome  // of the last step of the run
+	touched      bool     // it changed the world
+	brought      []string // by a deployment that succeeded, beside its own change
 }
 
 // accept moves a deployment: it writes what that changes, appends the fact, and does what follows. The caller has
@@ -65,15 +66,26 @@ func (s *Service) accept(tx *db.Tx, d *Deployment, i *app.Instance, h input, w w
 	if m.refused != "" {
 		return false, m.refused.answer(*d, h)
 	}
+	told := d.move(m.to, d.codeAfter(h, w), tx.Now())
 	if err := d.write(tx, i, m.to, h, w); err != nil {
 		return false, err
 	}
-	if h != planning { // which is no fact: what comes of it is
-		if err := announce(tx, *d, ""); err != nil {
+	if h == success {
+		if w.brought, err = brought(tx, *d); err != nil {
 			return false, err
 		}
 	}
-	for _, e := range m.effects {
+	effects := m.effects
+	if len(effects) > 0 && effects[0] == closeSteps { // a step ends before its deployment does
+		if _, err := s.follow(tx, d, i, h, w, closeSteps); err != nil {
+			return false, err
+		}
+		effects = effects[1:]
+	}
+	if err := announce(tx, *d, h, told, w); err != nil {
+		return false, err
+	}
+	for _, e := range effects {
 		more, err := s.follow(tx, d, i, h, w, e)
 		if err != nil {
 			return false, err
@@ -81,6 +93,17 @@ func (s *Service) accept(tx *db.Tx, d *Deployment, i *app.Instance, h input, w w
 		opens = opens || more
 	}
 	return opens, nil
+}
+
+// codeAfter returns the code that an input leaves.
+func (d Deployment) codeAfter(h input, w with) string {
+	switch h {
+	case planning:
+		return d.Code
+	case turn, release:
+		return ""
+	}
+	return w.code
 }
 
 // write writes what an input changes about the deployment itself.
@@ -153,7 +176,7 @@ func (s *Service) follow(tx *db.Tx, d *Deployment, i *app.Instance, h input, w w
 		}
 		return false, s.next(tx, i)
 	case advance:
-		return false, s.goesOn(tx, *d)
+		return false, s.goesOn(tx, *d, w.brought)
 	case stick:
 		if err := endLeg(tx, *d, "failed"); err != nil {
 			return false, err
@@ -232,7 +255,7 @@ func (s *Service) arrive(tx *db.Tx, d Deployment, i *app.Instance, url string) e
 
 // goesOn lets the change of a deployment that succeeded go on to its next environment, and whatever else arrived
 // with it.
-func (s *Service) goesOn(tx *db.Tx, d Deployment) error {
+func (s *Service) goesOn(tx *db.Tx, d Deployment, brought []string) error {
 	if d.Trigger == ByRollback {
 		return nil
 	}
@@ -248,7 +271,7 @@ func (s *Service) goesOn(tx *db.Tx, d Deployment) error {
 			return err
 		}
 	}
-	return s.arrived(tx, d)
+	return s.arrived(tx, d, brought)
 }
 
 // goBack admits the deployment to what ran before (rule of change 8).

@@ -13,6 +13,7 @@ import (
 	"flywheel.dev/flywheel/internal/app"
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/durable"
+	"flywheel.dev/flywheel/internal/event"
 	"flywheel.dev/flywheel/internal/fault"
 )
 
@@ -234,7 +235,7 @@ func intend(tx *db.Tx, d Deployment, position int, name string, before outcome) 
 	if err != nil || !begun {
 		return outcome{}, false, err
 	}
-	return outcome{}, false, announce(tx, d, name)
+	return outcome{}, false, event.Emit(tx, event.StepStarted{OfDeployment: d.of(tx), Step: name})
 }
 
 // mayGoOn is durable.ErrOutdated if a newer deployment owns the instance. Its outcome is not ok if somebody has cancelled it
@@ -257,16 +258,28 @@ func mayGoOn(tx *db.Tx, d Deployment, when, name string) (outcome, error) {
 }
 
 func closeStep(tx *db.Tx, d Deployment, position int, state, detail string) error {
-	_, err := tx.Exec(`update deployment_step set state = $3, finished_at = $4, detail = case when $5 = '' then detail else $5 end
-		where deployment = $1 and position = $2 and state in ('running', 'waiting')`, d.ID, position, state, tx.Now(), detail)
-	return err
+	return endSteps(tx, d, `update deployment_step set state = $2, finished_at = $3, detail = case when $4 = '' then detail else $4 end
+		where deployment = $1 and state in ('running', 'waiting') and position = $5`, state, tx.Now(), detail, position)
 }
 
 // closeRunning ends whatever step is running, in the state that the deployment ends in.
 func closeRunning(tx *db.Tx, d Deployment, state, detail string) error {
-	_, err := tx.Exec(`update deployment_step set state = $2, finished_at = $3, detail = $4 where deployment = $1 and state in ('running', 'waiting')`,
-		d.ID, state, tx.Now(), detail)
-	return err
+	return endSteps(tx, d, `update deployment_step set state = $2, finished_at = $3, detail = $4 where deployment = $1 and state in ('running', 'waiting')`,
+		state, tx.Now(), detail)
+}
+
+func endSteps(tx *db.Tx, d Deployment, update, state string, more ...any) error {
+	ended, err := db.Collect(tx, func(r db.Row) (s Step, err error) { return s, r.Scan(&s.Name, &s.StartedAt) },
+		update+` returning name, started_at`, append([]any{d.ID, state}, more...)...)
+	if err != nil {
+		return err
+	}
+	for _, s := range ended {
+		if err := event.Emit(tx, event.StepFinished{OfDeployment: d.of(tx), Step: s.Name, State: state, StartedAt: s.StartedAt}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // record writes that the instance is in its desired state, and opens the revert of what a person rolled back.

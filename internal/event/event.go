@@ -24,43 +24,6 @@ import (
 	"flywheel.dev/flywheel/internal/web"
 )
 
-// CDEvents types that Flywheel emits. Packages name their own types under Own.
-const (
-	ChangeCreated       = "dev.cdevents.change.created"
-	ChangeUpdated       = "dev.cdevents.change.updated"
-	ChangeReviewed      = "dev.cdevents.change.reviewed"
-	ChangeMerged        = "dev.cdevents.change.merged"
-	ChangeAbandoned     = "dev.cdevents.change.abandoned"
-	RepositoryCreated   = "dev.cdevents.repository.created"
-	RepositoryDeleted   = "dev.cdevents.repository.deleted"
-	BranchCreated       = "dev.cdevents.branch.created"
-	BranchDeleted       = "dev.cdevents.branch.deleted"
-	BuildQueued         = "dev.cdevents.build.queued"
-	BuildStarted        = "dev.cdevents.build.started"
-	BuildFinished       = "dev.cdevents.build.finished"
-	TestSuiteStarted    = "dev.cdevents.testsuiterun.started"
-	TestSuiteFinished   = "dev.cdevents.testsuiterun.finished"
-	ArtifactPackaged    = "dev.cdevents.artifact.packaged"
-	ArtifactPublished   = "dev.cdevents.artifact.published"
-	EnvironmentCreated  = "dev.cdevents.environment.created"
-	EnvironmentModified = "dev.cdevents.environment.modified"
-	EnvironmentDeleted  = "dev.cdevents.environment.deleted"
-	PipelineQueued      = "dev.cdevents.pipelinerun.queued"
-	PipelineStarted     = "dev.cdevents.pipelinerun.started"
-	PipelineFinished    = "dev.cdevents.pipelinerun.finished"
-	TaskStarted         = "dev.cdevents.taskrun.started"
-	TaskFinished        = "dev.cdevents.taskrun.finished"
-	ServiceDeployed     = "dev.cdevents.service.deployed"
-	ServiceUpgraded     = "dev.cdevents.service.upgraded"
-	ServiceRolledBack   = "dev.cdevents.service.rolledback"
-	ServiceRemoved      = "dev.cdevents.service.removed"
-	IncidentDetected    = "dev.cdevents.incident.detected"
-	IncidentResolved    = "dev.cdevents.incident.resolved"
-	TicketCreated       = "dev.cdevents.ticket.created"
-	TicketUpdated       = "dev.cdevents.ticket.updated"
-	TicketClosed        = "dev.cdevents.ticket.closed"
-)
-
 // Own returns the type of an event that CDEvents has no name for: Own("waiver", "granted") is
 // "dev.cdeventsx.flywheel-waiver.granted".
 func Own(subject, predicate string) string {
@@ -107,6 +70,7 @@ type Event struct {
 	Type     string
 	Subject  string
 	App      string
+	Team     string // it belonged to, when it happened
 	Audience Audience
 	Actor    string
 	// RequestID names the request that led to it, whether it was still under way or not; empty for what
@@ -128,7 +92,7 @@ func (e Event) Decode(v any) error {
 }
 
 // CloudEvent is an event as the outside sees it: CloudEvents 1.0 in JSON, with extension
-// attributes (sequence, app, actor, requestid, clientrequestid).
+// attributes (sequence, app, team, actor, requestid, clientrequestid).
 type CloudEvent struct {
 	SpecVersion     string    `json:"specversion" doc:"CloudEvents version" example:"1.0"`
 	ID              string    `json:"id" example:"evt_d0c5ghq23akk2s3lvr9g"`
@@ -140,6 +104,7 @@ type CloudEvent struct {
 	Data            any       `json:"data"`
 	Sequence        int64     `json:"sequence" doc:"Place in the log, without gaps"`
 	App             string    `json:"app,omitempty" doc:"App it belongs to"`
+	Team            string    `json:"team,omitempty" doc:"Team it belonged to when it happened"`
 	Actor           string    `json:"actor,omitempty" doc:"Who did it"`
 	RequestID       string    `json:"requestid,omitempty" doc:"Id of the request that led to it" example:"req_d0c5ghq23akk2s3lvr9g"`
 	ClientRequestID string    `json:"clientrequestid,omitempty" doc:"What the client called that request in X-Request-Id; its word only"`
@@ -149,11 +114,11 @@ type CloudEvent struct {
 func (e Event) Cloud() CloudEvent {
 	return CloudEvent{
 		SpecVersion: "1.0", ID: e.ID, Source: "/flywheel", Type: e.Type, Subject: e.Subject, Time: e.At,
-		DataContentType: "application/json", Data: e.Data, Sequence: e.Seq, App: e.App, Actor: e.Actor, RequestID: e.RequestID, ClientRequestID: e.ClientRequestID,
+		DataContentType: "application/json", Data: e.Data, Sequence: e.Seq, App: e.App, Team: e.Team, Actor: e.Actor, RequestID: e.RequestID, ClientRequestID: e.ClientRequestID,
 	}
 }
 
-// Append writes e with the caller's transaction and wakes the followers after its commit.
+// Append writes e, which tests may make up, with the caller's transaction and wakes the followers after its commit.
 //
 // The row is written as the last thing before the commit, when the transaction has every lock it needs:
 // of two transactions that met, the events of the first stand before those of the second.

@@ -54,7 +54,7 @@ func TestNumbersHaveNoGaps(t *testing.T) {
 	for w := range writers {
 		wg.Go(func() {
 			for i := range each {
-				e := event.Event{Type: event.ServiceDeployed, Subject: fmt.Sprintf("dpl_%d_%d", w, i)}
+				e := event.Event{Type: event.TypeOf(event.ServiceDeployed{}), Subject: fmt.Sprintf("dpl_%d_%d", w, i)}
 				err := d.Write(t.Context(), func(tx *db.Tx) error {
 					if err := event.Append(tx, e); err != nil {
 						return err
@@ -91,11 +91,11 @@ func TestAnEventThatCommitsLateIsSeenAfterTheOnesThatOvertookIt(t *testing.T) {
 		}
 	}
 	err := d.Write(t.Context(), func(tx *db.Tx) error {
-		if err := event.Append(tx, event.Event{Type: event.ChangeCreated, Subject: "slow"}); err != nil {
+		if err := event.Append(tx, event.Event{Type: event.TypeOf(event.ChangeOpened{}), Subject: "slow"}); err != nil {
 			return err
 		}
 		tx.BeforeCommit(func() error { // the slow one has written its event
-			add(t, d, event.Event{Type: event.ChangeCreated, Subject: "fast"})
+			add(t, d, event.Event{Type: event.TypeOf(event.ChangeOpened{}), Subject: "fast"})
 			see("fast")
 			return nil
 		})
@@ -129,14 +129,14 @@ func TestAllFollowersOfAllReplicasSeeTheSameOrder(t *testing.T) {
 			for i := range each {
 				err := d.Write(t.Context(), func(tx *db.Tx) error {
 					for part := range 2 {
-						if err := event.Append(tx, event.Event{Type: event.ServiceDeployed, Subject: fmt.Sprintf("dpl_%d_%d_%d", w, i, part)}); err != nil {
+						if err := event.Append(tx, event.Event{Type: event.TypeOf(event.ServiceDeployed{}), Subject: fmt.Sprintf("dpl_%d_%d_%d", w, i, part)}); err != nil {
 							return err
 						}
 					}
 					if i%3 == 0 { // holds its commit back until another one has come before it, where the engine lets it
 						tx.BeforeCommit(func() error {
 							if tx.Postgres() {
-								add(t, replicas[1-w%2], event.Event{Type: event.ServiceDeployed, Subject: fmt.Sprintf("between_%d_%d", w, i)})
+								add(t, replicas[1-w%2], event.Event{Type: event.TypeOf(event.ServiceDeployed{}), Subject: fmt.Sprintf("between_%d_%d", w, i)})
 							}
 							return nil
 						})
@@ -188,7 +188,7 @@ func TestAllFollowersOfAllReplicasSeeTheSameOrder(t *testing.T) {
 func TestEventsThatNobodyFollowsAreNumberedInTheirOrder(t *testing.T) {
 	d := dbtest.Open(t)
 	for i := range 50 {
-		add(t, d, event.Event{Type: event.ChangeCreated, Subject: fmt.Sprint("first ", i)}, event.Event{Type: event.ChangeCreated, Subject: fmt.Sprint("second ", i)})
+		add(t, d, event.Event{Type: event.TypeOf(event.ChangeOpened{}), Subject: fmt.Sprint("first ", i)}, event.Event{Type: event.TypeOf(event.ChangeOpened{}), Subject: fmt.Sprint("second ", i)})
 	}
 	var wg sync.WaitGroup
 	for range 4 { // replicas that begin to read together
@@ -212,7 +212,7 @@ func TestAFollowerContinuesAfterTheLastNumberItSaw(t *testing.T) {
 	d := dbtest.Open(t)
 	log := event.New(d)
 	for i := range 600 { // more than one batch of the table
-		add(t, d, event.Event{Type: event.ChangeCreated, Subject: fmt.Sprint("chg_", i)})
+		add(t, d, event.Event{Type: event.TypeOf(event.ChangeOpened{}), Subject: fmt.Sprint("chg_", i)})
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	first := log.Follow(ctx, 0, event.Filter{})
@@ -228,8 +228,8 @@ func TestAFollowerContinuesAfterTheLastNumberItSaw(t *testing.T) {
 			t.Fatalf("got %d, want %d", e.Seq, want)
 		}
 	}
-	add(t, d, event.Event{Type: event.ChangeMerged, Subject: "chg_0"})
-	if e := receive(t, second); e.Seq != 601 || e.Type != event.ChangeMerged {
+	add(t, d, event.Event{Type: event.TypeOf(event.ChangeMerged{}), Subject: "chg_0"})
+	if e := receive(t, second); e.Seq != 601 || e.Type != event.TypeOf(event.ChangeMerged{}) {
 		t.Fatalf("got %+v", e)
 	}
 }
@@ -240,11 +240,11 @@ func TestAFollowerSeesOnlyWhatItAskedFor(t *testing.T) {
 	filters := []event.Filter{
 		{App: "storefront"},
 		{Subjects: []string{"dpl_2", "dpl_9"}},
-		{Types: []string{"dev.cdevents.service.*", event.ChangeMerged}},
+		{Types: []string{"dev.cdevents.service.*", event.TypeOf(event.ChangeMerged{})}},
 	}
 	add(t, d,
-		event.Event{Type: event.ChangeCreated, Subject: "chg_1", App: "billing"},
-		event.Event{Type: event.ChangeMerged, Subject: "chg_1", App: "storefront"})
+		event.Event{Type: event.TypeOf(event.ChangeOpened{}), Subject: "chg_1", App: "billing"},
+		event.Event{Type: event.TypeOf(event.ChangeMerged{}), Subject: "chg_1", App: "storefront"})
 	var channels []<-chan event.Event
 	for _, f := range filters {
 		channels = append(channels, log.Follow(t.Context(), 0, f))
@@ -252,8 +252,8 @@ func TestAFollowerSeesOnlyWhatItAskedFor(t *testing.T) {
 	receive(t, channels[0])
 	receive(t, channels[2])
 	add(t, d,
-		event.Event{Type: event.ServiceUpgraded, Subject: "dpl_2", App: "storefront"},
-		event.Event{Type: event.PipelineQueued, Subject: "dpl_3", App: "billing"})
+		event.Event{Type: event.TypeOf(event.ServiceUpgraded{}), Subject: "dpl_2", App: "storefront"},
+		event.Event{Type: event.TypeOf(event.DeploymentQueued{}), Subject: "dpl_3", App: "billing"})
 	for i, c := range channels {
 		if e := receive(t, c); e.Subject != "dpl_2" {
 			t.Errorf("filter %d got %+v", i, e)
@@ -264,9 +264,9 @@ func TestAFollowerSeesOnlyWhatItAskedFor(t *testing.T) {
 func TestFromNowSkipsWhatWasBefore(t *testing.T) {
 	d := dbtest.Open(t)
 	log := event.New(d)
-	add(t, d, event.Event{Type: event.ChangeCreated, Subject: "old"})
+	add(t, d, event.Event{Type: event.TypeOf(event.ChangeOpened{}), Subject: "old"})
 	live := log.Follow(t.Context(), -1, event.Filter{})
-	add(t, d, event.Event{Type: event.ChangeCreated, Subject: "new"})
+	add(t, d, event.Event{Type: event.TypeOf(event.ChangeOpened{}), Subject: "new"})
 	if e := receive(t, live); e.Subject != "new" {
 		t.Fatalf("got %q", e.Subject)
 	}
@@ -313,6 +313,6 @@ func TestAnEventIsShownAsACloudEvent(t *testing.T) {
 func BenchmarkAppend(b *testing.B) {
 	d := dbtest.Open(b)
 	for b.Loop() {
-		add(b, d, event.Event{Type: event.ServiceDeployed, Subject: "dpl_1", App: "storefront", Data: map[string]string{"lane": "software"}})
+		add(b, d, event.Event{Type: event.TypeOf(event.ServiceDeployed{}), Subject: "dpl_1", App: "storefront", Data: map[string]string{"lane": "software"}})
 	}
 }

@@ -3,6 +3,7 @@ package event
 import (
 	"context"
 	"net/http"
+	"reflect"
 	"strconv"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -25,6 +26,7 @@ type Service struct {
 // Routes registers the operations of the log.
 func (s *Service) Routes(api *web.API) {
 	api.Metrics.MustRegister(metrics{s})
+	describe(api.OpenAPI().Components.Schemas)
 	huma.Register(api, huma.Operation{
 		OperationID: "list-events", Method: http.MethodGet, Path: "/api/v1/events", Tags: []string{"event"},
 		Summary: "List what happened", Description: "As CloudEvents, the newest first.",
@@ -39,6 +41,17 @@ func (s *Service) Routes(api *web.API) {
 			Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}},
 		}},
 	}, s.stream)
+}
+
+// describe adds the data of every kind of fact to the schemas, and under Facts which type of event has which.
+func describe(schemas huma.Registry) {
+	facts := &huma.Schema{Type: huma.TypeObject, Description: "The data of an event, by its type", Properties: map[string]*huma.Schema{}}
+	for _, kind := range kinds {
+		name := TypeOf(kind)
+		facts.Properties[name] = schemas.Schema(reflect.TypeOf(kind), true, "")
+		facts.Required = append(facts.Required, name)
+	}
+	schemas.Map()["Facts"] = facts
 }
 
 // Selection says which events. It is exported because huma reads embedded structs only then.

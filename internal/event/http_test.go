@@ -62,9 +62,9 @@ func get(t *testing.T, url string, headers ...string) *http.Response {
 func TestTheListShowsTheNewestFirstAndOnlyWhatTheReaderMaySee(t *testing.T) {
 	h, add := serve(t)
 	for range 30 {
-		add(event.Event{Type: event.ChangeCreated, Subject: "chg_1", App: "storefront"},
-			event.Event{Type: event.ChangeCreated, Subject: "chg_2", App: "billing"},
-			event.Event{Type: event.ChangeMerged, Subject: "chg_3"})
+		add(event.Event{Type: event.TypeOf(event.ChangeOpened{}), Subject: "chg_1", App: "storefront"},
+			event.Event{Type: event.TypeOf(event.ChangeOpened{}), Subject: "chg_2", App: "billing"},
+			event.Event{Type: event.TypeOf(event.ChangeMerged{}), Subject: "chg_3"})
 	}
 	var seqs []int64
 	cursor := ""
@@ -119,24 +119,24 @@ func frames(t *testing.T, response *http.Response, n int) (ids []string) {
 
 func TestAReaderThatReconnectsMissesNothing(t *testing.T) {
 	h, add := serve(t)
-	add(event.Event{Type: event.ChangeCreated, Subject: "before", App: "storefront"})
+	add(event.Event{Type: event.TypeOf(event.ChangeOpened{}), Subject: "before", App: "storefront"})
 	response := get(t, h.URL+"/api/v1/events/stream?app=storefront")
-	add(event.Event{Type: event.ChangeCreated, Subject: "chg_2", App: "storefront"},
-		event.Event{Type: event.ChangeCreated, Subject: "chg_3", App: "billing"},
-		event.Event{Type: event.ChangeMerged, Subject: "chg_2", App: "storefront"})
+	add(event.Event{Type: event.TypeOf(event.ChangeOpened{}), Subject: "chg_2", App: "storefront"},
+		event.Event{Type: event.TypeOf(event.ChangeOpened{}), Subject: "chg_3", App: "billing"},
+		event.Event{Type: event.TypeOf(event.ChangeMerged{}), Subject: "chg_2", App: "storefront"})
 	ids := frames(t, response, 2)
 	if strings.Join(ids, " ") != "2 4" {
 		t.Error(ids)
 	}
 	response.Body.Close()
-	add(event.Event{Type: event.ServiceDeployed, Subject: "dpl_1", App: "storefront"})
+	add(event.Event{Type: event.TypeOf(event.ServiceDeployed{}), Subject: "dpl_1", App: "storefront"})
 	ids = frames(t, get(t, h.URL+"/api/v1/events/stream", "Last-Event-ID", "4"), 1)
 	if strings.Join(ids, " ") != "5" {
 		t.Error(ids)
 	}
 	// A log that was restored from a backup is behind its readers, who go on from where it is.
 	ahead := get(t, h.URL+"/api/v1/events/stream", "Last-Event-ID", "99999")
-	add(event.Event{Type: event.ServiceDeployed, Subject: "dpl_2", App: "storefront"})
+	add(event.Event{Type: event.TypeOf(event.ServiceDeployed{}), Subject: "dpl_2", App: "storefront"})
 	if ids = frames(t, ahead, 1); strings.Join(ids, " ") != "6" {
 		t.Error(ids)
 	}

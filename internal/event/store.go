@@ -10,17 +10,17 @@ import (
 	"flywheel.dev/flywheel/internal/db"
 )
 
-const columns = "id, type, subject, app, audience, actor, request_id, client_request_id, at, data"
+const columns = "id, type, subject, app, team, audience, actor, request_id, client_request_id, at, data"
 
 // insert writes an event: with its number on SQLite, whose one writer commits before the next one begins,
 // and to be numbered on PostgreSQL. A number taken there would have to be locked until the commit, or a
 // reader could pass it before its event appears; that lock let no two deployments commit together.
 func insert(tx *db.Tx, e Event, data string) error {
-	into := `insert into event (seq, ` + columns + `) select coalesce(max(seq), 0) + 1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 from event`
+	into := `insert into event (seq, ` + columns + `) select coalesce(max(seq), 0) + 1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11 from event`
 	if tx.Postgres() {
-		into = `insert into event_unnumbered (` + columns + `) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
+		into = `insert into event_unnumbered (` + columns + `) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`
 	}
-	_, err := tx.Exec(into, e.ID, e.Type, e.Subject, e.App, string(e.Audience), e.Actor, e.RequestID, e.ClientRequestID, e.At, data)
+	_, err := tx.Exec(into, e.ID, e.Type, e.Subject, e.App, e.Team, string(e.Audience), e.Actor, e.RequestID, e.ClientRequestID, e.At, data)
 	return err
 }
 
@@ -137,7 +137,7 @@ func (f Filter) where(args []any) (string, []any) {
 func scan(row db.Row) (Event, error) {
 	var e Event
 	var data string
-	err := row.Scan(&e.Seq, &e.ID, &e.Type, &e.Subject, &e.App, &e.Audience, &e.Actor, &e.RequestID, &e.ClientRequestID, &e.At, &data)
+	err := row.Scan(&e.Seq, &e.ID, &e.Type, &e.Subject, &e.App, &e.Team, &e.Audience, &e.Actor, &e.RequestID, &e.ClientRequestID, &e.At, &data)
 	e.Data = json.RawMessage(data)
 	return e, err
 }

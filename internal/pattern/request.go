@@ -55,7 +55,12 @@ func (s *Service) saveRequest(tx *db.Tx, q Request, what string) error {
 	if err := saveRequest(tx, q); err != nil {
 		return err
 	}
-	if err := event.Append(tx, event.Event{Type: event.Own("patternrequest", what), Audience: event.Everybody, Subject: q.ID, Data: q}); err != nil {
+	of := event.OfRequest{Request: q.ID, Pattern: q.Pattern, State: q.State}
+	var told event.Fact = event.PatternRequestMoved{OfRequest: of}
+	if what == "created" {
+		told = event.PatternRequested{OfRequest: of}
+	}
+	if err := event.Emit(tx, told); err != nil {
 		return err
 	}
 	return account.Audit(tx, account.Entry{Action: "pattern_request." + what, Subject: q.ID, Decision: "allowed", Reason: q.Reason})

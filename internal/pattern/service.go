@@ -189,7 +189,7 @@ func (s *Service) Certify(tx *db.Tx, v Version, change string) error {
 			return err
 		}
 	}
-	if err := event.Append(tx, event.Event{Type: event.Own("pattern", "certified"), Audience: event.Everybody, Subject: v.Pattern, Data: map[string]any{"pattern": v.Pattern, "version": v.Version, "digest": v.Digest, "change": change}}); err != nil {
+	if err := event.Emit(tx, event.PatternCertified{Pattern: v.Pattern, Version: v.Version, Digest: v.Digest, Change: change}); err != nil {
 		return err
 	}
 	if err := s.fulfil(tx, v, change); err != nil {
@@ -299,7 +299,7 @@ func (s *Service) Create(ctx context.Context, name, title string, files map[stri
 		if err := insertPattern(tx, Pattern{Name: name, Title: title, Owner: manifest.CenterOfExcellence}, actor.ID); err != nil {
 			return err
 		}
-		if err := event.Append(tx, event.Event{Type: event.Own("pattern", "created"), Audience: event.Everybody, Subject: name, Data: map[string]any{"pattern": name}}); err != nil {
+		if err := event.Emit(tx, event.PatternCreated{Pattern: name}); err != nil {
 			return err
 		}
 		return account.Audit(tx, account.Entry{Action: "pattern.create", Subject: name, Decision: "allowed"})
@@ -464,7 +464,7 @@ func (s *Service) Move(ctx context.Context, name, number string, to State) (v Ve
 			return err
 		}
 		v.State, v.Recommended = to, v.Recommended && to == Certified
-		if err := event.Append(tx, event.Event{Type: event.Own("pattern", string(to)), Audience: event.Everybody, Subject: name, Data: map[string]any{"pattern": name, "version": number}}); err != nil {
+		if err := event.Emit(tx, event.PatternMoved{Pattern: name, Version: number, State: string(to)}); err != nil {
 			return err
 		}
 		return account.Audit(tx, account.Entry{Action: "pattern." + string(to), Subject: name + " " + number, Decision: "allowed"})

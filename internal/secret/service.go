@@ -210,15 +210,12 @@ func place(app, environment string) string {
 }
 
 func record(tx *db.Tx, predicate, app, environment, name string) error {
-	audience := event.OfApp
-	if app == "" {
-		audience = event.CoE // which secrets an environment has is for those who keep it
+	of := event.OfSecret{App: app, Environment: environment, Name: name}
+	var told event.Fact = event.SecretSet{OfSecret: of}
+	if predicate == "deleted" {
+		told = event.SecretDeleted{OfSecret: of}
 	}
-	err := event.Append(tx, event.Event{
-		Type: event.Own("secret", predicate), Audience: audience, Subject: name, App: app, Actor: account.From(tx.Context()).ID,
-		Data: map[string]string{"environment": environment, "name": name},
-	})
-	if err != nil {
+	if err := event.Emit(tx, told); err != nil {
 		return err
 	}
 	return account.Audit(tx, account.Entry{

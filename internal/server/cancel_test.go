@@ -61,7 +61,7 @@ func cancelRelease(t *testing.T, p *platform) {
 	if len(p.query(`select name from audit where action = 'deployment.cancel' and subject = $1`, running)) != 1 {
 		t.Error("it is not in the audit log")
 	}
-	if len(p.query(`select subject from event where subject = $1 and type = 'dev.cdevents.pipelinerun.finished'`, running)) != 1 {
+	if len(p.query(`select subject from event where subject = $1 and type = 'dev.cdeventsx.flywheel-deployment.cancelled'`, running)) != 1 {
 		t.Error("its end is not told once")
 	}
 

@@ -717,9 +717,12 @@ func (p *platform) sound() {
 	none("a deployment began before the one in front of it ended", `select b.id from deployment a join deployment b on b.instance = a.instance and b.started_at < a.finished_at
 		and b.started_at > a.started_at where a.started_at is not null and a.state <> 'held'`)
 	none("a deployment ended twice", `select subject from event where type in ('dev.cdevents.service.upgraded', 'dev.cdevents.service.deployed') group by subject having count(*) > 1`)
-	none("a step was not announced once", `select e.subject from event e where e.type = 'dev.cdeventsx.flywheel-deployment.step' group by e.subject
-		having count(*) <> (select count(*) from deployment_step s where s.deployment = e.subject)
-			and e.subject in (select id from deployment where releases = 0)`) // a released one begins anew
+	for _, of := range []string{"started", "finished"} { // a released one begins anew
+		none("a step was not told once as "+of, `select e.subject from event e where e.type = 'dev.cdevents.taskrun.`+of+`' group by e.subject
+			having count(*) <> (select count(*) from deployment_step s where s.deployment = e.subject)
+				and e.subject in (select id from deployment where releases = 0)`)
+	}
+	none("a deployment began twice", `select subject from event where type = 'dev.cdevents.pipelinerun.started' group by subject having count(*) > 1`)
 	none("an instance is not what its last deployment brought", `select i.app || ' ' || i.environment from instance i where i.state = 'healthy' and i.deployed not in
 		(select d.desired from deployment d where d.instance = i.id and d.state = 'succeeded' and d.number =
 			(select max(number) from deployment where instance = i.id and state = 'succeeded'))`)

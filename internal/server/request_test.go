@@ -49,7 +49,7 @@ func TestARequestIsFoundInEverythingItLedTo(t *testing.T) {
 			t.Errorf("%s names the request %q", e.Type, e.RequestID)
 		}
 	}
-	for _, want := range []string{event.ChangeCreated, event.ChangeMerged, event.PipelineStarted, event.ServiceUpgraded} {
+	for _, want := range []string{event.TypeOf(event.ChangeOpened{}), event.TypeOf(event.ChangeMerged{}), event.TypeOf(event.DeploymentStarted{}), event.TypeOf(event.ServiceUpgraded{})} {
 		if !slices.Contains(types, want) {
 			t.Errorf("no %s among the events of the request: %v", want, types)
 		}

@@ -1812,7 +1812,7 @@ export interface components {
             authors: string[];
             body?: string;
             branch: string;
-            /** @description Stable name of why it is refused, failed or blocked, or of the outer check it waits for, for scripts */
+            /** @description Stable name of why it is refused, failed or blocked, or of what it waits for, for scripts */
             code?: string;
             effects: components["schemas"]["ChangeEffect"][];
             /** @description The rolled back change it declares to fix */
@@ -2157,6 +2157,424 @@ export interface components {
              */
             ended: number;
         };
+        EventAppCreated: {
+            app: string;
+            team: string;
+        };
+        EventAppGiven: {
+            app: string;
+            from: string;
+            to: string;
+        };
+        EventAppRemoved: {
+            app: string;
+            team: string;
+        };
+        EventChangeAbandoned: {
+            /** @description Name of the person, or flywheel */
+            by: string;
+            /** @description Id of the change */
+            change: string;
+            /** @description Stable name of why */
+            code?: string;
+            /** @description State before */
+            from?: string;
+            /**
+             * @description What it alters
+             * @enum {string}
+             */
+            kind: "app" | "pattern";
+            /** @description Once it is found */
+            lane?: string;
+            /** Format: int64 */
+            revision: number;
+            /**
+             * Format: date-time
+             * @description When the state before began
+             */
+            since: string;
+            /** @description State now */
+            state: string;
+            story?: string;
+            /** @description Name of the app or the pattern */
+            subject: string;
+            /** @description Team of the app */
+            team?: string;
+            /** @description What it waited for from then until now */
+            waitedFor?: string;
+            /** @description What it waits for from now on */
+            waitsFor?: string;
+            /** @description In a sentence */
+            why?: string;
+        };
+        EventChangeDeployed: {
+            /** @description Name of the person, or flywheel */
+            by: string;
+            /** @description Id of the change */
+            change: string;
+            /** @description Stable name of why */
+            code?: string;
+            /** @description State before */
+            from?: string;
+            /**
+             * @description What it alters
+             * @enum {string}
+             */
+            kind: "app" | "pattern";
+            /** @description Once it is found */
+            lane?: string;
+            /** Format: int64 */
+            revision: number;
+            /**
+             * Format: date-time
+             * @description When the state before began
+             */
+            since: string;
+            /** @description State now */
+            state: string;
+            story?: string;
+            /** @description Name of the app or the pattern */
+            subject: string;
+            /** @description Team of the app */
+            team?: string;
+            /** @description What it waited for from then until now */
+            waitedFor?: string;
+            /** @description What it waits for from now on */
+            waitsFor?: string;
+            /** @description In a sentence */
+            why?: string;
+        };
+        EventChangeLaned: {
+            /** @description Name of the person, or flywheel */
+            by: string;
+            /** @description Id of the change */
+            change: string;
+            /**
+             * @description What it alters
+             * @enum {string}
+             */
+            kind: "app" | "pattern";
+            /** @description Once it is found */
+            lane?: string;
+            reasons: string[];
+            /** Format: int64 */
+            revision: number;
+            story?: string;
+            /** @description Name of the app or the pattern */
+            subject: string;
+            /** @description Team of the app */
+            team?: string;
+        };
+        EventChangeMerged: {
+            /** @description Name of the person, or flywheel */
+            by: string;
+            /** @description Id of the change */
+            change: string;
+            /**
+             * Format: date-time
+             * @description When the checks of what was merged had passed
+             */
+            checkedAt?: string;
+            /** @description Stable name of why */
+            code?: string;
+            /** @description The merge commit */
+            commit: string;
+            /** @description What was pushed, the newest first */
+            commits: components["schemas"]["EventCommit"][];
+            fixes?: string;
+            /** @description State before */
+            from?: string;
+            /**
+             * @description What it alters
+             * @enum {string}
+             */
+            kind: "app" | "pattern";
+            /** @description Once it is found */
+            lane?: string;
+            /**
+             * Format: date-time
+             * @description When its first commits were pushed
+             */
+            openedAt: string;
+            /** @description Whether it names a story */
+            planned: boolean;
+            /**
+             * Format: date-time
+             * @description When nothing but the merge was missing
+             */
+            readyAt?: string;
+            reverts?: string;
+            /** Format: int64 */
+            revision: number;
+            /**
+             * Format: date-time
+             * @description When the state before began
+             */
+            since: string;
+            /** @description State now */
+            state: string;
+            story?: string;
+            /** @description Name of the app or the pattern */
+            subject: string;
+            /** @description Team of the app */
+            team?: string;
+            /** @description What it waited for from then until now */
+            waitedFor?: string;
+            /** @description What it waits for from now on */
+            waitsFor?: string;
+            /** @description In a sentence */
+            why?: string;
+        };
+        EventChangeMoved: {
+            /** @description Name of the person, or flywheel */
+            by: string;
+            /** @description Id of the change */
+            change: string;
+            /** @description Stable name of why */
+            code?: string;
+            /** @description State before */
+            from?: string;
+            /**
+             * @description What it alters
+             * @enum {string}
+             */
+            kind: "app" | "pattern";
+            /** @description Once it is found */
+            lane?: string;
+            /** Format: int64 */
+            revision: number;
+            /**
+             * Format: date-time
+             * @description When the state before began
+             */
+            since: string;
+            /** @description State now */
+            state: string;
+            story?: string;
+            /** @description Name of the app or the pattern */
+            subject: string;
+            /** @description Team of the app */
+            team?: string;
+            /** @description What it waited for from then until now */
+            waitedFor?: string;
+            /** @description What it waits for from now on */
+            waitsFor?: string;
+            /** @description In a sentence */
+            why?: string;
+        };
+        EventChangeOpened: {
+            branch: string;
+            /** @description Name of the person, or flywheel */
+            by: string;
+            /** @description Id of the change */
+            change: string;
+            /** @description The newest first */
+            commits: components["schemas"]["EventCommit"][];
+            /** @description The change that it mends */
+            fixes?: string;
+            head: string;
+            /**
+             * @description What it alters
+             * @enum {string}
+             */
+            kind: "app" | "pattern";
+            /** @description Once it is found */
+            lane?: string;
+            /** @description Whether it names a story */
+            planned: boolean;
+            /** @description The change that it takes back */
+            reverts?: string;
+            /** Format: int64 */
+            revision: number;
+            story?: string;
+            /** @description Name of the app or the pattern */
+            subject: string;
+            /** @description Team of the app */
+            team?: string;
+            title: string;
+        };
+        EventChangeRestored: {
+            /** @description Name of the person, or flywheel */
+            by: string;
+            /** @description Id of the change */
+            change: string;
+            /** @description Stable name of why */
+            code?: string;
+            /** @description State before */
+            from?: string;
+            /**
+             * @description What it alters
+             * @enum {string}
+             */
+            kind: "app" | "pattern";
+            /** @description Once it is found */
+            lane?: string;
+            /** Format: int64 */
+            revision: number;
+            /**
+             * Format: date-time
+             * @description When the state before began
+             */
+            since: string;
+            /** @description State now */
+            state: string;
+            story?: string;
+            /** @description Name of the app or the pattern */
+            subject: string;
+            /** @description Team of the app */
+            team?: string;
+            /** @description What it waited for from then until now */
+            waitedFor?: string;
+            /** @description What it waits for from now on */
+            waitsFor?: string;
+            /** @description In a sentence */
+            why?: string;
+        };
+        EventChangeReviewed: {
+            /** @description Name of the person, or flywheel */
+            by: string;
+            /** @description Id of the change */
+            change: string;
+            /** @enum {string} */
+            decision: "approved" | "rejected" | "changes_requested";
+            /** @description Of what was shown */
+            digest: string;
+            discipline: string;
+            /**
+             * @description What it alters
+             * @enum {string}
+             */
+            kind: "app" | "pattern";
+            /** @description Once it is found */
+            lane?: string;
+            /** @description Who decided */
+            name: string;
+            reason: string;
+            /** Format: int64 */
+            revision: number;
+            story?: string;
+            /** @description Name of the app or the pattern */
+            subject: string;
+            /** @description Team of the app */
+            team?: string;
+        };
+        EventChangeRevised: {
+            /** @description Name of the person, or flywheel */
+            by: string;
+            /** @description Id of the change */
+            change: string;
+            /** @description If it was pushed: all of its commits, the newest first */
+            commits?: components["schemas"]["EventCommit"][];
+            fixes?: string;
+            head: string;
+            /**
+             * @description What it alters
+             * @enum {string}
+             */
+            kind: "app" | "pattern";
+            /** @description Once it is found */
+            lane?: string;
+            /** @description Whether it names a story */
+            planned: boolean;
+            /** @description Whether somebody pushed; else what it depends on has moved, or somebody asked */
+            pushed: boolean;
+            reverts?: string;
+            /** Format: int64 */
+            revision: number;
+            story?: string;
+            /** @description Name of the app or the pattern */
+            subject: string;
+            /** @description Team of the app */
+            team?: string;
+        };
+        EventChangeRolledBack: {
+            /** @description Name of the person, or flywheel */
+            by: string;
+            /** @description Id of the change */
+            change: string;
+            /** @description Stable name of why */
+            code?: string;
+            /** @description State before */
+            from?: string;
+            /**
+             * @description What it alters
+             * @enum {string}
+             */
+            kind: "app" | "pattern";
+            /** @description Once it is found */
+            lane?: string;
+            /** Format: int64 */
+            revision: number;
+            /**
+             * Format: date-time
+             * @description When the state before began
+             */
+            since: string;
+            /** @description State now */
+            state: string;
+            story?: string;
+            /** @description Name of the app or the pattern */
+            subject: string;
+            /** @description Team of the app */
+            team?: string;
+            /** @description What it waited for from then until now */
+            waitedFor?: string;
+            /** @description What it waits for from now on */
+            waitsFor?: string;
+            /** @description In a sentence */
+            why?: string;
+        };
+        EventCheckFinished: {
+            /** @description Name of the person, or flywheel */
+            by: string;
+            /** @description Id of the change */
+            change: string;
+            check: components["schemas"]["EventCheckResult"];
+            /**
+             * @description What it alters
+             * @enum {string}
+             */
+            kind: "app" | "pattern";
+            /** @description Once it is found */
+            lane?: string;
+            /** Format: int64 */
+            revision: number;
+            story?: string;
+            /** @description Name of the app or the pattern */
+            subject: string;
+            /** @description Team of the app */
+            team?: string;
+        };
+        EventCheckResult: {
+            /** @example plan: staging */
+            name: string;
+            /** Format: date-time */
+            startedAt: string;
+            /** @enum {string} */
+            state: "running" | "passed" | "failed" | "held" | "warning";
+            summary: string;
+        };
+        EventCheckStarted: {
+            /** @description Name of the person, or flywheel */
+            by: string;
+            /** @description Id of the change */
+            change: string;
+            check: components["schemas"]["EventCheckResult"];
+            /**
+             * @description What it alters
+             * @enum {string}
+             */
+            kind: "app" | "pattern";
+            /** @description Once it is found */
+            lane?: string;
+            /** Format: int64 */
+            revision: number;
+            story?: string;
+            /** @description Name of the app or the pattern */
+            subject: string;
+            /** @description Team of the app */
+            team?: string;
+        };
         EventCloudEvent: {
             /** @description Who did it */
             actor?: string;
@@ -2188,10 +2606,972 @@ export interface components {
             specversion: string;
             /** @description Id or name of the thing it happened to */
             subject?: string;
+            /** @description Team it belonged to when it happened */
+            team?: string;
             /** Format: date-time */
             time: string;
             /** @example dev.cdevents.service.deployed */
             type: string;
+        };
+        EventCommit: {
+            /**
+             * Format: date-time
+             * @description As its author's machine says
+             */
+            authoredAt: string;
+            /**
+             * Format: date-time
+             * @description As its author's machine says
+             */
+            committedAt: string;
+            sha: string;
+        };
+        EventDeploymentCancelled: {
+            app: string;
+            artifact?: string;
+            /** @description Name of the person, or flywheel */
+            by: string;
+            /** @description The change that it brings, or takes back */
+            change?: string;
+            /**
+             * @description Of the environment
+             * @enum {string}
+             */
+            class: "development" | "staging" | "production";
+            /** @description Stable name of why */
+            code?: string;
+            /** @description Id of the deployment */
+            deployment: string;
+            environment: string;
+            /** @description State before */
+            from?: string;
+            /** @enum {string} */
+            kind: "release" | "infrastructure" | "destroy";
+            /** @description Of the change */
+            lane?: string;
+            /**
+             * Format: int64
+             * @description Its place in the order of its instance
+             */
+            number: number;
+            patternVersion?: string;
+            /**
+             * Format: date-time
+             * @description When the state before began
+             */
+            since: string;
+            /** @description State now */
+            state: string;
+            team: string;
+            /** @enum {string} */
+            trigger: "change" | "rollback" | "redeploy";
+            /** @description What it waited for from then until now */
+            waitedFor?: string;
+            /** @description What it waits for from now on */
+            waitsFor?: string;
+            /** @description In a sentence */
+            why?: string;
+        };
+        EventDeploymentCancelling: {
+            app: string;
+            artifact?: string;
+            /** @description Name of the person, or flywheel */
+            by: string;
+            /** @description The change that it brings, or takes back */
+            change?: string;
+            /**
+             * @description Of the environment
+             * @enum {string}
+             */
+            class: "development" | "staging" | "production";
+            /** @description Stable name of why */
+            code?: string;
+            /** @description Id of the deployment */
+            deployment: string;
+            environment: string;
+            /** @description State before */
+            from?: string;
+            /** @enum {string} */
+            kind: "release" | "infrastructure" | "destroy";
+            /** @description Of the change */
+            lane?: string;
+            /**
+             * Format: int64
+             * @description Its place in the order of its instance
+             */
+            number: number;
+            patternVersion?: string;
+            /**
+             * Format: date-time
+             * @description When the state before began
+             */
+            since: string;
+            /** @description State now */
+            state: string;
+            team: string;
+            /** @enum {string} */
+            trigger: "change" | "rollback" | "redeploy";
+            /** @description What it waited for from then until now */
+            waitedFor?: string;
+            /** @description What it waits for from now on */
+            waitsFor?: string;
+            /** @description In a sentence */
+            why?: string;
+        };
+        EventDeploymentDelayed: {
+            app: string;
+            artifact?: string;
+            /** @description Name of the person, or flywheel */
+            by: string;
+            /** @description The change that it brings, or takes back */
+            change?: string;
+            /**
+             * @description Of the environment
+             * @enum {string}
+             */
+            class: "development" | "staging" | "production";
+            /** @description Stable name of why */
+            code?: string;
+            /** @description Id of the deployment */
+            deployment: string;
+            environment: string;
+            /** @description State before */
+            from?: string;
+            /** @enum {string} */
+            kind: "release" | "infrastructure" | "destroy";
+            /** @description Of the change */
+            lane?: string;
+            /**
+             * Format: int64
+             * @description Its place in the order of its instance
+             */
+            number: number;
+            patternVersion?: string;
+            /**
+             * Format: date-time
+             * @description When the state before began
+             */
+            since: string;
+            /** @description State now */
+            state: string;
+            team: string;
+            /** @enum {string} */
+            trigger: "change" | "rollback" | "redeploy";
+            /** @description What it waited for from then until now */
+            waitedFor?: string;
+            /** @description What it waits for from now on */
+            waitsFor?: string;
+            /** @description In a sentence */
+            why?: string;
+        };
+        EventDeploymentFailed: {
+            app: string;
+            artifact?: string;
+            /** @description Name of the person, or flywheel */
+            by: string;
+            /** @description The change that it brings, or takes back */
+            change?: string;
+            /**
+             * @description Of the environment
+             * @enum {string}
+             */
+            class: "development" | "staging" | "production";
+            /** @description Stable name of why */
+            code?: string;
+            /** @description Id of the deployment */
+            deployment: string;
+            environment: string;
+            /** @description State before */
+            from?: string;
+            /** @enum {string} */
+            kind: "release" | "infrastructure" | "destroy";
+            /** @description Of the change */
+            lane?: string;
+            /**
+             * Format: int64
+             * @description Its place in the order of its instance
+             */
+            number: number;
+            /**
+             * @description error: the engine was killed
+             * @enum {string}
+             */
+            outcome: "failure" | "error";
+            patternVersion?: string;
+            /**
+             * Format: date-time
+             * @description When the state before began
+             */
+            since: string;
+            /** @description State now */
+            state: string;
+            team: string;
+            /** @enum {string} */
+            trigger: "change" | "rollback" | "redeploy";
+            /** @description What it waited for from then until now */
+            waitedFor?: string;
+            /** @description What it waits for from now on */
+            waitsFor?: string;
+            /** @description In a sentence */
+            why?: string;
+        };
+        EventDeploymentHeld: {
+            app: string;
+            artifact?: string;
+            /** @description Name of the person, or flywheel */
+            by: string;
+            /** @description The change that it brings, or takes back */
+            change?: string;
+            /**
+             * @description Of the environment
+             * @enum {string}
+             */
+            class: "development" | "staging" | "production";
+            /** @description Stable name of why */
+            code?: string;
+            /** @description Id of the deployment */
+            deployment: string;
+            /** @description Stateful addresses that it would destroy or replace */
+            destroys: string[];
+            environment: string;
+            /** @description State before */
+            from?: string;
+            /** @enum {string} */
+            kind: "release" | "infrastructure" | "destroy";
+            /** @description Of the change */
+            lane?: string;
+            /**
+             * Format: int64
+             * @description Its place in the order of its instance
+             */
+            number: number;
+            patternVersion?: string;
+            /**
+             * Format: date-time
+             * @description When the state before began
+             */
+            since: string;
+            /** @description State now */
+            state: string;
+            team: string;
+            /** @enum {string} */
+            trigger: "change" | "rollback" | "redeploy";
+            /** @description What it waited for from then until now */
+            waitedFor?: string;
+            /** @description What it waits for from now on */
+            waitsFor?: string;
+            /** @description In a sentence */
+            why?: string;
+        };
+        EventDeploymentQueued: {
+            app: string;
+            artifact?: string;
+            /** @description Name of the person, or flywheel */
+            by: string;
+            /** @description The change that it brings, or takes back */
+            change?: string;
+            /**
+             * @description Of the environment
+             * @enum {string}
+             */
+            class: "development" | "staging" | "production";
+            /** @description Stable name of why */
+            code?: string;
+            /** @description Id of the deployment */
+            deployment: string;
+            environment: string;
+            /** @description State before */
+            from?: string;
+            /** @enum {string} */
+            kind: "release" | "infrastructure" | "destroy";
+            /** @description Of the change */
+            lane?: string;
+            /**
+             * Format: int64
+             * @description Its place in the order of its instance
+             */
+            number: number;
+            patternVersion?: string;
+            /**
+             * Format: date-time
+             * @description When the state before began
+             */
+            since: string;
+            /** @description State now */
+            state: string;
+            team: string;
+            /** @enum {string} */
+            trigger: "change" | "rollback" | "redeploy";
+            /** @description What it waited for from then until now */
+            waitedFor?: string;
+            /** @description What it waits for from now on */
+            waitsFor?: string;
+            /** @description In a sentence */
+            why?: string;
+        };
+        EventDeploymentReleased: {
+            app: string;
+            artifact?: string;
+            /** @description Name of the person, or flywheel */
+            by: string;
+            /** @description The change that it brings, or takes back */
+            change?: string;
+            /**
+             * @description Of the environment
+             * @enum {string}
+             */
+            class: "development" | "staging" | "production";
+            /** @description Stable name of why */
+            code?: string;
+            /** @description Id of the deployment */
+            deployment: string;
+            environment: string;
+            /** @description State before */
+            from?: string;
+            /** @enum {string} */
+            kind: "release" | "infrastructure" | "destroy";
+            /** @description Of the change */
+            lane?: string;
+            /**
+             * Format: int64
+             * @description Its place in the order of its instance
+             */
+            number: number;
+            patternVersion?: string;
+            /**
+             * Format: date-time
+             * @description When the state before began
+             */
+            since: string;
+            /** @description State now */
+            state: string;
+            team: string;
+            /** @enum {string} */
+            trigger: "change" | "rollback" | "redeploy";
+            /** @description What it waited for from then until now */
+            waitedFor?: string;
+            /** @description What it waits for from now on */
+            waitsFor?: string;
+            /** @description In a sentence */
+            why?: string;
+        };
+        EventDeploymentStarted: {
+            app: string;
+            artifact?: string;
+            /** @description Name of the person, or flywheel */
+            by: string;
+            /** @description The change that it brings, or takes back */
+            change?: string;
+            /**
+             * @description Of the environment
+             * @enum {string}
+             */
+            class: "development" | "staging" | "production";
+            /** @description Stable name of why */
+            code?: string;
+            /** @description Id of the deployment */
+            deployment: string;
+            environment: string;
+            /** @description State before */
+            from?: string;
+            /** @enum {string} */
+            kind: "release" | "infrastructure" | "destroy";
+            /** @description Of the change */
+            lane?: string;
+            /**
+             * Format: int64
+             * @description Its place in the order of its instance
+             */
+            number: number;
+            patternVersion?: string;
+            /**
+             * Format: date-time
+             * @description When the state before began
+             */
+            since: string;
+            /** @description State now */
+            state: string;
+            team: string;
+            /** @enum {string} */
+            trigger: "change" | "rollback" | "redeploy";
+            /** @description What it waited for from then until now */
+            waitedFor?: string;
+            /** @description What it waits for from now on */
+            waitsFor?: string;
+            /** @description In a sentence */
+            why?: string;
+        };
+        EventDeploymentSuperseded: {
+            app: string;
+            artifact?: string;
+            /** @description Name of the person, or flywheel */
+            by: string;
+            /** @description The change that it brings, or takes back */
+            change?: string;
+            /**
+             * @description Of the environment
+             * @enum {string}
+             */
+            class: "development" | "staging" | "production";
+            /** @description Stable name of why */
+            code?: string;
+            /** @description Id of the deployment */
+            deployment: string;
+            environment: string;
+            /** @description State before */
+            from?: string;
+            /** @enum {string} */
+            kind: "release" | "infrastructure" | "destroy";
+            /** @description Of the change */
+            lane?: string;
+            /** @description The deployment that took its place */
+            newer: string;
+            /**
+             * Format: int64
+             * @description Its place in the order of its instance
+             */
+            number: number;
+            patternVersion?: string;
+            /**
+             * Format: date-time
+             * @description When the state before began
+             */
+            since: string;
+            /** @description State now */
+            state: string;
+            team: string;
+            /** @enum {string} */
+            trigger: "change" | "rollback" | "redeploy";
+            /** @description What it waited for from then until now */
+            waitedFor?: string;
+            /** @description What it waits for from now on */
+            waitsFor?: string;
+            /** @description In a sentence */
+            why?: string;
+        };
+        EventEffectChanged: {
+            /** @description People whose approval does not count any more */
+            approvals: string[];
+            /** @description Name of the person, or flywheel */
+            by: string;
+            /** @description Id of the change */
+            change: string;
+            digest: string;
+            earlier: string;
+            /**
+             * @description What it alters
+             * @enum {string}
+             */
+            kind: "app" | "pattern";
+            /** @description Once it is found */
+            lane?: string;
+            /** Format: int64 */
+            revision: number;
+            story?: string;
+            /** @description Name of the app or the pattern */
+            subject: string;
+            /** @description Team of the app */
+            team?: string;
+        };
+        EventEnvironmentDeleted: {
+            environment: string;
+        };
+        EventEnvironmentSaved: {
+            /** @enum {string} */
+            class: "development" | "staging" | "production";
+            environment: string;
+        };
+        EventPatternCertified: {
+            change: string;
+            digest: string;
+            pattern: string;
+            version: string;
+        };
+        EventPatternCreated: {
+            pattern: string;
+        };
+        EventPatternMoved: {
+            pattern: string;
+            /** @enum {string} */
+            state: "certified" | "deprecated" | "retired";
+            version: string;
+        };
+        EventPatternRequestMoved: {
+            pattern: string;
+            request: string;
+            state: string;
+        };
+        EventPatternRequested: {
+            pattern: string;
+            request: string;
+            state: string;
+        };
+        EventPersonCreated: {
+            /** @description As in the audit log */
+            action: string;
+            /** @description Whose own it is */
+            person?: string;
+            /** @description Name of the person, team or setting, or id of the token or session */
+            subject: string;
+        };
+        EventPersonUpdated: {
+            /** @description As in the audit log */
+            action: string;
+            /** @description Whose own it is */
+            person?: string;
+            /** @description Name of the person, team or setting, or id of the token or session */
+            subject: string;
+        };
+        EventSecretDeleted: {
+            /** @description Empty for one of an environment */
+            app?: string;
+            environment: string;
+            name: string;
+        };
+        EventSecretSet: {
+            /** @description Empty for one of an environment */
+            app?: string;
+            environment: string;
+            name: string;
+        };
+        EventServiceDeployed: {
+            app: string;
+            artifact?: string;
+            /** Format: date-time */
+            begunAt: string;
+            /** @description Name of the person, or flywheel */
+            by: string;
+            /** @description The change that it brings, or takes back */
+            change?: string;
+            /** @description Every change that it brought here: its own and those that came with it */
+            changes: string[];
+            /**
+             * @description Of the environment
+             * @enum {string}
+             */
+            class: "development" | "staging" | "production";
+            /** @description Stable name of why */
+            code?: string;
+            /** @description Id of the deployment */
+            deployment: string;
+            environment: string;
+            /** @description State before */
+            from?: string;
+            /** @enum {string} */
+            kind: "release" | "infrastructure" | "destroy";
+            /** @description Of the change */
+            lane?: string;
+            /**
+             * Format: int64
+             * @description Its place in the order of its instance
+             */
+            number: number;
+            patternVersion?: string;
+            /** @description The deployment that was here before it */
+            previous?: string;
+            /** Format: date-time */
+            queuedAt: string;
+            /**
+             * Format: date-time
+             * @description When the state before began
+             */
+            since: string;
+            /** @description State now */
+            state: string;
+            team: string;
+            /** @enum {string} */
+            trigger: "change" | "rollback" | "redeploy";
+            /** @description What it waited for from then until now */
+            waitedFor?: string;
+            /** @description What it waits for from now on */
+            waitsFor?: string;
+            /** @description In a sentence */
+            why?: string;
+        };
+        EventServiceRemoved: {
+            app: string;
+            artifact?: string;
+            /** Format: date-time */
+            begunAt: string;
+            /** @description Name of the person, or flywheel */
+            by: string;
+            /** @description The change that it brings, or takes back */
+            change?: string;
+            /** @description Every change that it brought here: its own and those that came with it */
+            changes: string[];
+            /**
+             * @description Of the environment
+             * @enum {string}
+             */
+            class: "development" | "staging" | "production";
+            /** @description Stable name of why */
+            code?: string;
+            /** @description Id of the deployment */
+            deployment: string;
+            environment: string;
+            /** @description State before */
+            from?: string;
+            /** @enum {string} */
+            kind: "release" | "infrastructure" | "destroy";
+            /** @description Of the change */
+            lane?: string;
+            /**
+             * Format: int64
+             * @description Its place in the order of its instance
+             */
+            number: number;
+            patternVersion?: string;
+            /** @description The deployment that was here before it */
+            previous?: string;
+            /** Format: date-time */
+            queuedAt: string;
+            /**
+             * Format: date-time
+             * @description When the state before began
+             */
+            since: string;
+            /** @description State now */
+            state: string;
+            team: string;
+            /** @enum {string} */
+            trigger: "change" | "rollback" | "redeploy";
+            /** @description What it waited for from then until now */
+            waitedFor?: string;
+            /** @description What it waits for from now on */
+            waitsFor?: string;
+            /** @description In a sentence */
+            why?: string;
+        };
+        EventServiceRolledBack: {
+            app: string;
+            artifact?: string;
+            /** Format: date-time */
+            begunAt: string;
+            /** @description Name of the person, or flywheel */
+            by: string;
+            /** @description The change that it brings, or takes back */
+            change?: string;
+            /** @description Every change that it brought here: its own and those that came with it */
+            changes: string[];
+            /**
+             * @description Of the environment
+             * @enum {string}
+             */
+            class: "development" | "staging" | "production";
+            /** @description Stable name of why */
+            code?: string;
+            /** @description Id of the deployment */
+            deployment: string;
+            environment: string;
+            /** @description State before */
+            from?: string;
+            /** @enum {string} */
+            kind: "release" | "infrastructure" | "destroy";
+            /** @description Of the change */
+            lane?: string;
+            /**
+             * Format: int64
+             * @description Its place in the order of its instance
+             */
+            number: number;
+            patternVersion?: string;
+            /** @description The deployment that was here before it */
+            previous?: string;
+            /** Format: date-time */
+            queuedAt: string;
+            /**
+             * Format: date-time
+             * @description When the state before began
+             */
+            since: string;
+            /** @description State now */
+            state: string;
+            /** @description The change that it takes back */
+            takesBack?: string;
+            team: string;
+            /** @enum {string} */
+            trigger: "change" | "rollback" | "redeploy";
+            /** @description What it waited for from then until now */
+            waitedFor?: string;
+            /** @description What it waits for from now on */
+            waitsFor?: string;
+            /** @description In a sentence */
+            why?: string;
+        };
+        EventServiceUpgraded: {
+            app: string;
+            artifact?: string;
+            /** Format: date-time */
+            begunAt: string;
+            /** @description Name of the person, or flywheel */
+            by: string;
+            /** @description The change that it brings, or takes back */
+            change?: string;
+            /** @description Every change that it brought here: its own and those that came with it */
+            changes: string[];
+            /**
+             * @description Of the environment
+             * @enum {string}
+             */
+            class: "development" | "staging" | "production";
+            /** @description Stable name of why */
+            code?: string;
+            /** @description Id of the deployment */
+            deployment: string;
+            environment: string;
+            /** @description State before */
+            from?: string;
+            /** @enum {string} */
+            kind: "release" | "infrastructure" | "destroy";
+            /** @description Of the change */
+            lane?: string;
+            /**
+             * Format: int64
+             * @description Its place in the order of its instance
+             */
+            number: number;
+            patternVersion?: string;
+            /** @description The deployment that was here before it */
+            previous?: string;
+            /** Format: date-time */
+            queuedAt: string;
+            /**
+             * Format: date-time
+             * @description When the state before began
+             */
+            since: string;
+            /** @description State now */
+            state: string;
+            team: string;
+            /** @enum {string} */
+            trigger: "change" | "rollback" | "redeploy";
+            /** @description What it waited for from then until now */
+            waitedFor?: string;
+            /** @description What it waits for from now on */
+            waitsFor?: string;
+            /** @description In a sentence */
+            why?: string;
+        };
+        EventSessionEnded: {
+            /** @description As in the audit log */
+            action: string;
+            /** @description Whose own it is */
+            person?: string;
+            /** @description Name of the person, team or setting, or id of the token or session */
+            subject: string;
+        };
+        EventSettingsUpdated: {
+            /** @description As in the audit log */
+            action: string;
+            /** @description Whose own it is */
+            person?: string;
+            /** @description Name of the person, team or setting, or id of the token or session */
+            subject: string;
+        };
+        EventStepFinished: {
+            app: string;
+            artifact?: string;
+            /** @description Name of the person, or flywheel */
+            by: string;
+            /** @description The change that it brings, or takes back */
+            change?: string;
+            /**
+             * @description Of the environment
+             * @enum {string}
+             */
+            class: "development" | "staging" | "production";
+            /** @description Id of the deployment */
+            deployment: string;
+            environment: string;
+            /** @enum {string} */
+            kind: "release" | "infrastructure" | "destroy";
+            /** @description Of the change */
+            lane?: string;
+            /**
+             * Format: int64
+             * @description Its place in the order of its instance
+             */
+            number: number;
+            patternVersion?: string;
+            /** Format: date-time */
+            startedAt: string;
+            /** @enum {string} */
+            state: "succeeded" | "failed" | "cancelled" | "held";
+            step: string;
+            team: string;
+            /** @enum {string} */
+            trigger: "change" | "rollback" | "redeploy";
+        };
+        EventStepStarted: {
+            app: string;
+            artifact?: string;
+            /** @description Name of the person, or flywheel */
+            by: string;
+            /** @description The change that it brings, or takes back */
+            change?: string;
+            /**
+             * @description Of the environment
+             * @enum {string}
+             */
+            class: "development" | "staging" | "production";
+            /** @description Id of the deployment */
+            deployment: string;
+            environment: string;
+            /** @enum {string} */
+            kind: "release" | "infrastructure" | "destroy";
+            /** @description Of the change */
+            lane?: string;
+            /**
+             * Format: int64
+             * @description Its place in the order of its instance
+             */
+            number: number;
+            patternVersion?: string;
+            step: string;
+            team: string;
+            /** @enum {string} */
+            trigger: "change" | "rollback" | "redeploy";
+        };
+        EventStoryCreated: {
+            /** @example STY-2 */
+            key: string;
+            story: string;
+            team: string;
+        };
+        EventTeamCreated: {
+            /** @description As in the audit log */
+            action: string;
+            /** @description Whose own it is */
+            person?: string;
+            /** @description Name of the person, team or setting, or id of the token or session */
+            subject: string;
+        };
+        EventTeamDeleted: {
+            /** @description As in the audit log */
+            action: string;
+            /** @description Whose own it is */
+            person?: string;
+            /** @description Name of the person, team or setting, or id of the token or session */
+            subject: string;
+        };
+        EventTeamUpdated: {
+            /** @description As in the audit log */
+            action: string;
+            /** @description Whose own it is */
+            person?: string;
+            /** @description Name of the person, team or setting, or id of the token or session */
+            subject: string;
+        };
+        EventTokenCreated: {
+            /** @description As in the audit log */
+            action: string;
+            /** @description Whose own it is */
+            person?: string;
+            /** @description Name of the person, team or setting, or id of the token or session */
+            subject: string;
+        };
+        EventTokenDeleted: {
+            /** @description As in the audit log */
+            action: string;
+            /** @description Whose own it is */
+            person?: string;
+            /** @description Name of the person, team or setting, or id of the token or session */
+            subject: string;
+        };
+        EventWaiverDeclined: {
+            app: string;
+            environment: string;
+            team: string;
+            variable: string;
+            waiver: string;
+        };
+        EventWaiverEnded: {
+            app: string;
+            environment: string;
+            team: string;
+            variable: string;
+            waiver: string;
+        };
+        EventWaiverGranted: {
+            app: string;
+            environment: string;
+            team: string;
+            /** Format: date-time */
+            until: string;
+            variable: string;
+            waiver: string;
+        };
+        EventWaiverRequested: {
+            app: string;
+            environment: string;
+            team: string;
+            variable: string;
+            waiver: string;
+        };
+        EventWaiverRevoked: {
+            app: string;
+            environment: string;
+            team: string;
+            variable: string;
+            waiver: string;
+        };
+        /** @description The data of an event, by its type */
+        Facts: {
+            "dev.cdevents.change.abandoned": components["schemas"]["EventChangeAbandoned"];
+            "dev.cdevents.change.created": components["schemas"]["EventChangeOpened"];
+            "dev.cdevents.change.merged": components["schemas"]["EventChangeMerged"];
+            "dev.cdevents.change.reviewed": components["schemas"]["EventChangeReviewed"];
+            "dev.cdevents.change.updated": components["schemas"]["EventChangeRevised"];
+            "dev.cdevents.environment.deleted": components["schemas"]["EventEnvironmentDeleted"];
+            "dev.cdevents.environment.modified": components["schemas"]["EventEnvironmentSaved"];
+            "dev.cdevents.pipelinerun.finished": components["schemas"]["EventDeploymentFailed"];
+            "dev.cdevents.pipelinerun.queued": components["schemas"]["EventDeploymentQueued"];
+            "dev.cdevents.pipelinerun.started": components["schemas"]["EventDeploymentStarted"];
+            "dev.cdevents.service.deployed": components["schemas"]["EventServiceDeployed"];
+            "dev.cdevents.service.removed": components["schemas"]["EventServiceRemoved"];
+            "dev.cdevents.service.rolledback": components["schemas"]["EventServiceRolledBack"];
+            "dev.cdevents.service.upgraded": components["schemas"]["EventServiceUpgraded"];
+            "dev.cdevents.taskrun.finished": components["schemas"]["EventStepFinished"];
+            "dev.cdevents.taskrun.started": components["schemas"]["EventStepStarted"];
+            "dev.cdevents.ticket.created": components["schemas"]["EventStoryCreated"];
+            "dev.cdeventsx.flywheel-app.created": components["schemas"]["EventAppCreated"];
+            "dev.cdeventsx.flywheel-app.given": components["schemas"]["EventAppGiven"];
+            "dev.cdeventsx.flywheel-app.removed": components["schemas"]["EventAppRemoved"];
+            "dev.cdeventsx.flywheel-change.deployed": components["schemas"]["EventChangeDeployed"];
+            "dev.cdeventsx.flywheel-change.effectchanged": components["schemas"]["EventEffectChanged"];
+            "dev.cdeventsx.flywheel-change.laned": components["schemas"]["EventChangeLaned"];
+            "dev.cdeventsx.flywheel-change.moved": components["schemas"]["EventChangeMoved"];
+            "dev.cdeventsx.flywheel-change.restored": components["schemas"]["EventChangeRestored"];
+            "dev.cdeventsx.flywheel-change.rolledback": components["schemas"]["EventChangeRolledBack"];
+            "dev.cdeventsx.flywheel-check.finished": components["schemas"]["EventCheckFinished"];
+            "dev.cdeventsx.flywheel-check.started": components["schemas"]["EventCheckStarted"];
+            "dev.cdeventsx.flywheel-deployment.cancelled": components["schemas"]["EventDeploymentCancelled"];
+            "dev.cdeventsx.flywheel-deployment.cancelling": components["schemas"]["EventDeploymentCancelling"];
+            "dev.cdeventsx.flywheel-deployment.delayed": components["schemas"]["EventDeploymentDelayed"];
+            "dev.cdeventsx.flywheel-deployment.held": components["schemas"]["EventDeploymentHeld"];
+            "dev.cdeventsx.flywheel-deployment.released": components["schemas"]["EventDeploymentReleased"];
+            "dev.cdeventsx.flywheel-deployment.superseded": components["schemas"]["EventDeploymentSuperseded"];
+            "dev.cdeventsx.flywheel-pattern.certified": components["schemas"]["EventPatternCertified"];
+            "dev.cdeventsx.flywheel-pattern.created": components["schemas"]["EventPatternCreated"];
+            "dev.cdeventsx.flywheel-pattern.moved": components["schemas"]["EventPatternMoved"];
+            "dev.cdeventsx.flywheel-patternrequest.created": components["schemas"]["EventPatternRequested"];
+            "dev.cdeventsx.flywheel-patternrequest.moved": components["schemas"]["EventPatternRequestMoved"];
+            "dev.cdeventsx.flywheel-secret.deleted": components["schemas"]["EventSecretDeleted"];
+            "dev.cdeventsx.flywheel-secret.set": components["schemas"]["EventSecretSet"];
+            "dev.cdeventsx.flywheel-session.ended": components["schemas"]["EventSessionEnded"];
+            "dev.cdeventsx.flywheel-settings.updated": components["schemas"]["EventSettingsUpdated"];
+            "dev.cdeventsx.flywheel-team.created": components["schemas"]["EventTeamCreated"];
+            "dev.cdeventsx.flywheel-team.deleted": components["schemas"]["EventTeamDeleted"];
+            "dev.cdeventsx.flywheel-team.updated": components["schemas"]["EventTeamUpdated"];
+            "dev.cdeventsx.flywheel-token.created": components["schemas"]["EventTokenCreated"];
+            "dev.cdeventsx.flywheel-token.deleted": components["schemas"]["EventTokenDeleted"];
+            "dev.cdeventsx.flywheel-user.created": components["schemas"]["EventPersonCreated"];
+            "dev.cdeventsx.flywheel-user.updated": components["schemas"]["EventPersonUpdated"];
+            "dev.cdeventsx.flywheel-waiver.declined": components["schemas"]["EventWaiverDeclined"];
+            "dev.cdeventsx.flywheel-waiver.ended": components["schemas"]["EventWaiverEnded"];
+            "dev.cdeventsx.flywheel-waiver.granted": components["schemas"]["EventWaiverGranted"];
+            "dev.cdeventsx.flywheel-waiver.requested": components["schemas"]["EventWaiverRequested"];
+            "dev.cdeventsx.flywheel-waiver.revoked": components["schemas"]["EventWaiverRevoked"];
         };
         FaultField: {
             /** @description What is wrong there */

@@ -46,6 +46,8 @@ export type RequestAnswer = Schemas["PatternAnswerInputBody"];
 export type Story = Schemas["BacklogStory"];
 export type Home = Schemas["ServerHome"];
 export type HomeItem = Schemas["ServerItem"];
+/** The data of an event, by its type. */
+export type Facts = Schemas["Facts"];
 export type LiveEvent = Pick<Schemas["EventCloudEvent"], "type" | "subject" | "app">;
 export type ProblemBody = Schemas["Problem"];
 

@@ -1,5 +1,5 @@
 // What happened to a change, as the event log tells it: one line for each event that says something new.
-import type { LiveEvent } from "../../api/types";
+import type { Facts } from "../../api/types";
 
 export interface Moment {
   id: string;
@@ -11,21 +11,30 @@ export interface Moment {
   strong?: boolean;
 }
 
-type Told = LiveEvent & { id: string; time: string; data?: unknown };
-interface Data {
-  by?: string;
-  state?: string;
-  revision?: number;
-  why?: string;
-  kind?: string;
-  check?: { name: string; state: string; summary: string };
-  name?: string;
-  discipline?: string;
-  decision?: string;
-  reason?: string;
-  environment?: string;
-  trigger?: string;
-  step?: string;
+interface Told {
+  id: string;
+  time: string;
+  type: string;
+  subject?: string;
+  data?: unknown;
+}
+
+/** Returns the data of an event that is of one of these types. */
+function told<T extends keyof Facts>(event: Told, ...types: T[]): Facts[T] | undefined {
+  return (types as string[]).includes(event.type) ? (event.data as Facts[T]) : undefined;
+}
+
+/** Returns what an event says of the state of a change. Before facts had types of their own, every new state was an update. */
+function moved(event: Told) {
+  const data = told(event, "dev.cdeventsx.flywheel-change.moved", "dev.cdevents.change.merged", "dev.cdevents.change.abandoned", "dev.cdeventsx.flywheel-change.deployed", "dev.cdeventsx.flywheel-change.rolledback", "dev.cdeventsx.flywheel-change.restored");
+  const old = told(event, "dev.cdevents.change.updated") as Facts["dev.cdeventsx.flywheel-change.moved"] | undefined;
+  return data ?? (old?.state ? old : undefined);
+}
+
+/** Returns what an event says of the state of a deployment. */
+function ran(event: Told) {
+  return told(event, "dev.cdevents.pipelinerun.started", "dev.cdevents.pipelinerun.finished", "dev.cdevents.service.deployed", "dev.cdevents.service.upgraded", "dev.cdevents.service.rolledback", "dev.cdevents.service.removed",
+    "dev.cdeventsx.flywheel-deployment.held", "dev.cdeventsx.flywheel-deployment.released", "dev.cdeventsx.flywheel-deployment.cancelling", "dev.cdeventsx.flywheel-deployment.cancelled", "dev.cdeventsx.flywheel-deployment.superseded");
 }
 
 /** The moments of events in their order. */
@@ -36,8 +45,6 @@ export function moments(events: Told[]): Moment[] {
   const rounds = [0]; // where each revision begins in the list
   let revision = 1;
   for (const event of events) {
-    const data = (event.data ?? {}) as Data;
-    const by = data.by && data.by !== "flywheel" ? data.by : undefined;
     const say = (about: string, part: Omit<Moment, "id" | "at">) => {
       const said = `${part.state} ${part.text}`;
       if (last.get(about) === said) return;
@@ -49,25 +56,33 @@ export function moments(events: Told[]): Moment[] {
       if (part.state === "running") running.set(about, moment);
     };
     const subject = event.subject ?? "";
-    if (event.type.endsWith(".change.created")) say(subject, { state: "new", text: "Opened", by });
-    else if (event.type.endsWith("flywheel-change.checked")) {
-      if (data.check && data.check.state !== "running") say(data.check.name, { state: data.check.state, text: `${data.check.name} ${checked[data.check.state] ?? data.check.state}`, note: data.check.state === "passed" ? undefined : data.check.summary });
-    } else if (data.discipline && data.decision) {
-      say(`${subject} ${data.discipline} ${data.name}`, { state: data.decision, text: `${data.decision.replaceAll("_", " ")} for ${data.discipline}`, by: data.name, note: data.reason || undefined });
-    } else if (/\.change\.(updated|merged|abandoned)$/.test(event.type) && data.state) {
-      if (data.revision !== undefined && data.revision > revision) {
-        revision = data.revision;
-        list.push({ id: `${event.id} revision`, at: event.time, state: "new", text: `Revision ${revision}`, by });
-        rounds.push(list.length - 1);
-        last.clear();
-      }
-      if (data.state === "checking" || data.state === "merging") continue;
-      const state = data.kind === "pattern" && data.state === "merged" ? "published" : data.state;
-      say(subject, { state, text: changed[state] ?? state, by, note: ends.has(state) ? data.why : undefined, strong: ends.has(state) });
-    } else if (subject.startsWith("dpl_") && data.environment && !data.step && data.state && data.state !== "waiting") {
-      const doing = data.trigger === "rollback" ? "Rolling back" : data.trigger === "redeploy" ? "Redeploying" : "Deploying";
-      const words: Record<string, string> = { running: `${doing} in ${data.environment}`, held: `Held in ${data.environment}`, succeeded: `${data.trigger === "rollback" ? "Rolled back" : data.kind === "destroy" ? "Removed" : "Deployed"} in ${data.environment}` };
-      say(subject, { state: data.state, text: words[data.state] ?? `${data.state.charAt(0).toUpperCase()}${data.state.slice(1)} in ${data.environment}`, by: data.state === "running" || data.state === "cancelled" ? by : undefined });
+    const opened = told(event, "dev.cdevents.change.created");
+    if (opened) say(subject, { state: "new", text: "Opened", by: person(opened.by) });
+    const check = told(event, "dev.cdeventsx.flywheel-check.finished")?.check;
+    if (check) say(check.name, { state: check.state, text: `${check.name} ${checked[check.state] ?? check.state}`, note: check.state === "passed" ? undefined : check.summary });
+    const review = told(event, "dev.cdevents.change.reviewed");
+    if (review) say(`${subject} ${review.discipline} ${review.name}`, { state: review.decision, text: `${review.decision.replaceAll("_", " ")} for ${review.discipline}`, by: review.name, note: review.reason || undefined });
+    const revised = told(event, "dev.cdevents.change.updated");
+    if (revised && revised.revision > revision) {
+      revision = revised.revision;
+      list.push({ id: `${event.id} revision`, at: event.time, state: "new", text: `Revision ${revision}`, by: person(revised.by) });
+      rounds.push(list.length - 1);
+      last.clear();
+    }
+    const change = moved(event);
+    if (change && change.state !== "checking" && change.state !== "merging") {
+      const state = change.kind === "pattern" && change.state === "merged" ? "published" : change.state;
+      say(subject, { state, text: changed[state] ?? state, by: person(change.by), note: ends.has(state) ? change.why : undefined, strong: ends.has(state) });
+    }
+    const run = ran(event);
+    if (run) {
+      const doing = run.trigger === "rollback" ? "Rolling back" : run.trigger === "redeploy" ? "Redeploying" : "Deploying";
+      const words: Record<string, string> = {
+        running: `${doing} in ${run.environment}`, held: `Held in ${run.environment}`,
+        succeeded: `${run.trigger === "rollback" ? "Rolled back" : run.kind === "destroy" ? "Removed" : "Deployed"} in ${run.environment}`,
+      };
+      const asked = run.state === "running" || run.state === "cancelling" || run.state === "cancelled";
+      say(subject, { state: run.state, text: words[run.state] ?? `${run.state.charAt(0).toUpperCase()}${run.state.slice(1)} in ${run.environment}`, by: asked ? person(run.by) : undefined });
     }
   }
   return withoutRepetition(list, rounds);
@@ -84,6 +99,9 @@ function withoutRepetition(list: Moment[], rounds: number[]): Moment[] {
     return again ? [] : round;
   });
 }
+
+/** Returns who did it; the platform itself is not named. */
+const person = (by: string) => (by === "flywheel" ? undefined : by || undefined);
 
 const checked: Record<string, string> = { passed: "passed", failed: "failed", held: "holds it", warning: "warns" };
 const changed: Record<string, string> = {
