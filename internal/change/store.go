@@ -281,3 +281,16 @@ func opened(tx *db.Tx, change, person string) (map[string]bool, error) {
 	}
 	return seen, err
 }
+
+// FixDeclared is the type of the fact that somebody declared, by hand, which change another one mends.
+const FixDeclared = "dev.cdeventsx.flywheel-change.fixdeclared"
+
+// fixDeclared tells which change an app's change was declared to mend.
+func fixDeclared(tx *db.Tx, c Change) error {
+	if c.Kind != OfApp {
+		return nil // patterns are not deployed
+	}
+	return event.Append(tx, event.Event{
+		Type: FixDeclared, App: c.Subject, Subject: c.ID, Actor: account.From(tx.Context()).ID, Data: map[string]string{"change": c.ID, "fixes": c.Fix},
+	})
+}
