@@ -720,6 +720,7 @@ func (p *platform) sound() {
 	none("a step was not announced once", `select e.subject from event e where e.type = 'dev.cdeventsx.flywheel-deployment.step' group by e.subject
 		having count(*) <> (select count(*) from deployment_step s where s.deployment = e.subject)
 			and e.subject in (select id from deployment where releases = 0)`) // a released one begins anew
+	none("a consumer of facts stands still", `select name || ' ' || failure from consumer where attempts > 0`)
 	none("an instance is not what its last deployment brought", `select i.app || ' ' || i.environment from instance i where i.state = 'healthy' and i.deployed not in
 		(select d.desired from deployment d where d.instance = i.id and d.state = 'succeeded' and d.number =
 			(select max(number) from deployment where instance = i.id and state = 'succeeded'))`)
