@@ -113,6 +113,7 @@ func (c *Consumers) Start(ctx context.Context) error {
 func (c *Consumers) Stop() {
 	if c.stop != nil {
 		c.stop()
+		c.stop = nil
 		c.running.Wait()
 		c.Events.leave()
 	}
@@ -242,25 +243,19 @@ func passes(err error) bool {
 }
 
 // fail notes that a fact could not be handled, and when it is tried again. Of two replicas that fail at the same
-// attempt, one notes it.
+// attempt, one notes it. What fails after the commit is only told: the fact is behind the consumer.
 func (w *worker) fail(ctx context.Context, e Event, p Place, cause error) error {
 	f := fault.From(cause)
 	p.Attempts++
-	var noted bool
-	var next time.Time
-	err := w.DB.Write(ctx, func(tx *db.Tx) (err error) {
-		next = tx.Now().Add(backOff(p.Attempts))
-		noted, err = saveFailure(tx, w.Name, e.Seq, p.Attempts, f.Message, next)
-		return err
+	err := w.DB.Write(ctx, func(tx *db.Tx) error {
+		return saveFailure(tx, w.Name, e.Seq, p.Attempts, f.Message, tx.Now().Add(backOff(p.Attempts)))
 	})
 	level := slog.LevelWarn
 	if f.Kind == fault.Internal { // a defect
 		level = slog.LevelError
 	}
-	if noted || err != nil {
-		w.Log.LogAttrs(ctx, level, "a consumer stands still at a fact", slog.String("consumer", w.Name), slog.String("event", e.ID),
-			slog.String("type", e.Type), slog.Int("attempt", p.Attempts), slog.Time("next", next), slog.Any("error", cause))
-	}
+	w.Log.LogAttrs(ctx, level, "a consumer failed at a fact", slog.String("consumer", w.Name), slog.String("event", e.ID),
+		slog.String("type", e.Type), slog.Int("attempt", p.Attempts), slog.Duration("again", backOff(p.Attempts)), slog.Any("error", cause))
 	return err
 }
 

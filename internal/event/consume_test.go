@@ -328,7 +328,7 @@ func TestAConsumerStandsAtAFactItCannotHandleAndOthersGoOn(t *testing.T) {
 	if p.Attempts != 13 || waits[0] != 2*time.Second || waits[3] != 16*time.Second || waits[11] != 5*time.Minute || !slices.IsSorted(waits) {
 		t.Errorf("%d attempts, %v", p.Attempts, waits)
 	}
-	if n := strings.Count(log.String(), "stands still"); n != 13 || strings.Count(log.String(), "level=ERROR") != 13 || !strings.Contains(log.String(), p.Event) {
+	if n := strings.Count(log.String(), "failed at a fact"); n != 13 || strings.Count(log.String(), "level=ERROR") != 13 || !strings.Contains(log.String(), p.Event) {
 		t.Errorf("%d lines for 13 attempts: %s", n, log.String())
 	}
 	if got := entries(t, d, "one"); len(got) != 1 {
@@ -389,6 +389,34 @@ func TestAFaultIsToldInItsWordsAndIsNoDefect(t *testing.T) {
 		t.Errorf("%+v", p)
 	}
 	if !strings.Contains(log.String(), "level=WARN") {
+		t.Error(log.String())
+	}
+}
+
+func TestWhatFailsAfterTheCommitIsToldAndNotDoneAgain(t *testing.T) {
+	d := dbtest.Open(t)
+	ledger(t, d)
+	var log bytes.Buffer
+	c := consumers(d, event.Consumer{Name: "one", Types: []string{waived}, Handle: func(tx *db.Tx, e event.Event) error {
+		tx.AfterCommit(func() {
+			if e.Subject == "a" {
+				panic("nobody there")
+			}
+		})
+		return enter("one")(tx, e)
+	}})
+	c.Log = slog.New(slog.NewTextHandler(&log, nil))
+	begin(t, c)
+	add(t, d, some(waived, "a", "b")...)
+	catchUp(t, c)
+	catchUp(t, c)
+	if got := entries(t, d, "one"); !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("%v", got)
+	}
+	if p := place(t, c, "one"); p.Attempts != 0 || p.Lag != 0 {
+		t.Errorf("%+v", p)
+	}
+	if strings.Count(log.String(), "nobody there") != 1 || strings.Count(log.String(), "level=ERROR") != 1 {
 		t.Error(log.String())
 	}
 }

@@ -192,10 +192,10 @@ func keep(tx *db.Tx, name string, seq int64) error {
 }
 
 // saveFailure notes a failed attempt at a fact, unless it is behind the consumer by now or the attempt is noted.
-func saveFailure(tx *db.Tx, name string, seq int64, attempts int, failure string, next time.Time) (bool, error) {
-	n, err := tx.Exec("update consumer set stands_at = $2, attempts = $3, failure = $4, next_at = $5, updated_at = $6 where name = $1 and seq < $2 and attempts < $3",
+func saveFailure(tx *db.Tx, name string, seq int64, attempts int, failure string, next time.Time) error {
+	_, err := tx.Exec("update consumer set stands_at = $2, attempts = $3, failure = $4, next_at = $5, updated_at = $6 where name = $1 and seq < $2 and attempts < $3",
 		name, seq, attempts, failure, next, tx.Now())
-	return n > 0, err
+	return err
 }
 
 // behind counts the events after seq that pass the filter. It looks at a bounded number of them, whatever the

@@ -74,7 +74,7 @@ func TestAConsumerThatStandsStillIsSeenAndSkipped(t *testing.T) {
 		}
 	}
 	log, err := os.ReadFile(filepath.Join(dir, "serve-main.log"))
-	if err != nil || !strings.Contains(string(log), "a consumer stands still at a fact") || !strings.Contains(string(log), "evt_poison") {
+	if err != nil || !strings.Contains(string(log), "a consumer failed at a fact") || !strings.Contains(string(log), "evt_poison") {
 		t.Errorf("the log does not tell it: %v", err)
 	}
 
