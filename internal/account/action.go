@@ -13,6 +13,7 @@ var actions = []string{
 	"app.create", "app.give", "artifact.upload",
 	"change.approved", "change.changes_requested", "change.close", "change.effectchanged", "change.fix_forward", "change.merge", "change.merged",
 	"change.recheck", "change.rejected", "change.release", "change.result",
+	"consumer.skip",
 	"deployment.cancel", "deployment.redeploy", "deployment.release", "deployment.rollback",
 	"environment.delete", "environment.save",
 	"pattern.certified", "pattern.certify", "pattern.create", "pattern.deprecated", "pattern.recommend", "pattern.retired",

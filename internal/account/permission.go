@@ -54,6 +54,8 @@ const (
 	ManageTeams        Permission = "manage_teams"
 	OperatePlatform    Permission = "operate_platform" // backup and restore
 	ManageSettings     Permission = "manage_settings"  // settings of the platform, such as four eyes
+	ViewConsumers      Permission = "view_consumers"   // how the consumers of facts get on
+	SkipFact           Permission = "skip_fact"        // let a consumer pass a fact that it cannot handle
 )
 
 // rule says who may. A person may when any one of the conditions holds; the scope bounds tokens on top.
@@ -115,6 +117,8 @@ var rules = map[Permission]rule{
 	ManageTeams:        {admin: true, scope: ScopeAdmin},
 	OperatePlatform:    {admin: true, scope: ScopeAdmin},
 	ManageSettings:     {admin: true, person: true, scope: ScopeAdmin},
+	ViewConsumers:      {disciplines: anyDiscipline, admin: true, scope: ScopeRead},
+	SkipFact:           {disciplines: anyDiscipline, admin: true, person: true, scope: ScopeAdmin},
 }
 
 // Approve returns the permission to decide on pattern changes for a discipline, or "" for an unknown
@@ -252,6 +256,10 @@ func (p Permission) words() string {
 		return "recommend, deprecate or retire versions"
 	case ViewAudit:
 		return "view the audit log"
+	case ViewConsumers:
+		return "view the consumers of facts"
+	case SkipFact:
+		return "let a consumer pass a fact"
 	case OperatePlatform:
 		return "operate the platform"
 	}

@@ -38,8 +38,6 @@ type Service struct {
 	Opened func(ctx context.Context, app, branch, head string) (change string, err error)
 	// Given tells what keeps the team beside an app that the app has another one.
 	Given func(tx *db.Tx, app, team string) error
-	// Waived looks again at the changes that were refused before a waiver of this app was granted.
-	Waived func(tx *db.Tx, app string) error
 
 	sweeper durable.Sweeper
 }
@@ -700,14 +698,7 @@ func (s *Service) RevokeWaiver(ctx context.Context, id, reason string) (Waiver, 
 func (s *Service) decideWaiver(ctx context.Context, id string, to WaiverState, until *time.Time, reason string) (w Waiver, err error) {
 	actor := account.From(ctx)
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
-		if w, err = s.visibleWaiver(ctx, tx, id, findWaiver); err != nil {
-			return err
-		}
-		// Changes that were refused for it may go on; their rows are locked after those of the instances.
-		if _, err := LockInstances(tx, w.App); err != nil {
-			return err
-		}
-		if w, err = takeWaiver(tx, id); err != nil {
+		if w, err = s.visibleWaiver(ctx, tx, id, takeWaiver); err != nil {
 			return err
 		}
 		if err := actor.Require(account.GrantWaiver, ""); err != nil {
@@ -739,10 +730,7 @@ func (s *Service) decideWaiver(ctx context.Context, id string, to WaiverState, u
 			w.EndedAt = &w.UpdatedAt
 		}
 		w.InForce = w.inForce(tx.Now())
-		if err := s.decided(tx, w, string(to), reason); err != nil || to != Granted || s.Waived == nil {
-			return err
-		}
-		return s.Waived(tx, w.App)
+		return s.decided(tx, w, string(to), reason)
 	})
 	return w, err
 }

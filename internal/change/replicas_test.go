@@ -45,7 +45,6 @@ func TestTwoReplicasAgreeAboutEveryChange(t *testing.T) {
 		}
 		s := &Service{DB: d, Durable: engine, Log: log}
 		s.Rollout = func(tx *db.Tx, c Change, _ []Target) error { return MarkDeployed(tx, c) }
-		s.Mended = func(*db.Tx, Change) error { return nil }
 		s.Register()
 		replicas[i] = s
 	}
@@ -155,7 +154,7 @@ func TestTwoReplicasAgreeAboutEveryChange(t *testing.T) {
 			case draw < 82:
 				return "wake", func() error { return write(s, s.Wake) }
 			case draw < 90:
-				return "reconsider", func() error { return write(s, func(tx *db.Tx) error { return s.Reconsider(tx, c.Subject) }) }
+				return "reconsider", func() error { return write(s, func(tx *db.Tx) error { return s.reconsider(tx, c.Subject) }) }
 			case draw < 94:
 				return "given", func() error {
 					return write(s, func(tx *db.Tx) error { return s.Given(tx, c.Subject, "shop") })

@@ -14,6 +14,7 @@ import (
 	"flywheel.dev/flywheel/internal/app"
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/durable"
+	"flywheel.dev/flywheel/internal/event"
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/git"
 	"flywheel.dev/flywheel/internal/pattern"
@@ -40,8 +41,6 @@ type Service struct {
 	Built func(app, artifact string)
 	// Rollout hands a merged change's targets to package deploy, in the merging transaction.
 	Rollout func(tx *db.Tx, c Change, targets []Target) error
-	// Mended lets a change that was declared to mend another one pass where it waits.
-	Mended func(tx *db.Tx, c Change) error
 	// Certify starts the certification of a pattern change's revision.
 	Certify func(c Change) error
 
@@ -503,9 +502,9 @@ func (s *Service) againIf(tx *db.Tx, list []Change, is func(Change) bool) error 
 	return nil
 }
 
-// Reconsider looks again at the changes of an app that were refused: a waiver may accept now what was
+// reconsider looks again at the changes of an app that were refused: a waiver may accept now what was
 // refused for its bounds.
-func (s *Service) Reconsider(tx *db.Tx, name string) error {
+func (s *Service) reconsider(tx *db.Tx, name string) error {
 	open, err := OpenOf(tx, OfApp, name)
 	if err != nil {
 		return err
@@ -522,7 +521,7 @@ func (s *Service) Given(tx *db.Tx, name, team string) error {
 	if err := setTeam(tx, name, team); err != nil {
 		return err
 	}
-	return s.Reconsider(tx, name)
+	return s.reconsider(tx, name)
 }
 
 // Get returns a change with the checks of its current revision.
@@ -777,13 +776,7 @@ func (s *Service) Close(ctx context.Context, id, reason string) (c Change, err e
 // instances that were rolled back.
 func (s *Service) DeclareFix(ctx context.Context, id, fixes string) (c Change, err error) {
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
-		if c, err = s.visible(ctx, tx, id, Find); err != nil {
-			return err
-		}
-		if _, err := app.LockInstances(tx, c.Subject); err != nil { // where it may pass from now on
-			return err
-		}
-		if c, err = Take(tx, id); err != nil {
+		if c, err = s.visible(ctx, tx, id, Take); err != nil {
 			return err
 		}
 		if err := account.From(ctx).Require(account.Deploy, c.Team); err != nil {
@@ -803,7 +796,10 @@ func (s *Service) DeclareFix(ctx context.Context, id, fixes string) (c Change, e
 		if err := Save(tx, c); err != nil {
 			return err
 		}
-		return s.Mended(tx, c)
+		if c.Kind != OfApp {
+			return nil // patterns are not deployed
+		}
+		return event.Emit(tx, event.FixDeclared{OfChange: c.OfChange(tx), Fixes: c.Fix})
 	})
 	return c, err
 }

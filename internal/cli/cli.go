@@ -73,7 +73,7 @@ Start with: flywheel login http://127.0.0.1:7270`,
 		}
 	}
 	group("work", s.appCommand(), s.changeCommand(), s.deploymentCommand(), s.secretCommand(), s.waiverCommand(), s.storyCommand(), s.artifactCommand(), s.validateCommand())
-	group("govern", s.patternCommand(), s.environmentCommand(), s.auditCommand())
+	group("govern", s.patternCommand(), s.environmentCommand(), s.auditCommand(), s.consumerCommand())
 	group("account", s.loginCommand(), s.logoutCommand(), s.whoamiCommand(), s.userCommand(), s.teamCommand(), s.tokenCommand(), s.sessionCommand(), s.settingsCommand())
 	group("machine", s.versionCommand(), s.gitCredentialCommand())
 	for _, c := range extra {

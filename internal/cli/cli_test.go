@@ -191,6 +191,10 @@ func everything() map[string]any {
 		"effects": []any{map[string]any{"environment": "prod", "action": "deploy", "plan": true}},
 		"head":    "0123456789abcdef", "openedAt": at(90 * time.Minute), "updatedAt": at(time.Minute),
 	}
+	stands := map[string]any{
+		"consumer": "deploy-mended", "types": []any{"dev.cdeventsx.flywheel-change.fixdeclared"}, "sequence": 41, "lag": 2, "attempts": 3, "failure": "There is no change \"chg_1\".",
+		"nextAt": noon.Add(4 * time.Second).Format(time.RFC3339), "event": "evt_1", "type": "dev.cdeventsx.flywheel-change.fixdeclared", "subject": "chg_1", "app": "storefront",
+	}
 	dep := map[string]any{
 		"id": "dpl_1", "app": "storefront", "environment": "prod", "number": 7, "kind": "infrastructure", "trigger": "change", "change": "chg_1", "state": "succeeded",
 		"desired":   map[string]any{"pattern": "web-service", "version": "1.1.0", "artifact": "sha256:bbbbbbbbbbbbbbbb", "variables": map[string]any{"instances": 3}},
@@ -244,6 +248,8 @@ func everything() map[string]any {
 		"GET /api/v1/sessions":         items(map[string]any{"id": "ses_1", "user": "grace", "address": "192.0.2.7", "browser": "Mozilla/5.0 (X11; Linux x86_64) Firefox/127.0", "current": false, "createdAt": noon.Add(-26 * time.Hour).Format(time.RFC3339), "seenAt": noon.Add(-5 * time.Minute).Format(time.RFC3339)}),
 		"GET /api/v1/apps/storefront/environments/prod/secrets": items(map[string]any{"name": "payment_key", "updatedAt": at(time.Hour), "updatedBy": "grace"}),
 		"GET /api/v1/environments/prod/secrets":                 items(map[string]any{"name": "AWS_ACCESS_KEY_ID", "updatedAt": at(time.Hour), "updatedBy": "olga"}),
+		"GET /api/v1/consumers":                                 items(map[string]any{"consumer": "change-waived", "types": []any{"dev.cdeventsx.flywheel-waiver.granted"}, "sequence": 40, "lag": 0, "attempts": 0}, stands),
+		"POST /api/v1/consumers/deploy-mended/skip":             stands,
 		"GET /api/v1/audit?limit=50":                            items(map[string]any{"at": at(time.Minute), "name": "grace", "action": "change.approve", "subject": "chg_2", "decision": "approved", "reason": "security sha256:cc"}),
 		"GET /api/v1/audit/verify":                              map[string]any{"sound": 12, "last": "abc"},
 		"POST /api/v1/apps/storefront/changes/preview":          map[string]any{"lane": "variable", "reasons": []any{map[string]any{"text": "prod.instances 1 → 3"}}, "effects": []any{map[string]any{"environment": "prod", "action": "deploy", "plan": true}}},
@@ -259,7 +265,7 @@ func TestWhatPeopleReadIsAlignedAndComplete(t *testing.T) {
 		"pattern-list": "pattern list", "pattern-show": "pattern show web-service", "pattern-version": "pattern show web-service 1.0.0", "pattern-versions": "pattern versions web-service",
 		"pattern-requests": "pattern request list", "environment-list": "environment list", "environment-show": "environment show prod",
 		"story-list": "story list", "user-list": "user list", "team-list": "team list", "token-list": "token list", "session-list": "session list", "secret-list": "secret list storefront prod", "environment-secret-list": "environment secret list prod",
-		"audit-list": "audit list", "audit-verify": "audit verify",
+		"audit-list": "audit list", "audit-verify": "audit verify", "consumer-list": "consumer list", "consumer-skip": "consumer skip deploy-mended --event evt_1",
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, url := serve(t, everything())
@@ -602,7 +608,7 @@ func TestAFolderUploadedTwiceHasOneDigest(t *testing.T) {
 
 func TestWhatIsNotThereIsSaidWithACommandThatIs(t *testing.T) {
 	root := build(&shell{now: time.Now})
-	for _, noun := range []string{"app", "environment", "change", "deployment", "pattern", "pattern_version", "team", "user", "member", "token", "session", "waiver", "story", "secret", "instance", "check", "request"} {
+	for _, noun := range []string{"app", "environment", "change", "deployment", "pattern", "pattern_version", "team", "user", "member", "token", "session", "waiver", "story", "secret", "instance", "check", "request", "consumer"} {
 		words := strings.Fields(listing(noun))
 		for len(words) > 0 && words[len(words)-1] == strings.ToUpper(words[len(words)-1]) { // APP
 			words = words[:len(words)-1]

@@ -266,7 +266,7 @@ func listing(noun string) string {
 		return "app list"
 	case "pattern_version":
 		return "pattern versions PATTERN"
-	case "app", "environment", "change", "deployment", "pattern", "team", "user", "token", "session", "waiver", "story":
+	case "app", "environment", "change", "deployment", "pattern", "team", "user", "token", "session", "waiver", "story", "consumer":
 		return noun + " list"
 	}
 	return ""

@@ -42,6 +42,7 @@ var offers = map[string]offer{
 	"REQUEST":     listed("pattern-requests", nil, func(v thing) (string, string) { return v.ID, v.State + " " + v.Title }),
 	"TOKEN":       listed("tokens", nil, func(v thing) (string, string) { return v.ID, v.Name }),
 	"SESSION":     listed("sessions", nil, func(v thing) (string, string) { return v.ID, v.Browser }),
+	"CONSUMER":    listed("consumers", nil, func(v thing) (string, string) { return v.Consumer, v.Event }),
 	"CHECK":       checks,
 	"SECRET":      secrets,
 
@@ -62,7 +63,7 @@ var waitsFor = map[string]string{"merge": "ready", "release": "held", "approve":
 
 // thing is what is read of anything in a list.
 type thing struct {
-	ID, Name, Title, Team, Class, State, App, Environment, Key, Subject, Browser, Version string
+	ID, Name, Title, Team, Class, State, App, Environment, Key, Subject, Browser, Version, Consumer, Event string
 }
 
 // argument matches a word in a Use line that stands for an argument.

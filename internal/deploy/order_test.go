@@ -17,6 +17,7 @@ import (
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/db/dbtest"
 	"flywheel.dev/flywheel/internal/durable"
+	"flywheel.dev/flywheel/internal/event"
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/manifest"
 	"flywheel.dev/flywheel/internal/runlog"
@@ -27,6 +28,7 @@ import (
 type order struct {
 	t *testing.T
 	*Service
+	consumers *event.Consumers
 }
 
 func newOrder(t *testing.T) *order {
@@ -40,9 +42,14 @@ func newOrder(t *testing.T) *order {
 	dir := t.TempDir()
 	s := &Service{DB: d, Durable: engine, Changes: &change.Service{DB: d}, Log: log, Logs: &runlog.Store{Dir: filepath.Join(dir, "logs")},
 		Runs: &Runs{DB: d, Dir: filepath.Join(dir, "run")}}
-	s.Changes.Mended = s.Mended
 	s.Register()
-	o := &order{t, s}
+	o := &order{t, s, &event.Consumers{DB: d, Events: event.New(d), Log: log, As: account.System}}
+	for _, c := range s.Consumers() {
+		o.consumers.Register(c)
+	}
+	if err := o.consumers.Begin(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	apps := &app.Service{DB: d}
 	for _, e := range []app.Environment{{Name: "staging", Class: "staging"}, {Name: "prod", Class: "production", After: "staging"},
 		{Name: "lab", Class: "development", OnNewer: app.ReplacePending}} {
@@ -274,8 +281,11 @@ func TestAFailedDeploymentGoesBackAndLaterOnesWaitForWhatMendsIt(t *testing.T) {
 	if d := o.of("chg_c", "staging"); d.Code != "change.rolled_back" {
 		t.Errorf("its code is %q", d.Code)
 	}
-	// The fix is declared while it waits: it goes on at once, and lifts the pin.
+	// The fix is declared while it waits: it goes on, and lifts the pin.
 	if _, err := o.Changes.DeclareFix(o.as(), "chg_c", "chg_b"); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.consumers.CatchUp(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	o.succeeds("chg_c", "staging")

@@ -79,7 +79,6 @@ func newRace(t *testing.T) *race {
 			t.Fatal(err)
 		}
 		s := &Service{DB: d, Durable: engine, Changes: &change.Service{DB: d}, Log: log, Runs: &Runs{DB: d, Dir: t.TempDir()}}
-		s.Changes.Mended = s.Mended
 		s.Register()
 		r.replicas[i] = s
 	}

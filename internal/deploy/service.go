@@ -424,23 +424,6 @@ func (s *Service) mends(tx *db.Tx, d Deployment, broken string) (bool, error) {
 	return false, nil
 }
 
-// Mended lets a change that was declared to mend another one pass where it waits.
-func (s *Service) Mended(tx *db.Tx, c change.Change) error {
-	instances, err := app.LockInstances(tx, c.Subject)
-	if err != nil {
-		return err
-	}
-	for _, i := range instances {
-		if c.Fix == "" || i.PinnedBy != c.Fix {
-			continue
-		}
-		if err := s.next(tx, &i); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // next starts the first deployment of an instance that may run now, if none is running. The caller has locked the
 // instance.
 func (s *Service) next(tx *db.Tx, instance *app.Instance) error {

@@ -32,6 +32,7 @@ var kinds = []Fact{
 	ChangeAbandoned{},
 	ChangeDeployed{},
 	ChangeRolledBack{},
+	FixDeclared{},
 	ChangeRestored{},
 	DeploymentQueued{},
 	DeploymentDelayed{},
@@ -305,6 +306,14 @@ type ChangeRolledBack struct {
 }
 
 func (f ChangeRolledBack) head() head { return f.of(Own("change", "rolledback")) }
+
+// FixDeclared says which change an open change was declared to mend, so that it may pass where that was rolled back.
+type FixDeclared struct {
+	OfChange
+	Fixes string `json:"fixes"`
+}
+
+func (f FixDeclared) head() head { return f.of(Own("change", "fixdeclared")) }
 
 // ChangeRestored says that a rollback of a change was never carried out, so that the change stands as before.
 type ChangeRestored struct {

@@ -3,9 +3,11 @@ package event
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"flywheel.dev/flywheel/internal/db"
 )
@@ -140,4 +142,71 @@ func scan(row db.Row) (Event, error) {
 	err := row.Scan(&e.Seq, &e.ID, &e.Type, &e.Subject, &e.App, &e.Team, &e.Audience, &e.Actor, &e.RequestID, &e.ClientRequestID, &e.At, &data)
 	e.Data = json.RawMessage(data)
 	return e, err
+}
+
+// at returns the event with a number.
+func at(tx *db.Tx, seq int64) (Event, error) {
+	return scan(tx.QueryRow(selectEvent+" where seq = $1", seq))
+}
+
+// begin gives a consumer its place unless it has one, and returns it.
+func begin(tx *db.Tx, name string, seq int64) (int64, error) {
+	if _, err := tx.Exec("insert into consumer (name, seq, updated_at) values ($1, $2, $3) on conflict do nothing", name, seq, tx.Now()); err != nil {
+		return 0, err
+	}
+	p, err := findPlace(tx, name, "")
+	return p.Seq, err
+}
+
+const selectPlace = "select name, seq, stands_at, attempts, failure, next_at from consumer where name = $1"
+
+func findPlace(tx *db.Tx, name, lock string) (Place, error) {
+	return scanPlace(tx.QueryRow(selectPlace+lock, name))
+}
+
+// take returns a consumer's place for writing if the fact is still before it and may be tried now, and false if
+// not, or if another replica has taken it. It waits for nobody.
+func take(tx *db.Tx, name string, seq int64) (Place, bool, error) {
+	lock := tx.ForUpdate()
+	if lock != "" {
+		lock += " skip locked"
+	}
+	p, err := scanPlace(tx.QueryRow(selectPlace+" and seq < $2 and (next_at is null or next_at <= $3)"+lock, name, seq, tx.Now()))
+	if errors.Is(err, db.ErrNoRows) {
+		return Place{}, false, nil
+	}
+	return p, err == nil, err
+}
+
+// move sets a consumer's place behind a fact, never back. Nothing holds it up there.
+func move(tx *db.Tx, name string, seq int64) error {
+	_, err := tx.Exec("update consumer set seq = $2, stands_at = 0, attempts = 0, failure = '', next_at = null, updated_at = $3 where name = $1 and seq < $2", name, seq, tx.Now())
+	return err
+}
+
+// keep writes down that a consumer has passed facts that are nothing to it. The fact where it stands still, if there
+// is one, comes after them.
+func keep(tx *db.Tx, name string, seq int64) error {
+	_, err := tx.Exec("update consumer set seq = $2, updated_at = $3 where name = $1 and seq < $2", name, seq, tx.Now())
+	return err
+}
+
+// saveFailure notes a failed attempt at a fact, unless it is behind the consumer by now or the attempt is noted.
+func saveFailure(tx *db.Tx, name string, seq int64, attempts int, failure string, next time.Time) error {
+	_, err := tx.Exec("update consumer set stands_at = $2, attempts = $3, failure = $4, next_at = $5, updated_at = $6 where name = $1 and seq < $2 and attempts < $3",
+		name, seq, attempts, failure, next, tx.Now())
+	return err
+}
+
+// behind counts the events after seq that pass the filter. It looks at a bounded number of them, whatever the
+// length of the log.
+func behind(tx *db.Tx, seq int64, f Filter) (n int64, err error) {
+	where, args := f.where([]any{seq, seq + 100_000})
+	err = tx.QueryRow("select count(*) from event where seq > $1 and seq <= $2"+where, args...).Scan(&n)
+	return n, err
+}
+
+func scanPlace(row db.Row) (p Place, err error) {
+	err = row.Scan(&p.Consumer, &p.Seq, &p.standsAt, &p.Attempts, &p.Failure, &p.NextAt)
+	return p, err
 }

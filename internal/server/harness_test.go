@@ -723,6 +723,7 @@ func (p *platform) sound() {
 				and e.subject in (select id from deployment where releases = 0)`)
 	}
 	none("a deployment began twice", `select subject from event where type = 'dev.cdevents.pipelinerun.started' group by subject having count(*) > 1`)
+	none("a consumer of facts stands still", `select name || ' ' || failure from consumer where attempts > 0`)
 	none("an instance is not what its last deployment brought", `select i.app || ' ' || i.environment from instance i where i.state = 'healthy' and i.deployed not in
 		(select d.desired from deployment d where d.instance = i.id and d.state = 'succeeded' and d.number =
 			(select max(number) from deployment where instance = i.id and state = 'succeeded'))`)

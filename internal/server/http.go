@@ -28,6 +28,10 @@ func (s *Server) routes(api *web.API) {
 		Summary: "Log of a check; with follow, until it ends"}, s.getChangeLog)
 	huma.Register(api, huma.Operation{OperationID: "get-home", Method: http.MethodGet, Path: "/api/v1/home", Tags: []string{"home"},
 		Summary: "What is moving, and what waits for a decision"}, s.getHome)
+	huma.Register(api, huma.Operation{OperationID: "list-consumers", Method: http.MethodGet, Path: "/api/v1/consumers", Tags: []string{"event"},
+		Summary: "List the consumers of facts, with what holds them up"}, s.listConsumers)
+	huma.Register(api, huma.Operation{OperationID: "skip-fact", Method: http.MethodPost, Path: "/api/v1/consumers/{consumer}/skip", Tags: []string{"event"},
+		Summary: "Let a consumer pass the fact where it stands still, without handling it"}, s.skipFact)
 	huma.Register(api, huma.Operation{OperationID: "create-artifact", Method: http.MethodPost, Path: "/api/v1/artifacts", Tags: []string{"patterns"},
 		Summary: "Upload an artifact: what an outer CI built, or what a pattern runs beside the app's", DefaultStatus: http.StatusCreated,
 		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/gzip": {

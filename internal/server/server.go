@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -94,6 +95,9 @@ type Server struct {
 	Sandbox  *sandbox.Sandbox
 	Events   *event.Log
 	Engine   tofu.Engine
+
+	// Consumers hand out the facts of Events.
+	Consumers *event.Consumers
 
 	// SignIn is the name and password of the first admin, on the first start only.
 	SignIn [2]string
@@ -222,6 +226,7 @@ func (s *Server) connect(ctx context.Context) (err error) {
 		return err
 	}
 	s.Events = event.New(s.DB)
+	s.Consumers = &event.Consumers{DB: s.DB, Events: s.Events, Log: s.log}
 	s.Accounts = account.New(s.DB)
 	if s.Blobs, err = fileblob.OpenBucket(at("blobs"), &fileblob.Options{NoTempDir: true, Metadata: fileblob.MetadataDontWrite}); err != nil {
 		return err
@@ -290,7 +295,6 @@ func (s *Server) connect(ctx context.Context) (err error) {
 	s.Apps.Opened = func(ctx context.Context, name, branch, head string) (string, error) {
 		return s.Changes.Opened(ctx, git.App(name), branch, head)
 	}
-	s.Apps.Waived = s.Changes.Reconsider
 	s.Apps.Given = func(tx *db.Tx, name, team string) error {
 		if err := s.Changes.Given(tx, name, team); err != nil {
 			return err
@@ -300,8 +304,8 @@ func (s *Server) connect(ctx context.Context) (err error) {
 	s.Changes.Plan = runs.PlanChange
 	s.Changes.Built = s.built
 	s.Changes.Rollout = s.Deploy.Rollout
-	s.Changes.Mended = s.Deploy.Mended
 	s.Changes.Certify = s.Certify.Begin
+	s.Consumers.As = account.System
 	secrets.Team = func(tx *db.Tx, name, environment string) (string, error) {
 		if _, err := app.FindEnvironment(tx, environment); environment != "" && err != nil {
 			return "", err
@@ -317,6 +321,9 @@ func (s *Server) connect(ctx context.Context) (err error) {
 	s.Changes.Register()
 	s.Certify.Register()
 	s.Deploy.Register()
+	for _, c := range slices.Concat(s.Changes.Consumers(), s.Deploy.Consumers()) {
+		s.Consumers.Register(c)
+	}
 
 	s.web, err = web.New(web.Options{
 		DB: s.DB, Log: s.log, Version: o.Version, Authenticate: s.Accounts.Authenticate, Refused: s.Accounts.Refused, UI: ui.Files(), Schemas: manifest.Schemas(), Proxies: o.Proxies,
@@ -327,13 +334,14 @@ func (s *Server) connect(ctx context.Context) (err error) {
 				return err
 			},
 		},
+		Told: map[string]func(context.Context) error{"consumers": s.Consumers.Check},
 	})
 	if err != nil {
 		return err
 	}
 	s.API = s.web.API
 	s.API.Router.Handle("/git/*", s.Git)
-	s.API.Metrics.MustRegister(local.Metrics{Agent: agent})
+	s.API.Metrics.MustRegister(local.Metrics{Agent: agent}, event.ConsumerMetrics{Consumers: s.Consumers})
 	s.secrets = secrets
 	s.register(s.API)
 	return nil
@@ -367,7 +375,7 @@ func (s *Server) register(api *web.API) {
 func Describe(api *web.API) {
 	s := &Server{
 		Accounts: account.New(nil), secrets: secret.New(nil, nil), Patterns: &pattern.Service{}, Apps: &app.Service{}, Changes: &change.Service{},
-		Certify: &certify.Service{}, Deploy: &deploy.Service{}, Stories: &backlog.Service{}, Events: event.New(nil),
+		Certify: &certify.Service{}, Deploy: &deploy.Service{}, Stories: &backlog.Service{}, Events: event.New(nil), Consumers: &event.Consumers{},
 	}
 	s.register(api)
 }
@@ -396,9 +404,10 @@ func (s *Server) Start(ctx context.Context) error {
 	s.defer_(s.Apps.Stop)
 	s.Deploy.Start()
 	s.defer_(s.Deploy.Stop)
-	events := &durable.Sweeper{} // of those that nobody follows
-	events.Start(context.Background(), 5*time.Second, s.log, "events", func(ctx context.Context) error { return event.Number(ctx, s.DB) })
-	s.defer_(events.Stop)
+	if err := s.Consumers.Start(ctx); err != nil {
+		return err
+	}
+	s.defer_(s.Consumers.Stop)
 	if s.Options.SandboxOff {
 		ctx := account.System(ctx, "server")
 		err := s.DB.Write(ctx, func(tx *db.Tx) error {

@@ -53,6 +53,7 @@ type Options struct {
 	Authenticate Authenticate
 	Refused      func(ctx context.Context, what string, f *fault.Fault) // notes that somebody known may not do what was asked
 	Ready        map[string]func(context.Context) error                 // what /readyz asks, by name
+	Told         map[string]func(context.Context) error                 // what /readyz tells as well; the server is ready all the same
 	UI           fs.FS                                                  // the built pages, with index.html at its root
 	Schemas      map[string][]byte                                      // JSON Schemas served at /schemas/<name>
 	Origins      []string                                               // other origins whose pages may send requests
@@ -232,6 +233,12 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 		if err := check(ctx); err != nil {
 			answer[name], status = Known(err).Message, http.StatusServiceUnavailable
 			s.options.Log.WarnContext(r.Context(), "not ready", "check", name, "error", err)
+		}
+	}
+	for name, check := range s.options.Told {
+		answer[name] = "ok"
+		if err := check(ctx); err != nil {
+			answer[name] = Known(err).Message
 		}
 	}
 	select {

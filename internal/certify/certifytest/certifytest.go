@@ -28,6 +28,7 @@ import (
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/db/dbtest"
 	"flywheel.dev/flywheel/internal/durable"
+	"flywheel.dev/flywheel/internal/event"
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/git"
 	"flywheel.dev/flywheel/internal/local"
@@ -171,7 +172,6 @@ func New(t testing.TB) *Platform {
 	p.Apps.Opened = func(ctx context.Context, name, branch, head string) (string, error) {
 		return p.Changes.Opened(ctx, git.App(name), branch, head)
 	}
-	p.Apps.Waived = p.Changes.Reconsider
 	p.Apps.Given = p.Changes.Given
 	p.Changes.Certify = p.Certify.Begin
 	p.Changes.Plan = func(_ context.Context, c change.Change, environment string, desired app.Desired) (change.Planned, error) {
@@ -187,11 +187,16 @@ func New(t testing.TB) *Platform {
 		return p.PlanInstance(i, desired)
 	}
 	p.Changes.Rollout = p.roll
-	p.Changes.Mended = func(*db.Tx, change.Change) error { return nil }
 	p.Changes.Register()
 	p.Certify.Register()
 	must(p.Durable.Launch())
 	t.Cleanup(func() { p.Durable.Stop(10 * time.Second) })
+	consumers := &event.Consumers{DB: p.DB, Events: event.New(p.DB), Log: log, As: account.System}
+	for _, c := range p.Changes.Consumers() {
+		consumers.Register(c)
+	}
+	must(consumers.Start(context.Background()))
+	t.Cleanup(consumers.Stop)
 	must(p.DB.Write(p.As("root"), func(tx *db.Tx) error {
 		for _, name := range []string{"root", "dora", "dan", "olga", "owen", "eve", "sam", "sue", "otto", "dev", "both"} {
 			a := account.From(p.As(name))

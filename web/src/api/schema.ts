@@ -557,6 +557,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/consumers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the consumers of facts, with what holds them up */
+        get: operations["list-consumers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/consumers/{consumer}/skip": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Let a consumer pass the fact where it stands still, without handling it */
+        post: operations["skip-fact"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/deployments": {
         parameters: {
             query?: never;
@@ -3081,6 +3115,27 @@ export interface components {
             class: "development" | "staging" | "production";
             environment: string;
         };
+        EventFixDeclared: {
+            /** @description Name of the person, or flywheel */
+            by: string;
+            /** @description Id of the change */
+            change: string;
+            fixes: string;
+            /**
+             * @description What it alters
+             * @enum {string}
+             */
+            kind: "app" | "pattern";
+            /** @description Once it is found */
+            lane?: string;
+            /** Format: int64 */
+            revision: number;
+            story?: string;
+            /** @description Name of the app or the pattern */
+            subject: string;
+            /** @description Team of the app */
+            team?: string;
+        };
         EventPatternCertified: {
             change: string;
             digest: string;
@@ -3121,6 +3176,45 @@ export interface components {
             person?: string;
             /** @description Name of the person, team or setting, or id of the token or session */
             subject: string;
+        };
+        EventPlace: {
+            /** @description App that the fact belongs to */
+            app?: string;
+            /**
+             * Format: int64
+             * @description How often it failed at the fact where it stands still; 0 while it goes on
+             */
+            attempts: number;
+            /** @example change-waived */
+            consumer: string;
+            /**
+             * @description The fact where it stands still
+             * @example evt_d0c5ghq23akk2s3lvr9g
+             */
+            event?: string;
+            /** @description How it failed the last time */
+            failure?: string;
+            /**
+             * Format: int64
+             * @description How many facts are left for it, of the next 100,000 in the log
+             */
+            lag: number;
+            /**
+             * Format: date-time
+             * @description When it tries again
+             */
+            nextAt?: string;
+            /**
+             * Format: int64
+             * @description No fact up to this number is left for it; it may be further and not have written it down
+             */
+            sequence: number;
+            /** @description What that fact is about */
+            subject?: string;
+            /** @description Type of that fact */
+            type?: string;
+            /** @description Types of the facts that it handles; none means all */
+            types: string[];
         };
         EventSecretDeleted: {
             /** @description Empty for one of an environment */
@@ -3539,6 +3633,7 @@ export interface components {
             "dev.cdeventsx.flywheel-app.removed": components["schemas"]["EventAppRemoved"];
             "dev.cdeventsx.flywheel-change.deployed": components["schemas"]["EventChangeDeployed"];
             "dev.cdeventsx.flywheel-change.effectchanged": components["schemas"]["EventEffectChanged"];
+            "dev.cdeventsx.flywheel-change.fixdeclared": components["schemas"]["EventFixDeclared"];
             "dev.cdeventsx.flywheel-change.laned": components["schemas"]["EventChangeLaned"];
             "dev.cdeventsx.flywheel-change.moved": components["schemas"]["EventChangeMoved"];
             "dev.cdeventsx.flywheel-change.restored": components["schemas"]["EventChangeRestored"];
@@ -3680,6 +3775,11 @@ export interface components {
         };
         PageEnvironmentBody: {
             items: components["schemas"]["AppEnvironment"][];
+            /** @description Cursor of the next page; absent on the last one */
+            next?: string;
+        };
+        PagePlaceBody: {
+            items: components["schemas"]["EventPlace"][];
             /** @description Cursor of the next page; absent on the last one */
             next?: string;
         };
@@ -3974,6 +4074,13 @@ export interface components {
         SignInInputBody: {
             name: string;
             password: string;
+        };
+        SkipInputBody: {
+            /**
+             * @description Id of the fact where it stands still
+             * @example evt_d0c5ghq23akk2s3lvr9g
+             */
+            event: string;
         };
         StoryCreateInputBody: {
             team: string;
@@ -5288,6 +5395,74 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Change"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "list-consumers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PagePlaceBody"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "skip-fact": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Any text that is unique to this request. A repetition within a day gets the first answer and does nothing. */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                /** @description Name of the consumer */
+                consumer: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SkipInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EventPlace"];
                 };
             };
             /** @description Error */
