@@ -117,6 +117,7 @@ func setTeam(tx *db.Tx, name, team string) error {
 	if err != nil {
 		return err
 	}
+	web.Touch(tx, web.Topic{Noun: web.NounChange, App: name})
 	_, err = tx.Exec(`update change set team = $3 where kind = $1 and subject = $2`, OfApp, name, team)
 	return err
 }
@@ -152,7 +153,19 @@ func (f Filter) query() (string, []any) {
 	return `select ` + columns + ` from change where ` + where + ` order by id desc limit $1`, args
 }
 
+// touch tells the pages that a change has changed, or what they show with it; a pattern shows the versions that its
+// changes would publish.
+func touch(tx *db.Tx, c Change) {
+	if c.Kind == OfApp {
+		web.Touch(tx, web.Topic{Noun: web.NounChange, ID: c.ID, App: c.Subject})
+		return
+	}
+	web.Touch(tx, web.Topic{Noun: web.NounChange, ID: c.ID, Everybody: true})
+	web.Touch(tx, web.Topic{Noun: web.NounPattern, ID: c.Subject, Everybody: true})
+}
+
 func insert(tx *db.Tx, c Change) error {
+	touch(tx, c)
 	_, err := tx.Exec(`insert into change (`+columns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30,$31)`,
 		c.ID, c.Kind, c.Subject, c.Team, c.Branch, c.Title, c.Body, c.State, c.Why, c.Remedy, c.Code, c.Lane, db.JSON(c.Reasons), db.JSON(c.Effects),
 		c.Revision, c.Head, c.Main, c.Merged, c.Story, c.Needs, c.Reverts, c.Revert, c.Fix, c.Opener, db.JSON(c.Authors), c.MergeRequested,
@@ -172,6 +185,7 @@ func Save(tx *db.Tx, c Change) error {
 	default:
 		c.Code = "" // of what is mended
 	}
+	touch(tx, c)
 	_, err := tx.Exec(`update change set title=$2, body=$3, state=$4, why=$5, remedy=$6, lane=$7, reasons=$8, effects=$9, revision=$10, head=$11, main=$12,
 		merged=$13, story=$14, needs=$15, reverts=$16, revert=$17, fix=$18, authors=$19, merge_requested=$20, released=$21, proposal=$22, updated_at=$23, code=$24, request_id = case when $25 = '' then request_id else $25 end where id = $1`,
 		c.ID, c.Title, c.Body, c.State, c.Why, c.Remedy, c.Lane, db.JSON(c.Reasons), db.JSON(c.Effects), c.Revision, c.Head, c.Main, c.Merged,
@@ -217,6 +231,7 @@ func SetCheck(tx *db.Tx, c Change, k Check) error {
 	if k.State != CheckRunning {
 		finished = tx.Now()
 	}
+	web.Touch(tx, c.topicOfCheck())
 	_, err := tx.Exec(`insert into change_check (id, change, revision, name, state, summary, detail, log, started_at, finished_at)
 		values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10)
 		on conflict (change, revision, name) do update set state = excluded.state, summary = excluded.summary, detail = excluded.detail,
@@ -227,6 +242,15 @@ func SetCheck(tx *db.Tx, c Change, k Check) error {
 		return err
 	}
 	return announce(tx, c, "dev.cdeventsx.flywheel-change.checked", &k)
+}
+
+// topicOfCheck says that a check of the change has changed.
+func (c Change) topicOfCheck() web.Topic {
+	t := web.Topic{Noun: web.NounCheck, Change: c.ID, Everybody: true} // patterns are for everybody
+	if c.Kind == OfApp {
+		t.App, t.Everybody = c.Subject, false
+	}
+	return t
 }
 
 // carry keeps what an outer CI said about the head, which the next revision still has.

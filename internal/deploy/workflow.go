@@ -197,6 +197,7 @@ func (s *Service) waits(ctx context.Context, d Deployment, position int, state, 
 		if err != nil || now.Reason == reason || now.at() == cancelling {
 			return err
 		}
+		touchStep(tx, d)
 		if _, err := tx.Exec(`update deployment_step set state = $3, detail = $4 where deployment = $1 and position = $2`, d.ID, position, state, reason); err != nil {
 			return err
 		}
@@ -257,6 +258,7 @@ func mayGoOn(tx *db.Tx, d Deployment, when, name string) (outcome, error) {
 }
 
 func closeStep(tx *db.Tx, d Deployment, position int, state, detail string) error {
+	touchStep(tx, d)
 	_, err := tx.Exec(`update deployment_step set state = $3, finished_at = $4, detail = case when $5 = '' then detail else $5 end
 		where deployment = $1 and position = $2 and state in ('running', 'waiting')`, d.ID, position, state, tx.Now(), detail)
 	return err
@@ -264,6 +266,7 @@ func closeStep(tx *db.Tx, d Deployment, position int, state, detail string) erro
 
 // closeRunning ends whatever step is running, in the state that the deployment ends in.
 func closeRunning(tx *db.Tx, d Deployment, state, detail string) error {
+	touchStep(tx, d)
 	_, err := tx.Exec(`update deployment_step set state = $2, finished_at = $3, detail = $4 where deployment = $1 and state in ('running', 'waiting')`,
 		d.ID, state, tx.Now(), detail)
 	return err
