@@ -16,7 +16,9 @@ const promised = () => {
 };
 const ready = promised();
 const over = promised();
+const said = [];
 createInterface({ input: demo.stderr }).on("line", (text) => {
+  said.push(text);
   base ??= /Flywheel is ready at (http:\S+)/.exec(text)?.[1];
   const [, name, password] = /sign in as (\S+) with the password (\S+)/.exec(text) ?? [];
   if (name) ready.resolve([name, password]);
@@ -26,7 +28,7 @@ createInterface({ input: demo.stderr }).on("line", (text) => {
   }
 });
 demo.on("exit", (code) => {
-  over.resolve(`the demo ended with ${code}`);
+  over.resolve(`the demo ended with ${code}\n${said.slice(-5).join("\n")}`);
   ready.reject(new Error(`the demo ended with ${code}`));
 });
 

@@ -46,7 +46,10 @@ export type RequestAnswer = Schemas["PatternAnswerInputBody"];
 export type Story = Schemas["BacklogStory"];
 export type Home = Schemas["ServerHome"];
 export type HomeItem = Schemas["ServerItem"];
-export type LiveEvent = Pick<Schemas["EventCloudEvent"], "type" | "subject" | "app">;
+export type LoggedEvent = Pick<Schemas["EventCloudEvent"], "type" | "subject" | "app">;
+export type News = Schemas["News"];
+export type Topic = Schemas["Topic"];
+export type Noun = Topic["noun"];
 export type ProblemBody = Schemas["Problem"];
 
 /** Values of variables, by name. */

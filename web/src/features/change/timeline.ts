@@ -1,5 +1,5 @@
 // What happened to a change, as the event log tells it: one line for each event that says something new.
-import type { LiveEvent } from "../../api/types";
+import type { LoggedEvent } from "../../api/types";
 
 export interface Moment {
   id: string;
@@ -11,7 +11,7 @@ export interface Moment {
   strong?: boolean;
 }
 
-type Told = LiveEvent & { id: string; time: string; data?: unknown };
+type Told = LoggedEvent & { id: string; time: string; data?: unknown };
 interface Data {
   by?: string;
   state?: string;
