@@ -27,6 +27,10 @@ createInterface({ input: demo.stderr }).on("line", (text) => {
     over.resolve(text);
   }
 });
+process.on("SIGTERM", () => {
+  counting = false;
+  over.resolve("it was cut short");
+});
 demo.on("exit", (code) => {
   over.resolve(`the demo ended with ${code}\n${said.slice(-5).join("\n")}`);
   ready.reject(new Error(`the demo ended with ${code}`));
@@ -63,7 +67,9 @@ const author = setInterval(async () => {
     await pages[5].goto(`/changes/${id}`).catch(() => undefined);
   }
 }, 1000);
+const began = Date.now();
 console.log(await over.promise);
+console.log(`The pages were open for ${Math.round((Date.now() - began) / 1000)} seconds.`);
 clearInterval(author);
 await browser.close().catch(() => undefined);
 let all = 0;
@@ -72,4 +78,5 @@ for (const [path, n] of [...counts].sort((a, b) => b[1] - a[1])) {
   all += n;
 }
 console.log(String(all).padStart(6), "in all");
+demo.kill("SIGTERM");
 process.exit(0);
