@@ -20,6 +20,7 @@ import (
 // for everybody, and so are its changes.
 func touch(tx *db.Tx, change string) {
 	web.Touch(tx, web.Topic{Noun: web.NounChange, ID: change, Everybody: true})
+	web.Touch(tx, web.Topic{Noun: web.NounVersion, Everybody: true})
 }
 
 // begin writes the certification of a revision that is being checked, in the place of one that a run of the same

@@ -161,7 +161,7 @@ func touch(tx *db.Tx, c Change) {
 		return
 	}
 	web.Touch(tx, web.Topic{Noun: web.NounChange, ID: c.ID, Everybody: true})
-	web.Touch(tx, web.Topic{Noun: web.NounPattern, ID: c.Subject, Everybody: true})
+	web.Touch(tx, web.Topic{Noun: web.NounVersion, Everybody: true})
 }
 
 func insert(tx *db.Tx, c Change) error {

@@ -38,13 +38,14 @@ const (
 	NounTeam        Noun = "team"        // with its members
 	NounToken       Noun = "token"       // of a person
 	NounUser        Noun = "user"        //
+	NounVersion     Noun = "version"     // of a pattern, that an open change would publish
 	NounWaiver      Noun = "waiver"      //
 )
 
 // Nouns returns every noun.
 func Nouns() []Noun {
 	return []Noun{NounApp, NounAudit, NounChange, NounCheck, NounDeployment, NounEnvironment, NounPattern, NounRequest, NounSecret,
-		NounSession, NounSetting, NounStep, NounStory, NounTeam, NounToken, NounUser, NounWaiver}
+		NounSession, NounSetting, NounStep, NounStory, NounTeam, NounToken, NounUser, NounVersion, NounWaiver}
 }
 
 // Schema implements huma.SchemaProvider.

@@ -36,6 +36,7 @@ const shown: Record<Noun, { partOf?: readonly ("app" | "change" | "deployment")[
   team: { within: ["me", "user"] }, // what I may do follows from it
   token: {},
   user: { within: ["me", "team"] },
+  version: { within: ["pattern"] },
   waiver: { partOf: ["app"], within: ["home"] },
 };
 

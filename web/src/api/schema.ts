@@ -2641,7 +2641,7 @@ export interface components {
              * @description Kind of the thing
              * @enum {string}
              */
-            noun: "app" | "audit" | "change" | "check" | "deployment" | "environment" | "pattern" | "request" | "secret" | "session" | "setting" | "step" | "story" | "team" | "token" | "user" | "waiver";
+            noun: "app" | "audit" | "change" | "check" | "deployment" | "environment" | "pattern" | "request" | "secret" | "session" | "setting" | "step" | "story" | "team" | "token" | "user" | "version" | "waiver";
             /** @description Team it belongs to, by name */
             team?: string;
         };
