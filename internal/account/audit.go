@@ -49,6 +49,7 @@ func Audit(tx *db.Tx, e Entry) error {
 		At: tx.Now(), Actor: actor.ID, Name: actor.Name, Token: actor.TokenID,
 		Action: e.Action, Subject: e.Subject, Decision: e.Decision, Reason: e.Reason, RequestID: web.RequestID(tx.Context()), ClientRequestID: web.ClientRequestID(tx.Context()),
 	}
+	web.Touch(tx, web.Topic{Noun: web.NounAudit}) // those who see everything read it
 	tx.BeforeCommit(func() error { return chain(tx, r) })
 	return nil
 }

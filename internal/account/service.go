@@ -580,7 +580,7 @@ func (s *Service) DeleteTeam(ctx context.Context, name string) error {
 				return fault.New(fault.Conflict, "team.in_use", "The team %s still owns %s.", t.Name, what).Do("Remove that first (flywheel app delete), or give it to another team: flywheel app give APP TEAM.")
 			}
 		}
-		if err := deleteTeam(tx, t.ID); err != nil {
+		if err := deleteTeam(tx, t); err != nil {
 			return err
 		}
 		return record(tx, event.TeamDeleted{OfAccount: of("team.delete", t.Name, "")}, "")
@@ -723,7 +723,7 @@ func (s *Service) DeleteToken(ctx context.Context, id string) error {
 			return err
 		}
 		for _, t := range family {
-			if _, err := tx.Exec("delete from token where id = $1", t.ID); err != nil {
+			if err := deleteToken(tx, t.ID); err != nil {
 				return err
 			}
 			if err := record(tx, event.TokenDeleted{OfAccount: of("token.delete", t.ID, t.User)}, t.Name+" of "+t.User); err != nil {

@@ -66,7 +66,7 @@ func (s *Service) EndSession(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		if _, err := tx.Exec("delete from session where id = $1", id); err != nil {
+		if err := endSession(tx, "id", id); err != nil {
 			return err
 		}
 		return record(tx, event.SessionEnded{OfAccount: of("session.end", id, x.User)}, "of "+x.User)

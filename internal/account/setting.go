@@ -8,6 +8,7 @@ import (
 
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/event"
+	"flywheel.dev/flywheel/internal/web"
 )
 
 // Settings are what an admin decides for the whole platform.
@@ -55,6 +56,7 @@ func (s *Service) EditSettings(ctx context.Context, edit SettingsEdit) (now Sett
 		}
 		value := map[bool]string{true: "on", false: "off"}[*edit.FourEyes]
 		now = Settings{FourEyes: *edit.FourEyes, UpdatedAt: tx.Now(), UpdatedBy: From(ctx).Name}
+		web.Touch(tx, web.Topic{Noun: web.NounSetting, Everybody: true})
 		if _, err := tx.Exec(`insert into setting (name, value, updated_at, updated_by) values ($1,$2,$3,$4)
 			on conflict (name) do update set value = excluded.value, updated_at = excluded.updated_at, updated_by = excluded.updated_by`,
 			fourEyes, value, now.UpdatedAt, now.UpdatedBy); err != nil {

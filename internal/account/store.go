@@ -6,6 +6,7 @@ import (
 
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/web"
 )
 
 const selectUser = "select id, name, title, admin, disciplines, active, created_at, updated_at, updated_by from person"
@@ -56,6 +57,7 @@ func listUsers(tx *db.Tx, after string, limit int) ([]User, error) {
 }
 
 func insertUser(tx *db.Tx, u User, password string) error {
+	web.Touch(tx, web.Topic{Noun: web.NounUser, ID: u.Name, Everybody: true})
 	_, err := tx.Exec(`insert into person (id, name, title, password, admin, disciplines, active, created_at, updated_at, updated_by)
 		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
 		u.ID, u.Name, u.Title, password, u.Admin, db.JSON(u.Disciplines), u.Active, u.CreatedAt, u.UpdatedAt, u.UpdatedBy)
@@ -66,6 +68,7 @@ func insertUser(tx *db.Tx, u User, password string) error {
 }
 
 func updateUser(tx *db.Tx, u User) error {
+	web.Touch(tx, web.Topic{Noun: web.NounUser, ID: u.Name, Everybody: true})
 	_, err := tx.Exec("update person set title = $1, admin = $2, disciplines = $3, active = $4, updated_at = $5, updated_by = $6 where id = $7",
 		u.Title, u.Admin, db.JSON(u.Disciplines), u.Active, u.UpdatedAt, u.UpdatedBy, u.ID)
 	return err
@@ -95,28 +98,40 @@ func insertSession(tx *db.Tx, hash, person, address, browser string, expires tim
 	if _, err := tx.Exec("delete from session where expires_at < $1", tx.Now()); err != nil {
 		return err
 	}
+	web.Touch(tx, web.Topic{Noun: web.NounSession, Person: person})
 	_, err := tx.Exec("insert into session (hash, id, person, address, browser, created_at, expires_at) values ($1, $2, $3, $4, $5, $6, $7)",
 		hash, db.NewID("ses"), person, address, browser, tx.Now(), expires)
 	return err
 }
 
+// extendSession touches nothing: every page does it by being open.
 func extendSession(tx *db.Tx, hash string, expires time.Time) error {
 	_, err := tx.Exec("update session set expires_at = $1 where hash = $2", expires, hash)
 	return err
 }
 
-func deleteSession(tx *db.Tx, hash string) error {
-	_, err := tx.Exec("delete from session where hash = $1", hash)
+func deleteSession(tx *db.Tx, hash string) error { return endSession(tx, "hash", hash) }
+
+// endSession deletes the session whose column has the value.
+func endSession(tx *db.Tx, column, value string) error {
+	var person string
+	err := tx.QueryRow("delete from session where "+column+" = $1 returning person", value).Scan(&person)
+	if errors.Is(err, db.ErrNoRows) {
+		return nil
+	}
+	web.Touch(tx, web.Topic{Noun: web.NounSession, Person: person})
 	return err
 }
 
 // deleteSessions ends a person's sessions except one, which may be empty.
 func deleteSessions(tx *db.Tx, person, except string) error {
+	web.Touch(tx, web.Topic{Noun: web.NounSession, Person: person})
 	_, err := tx.Exec("delete from session where person = $1 and hash <> $2", person, except)
 	return err
 }
 
 func deleteTokens(tx *db.Tx, person string) error {
+	web.Touch(tx, web.Topic{Noun: web.NounToken, Person: person})
 	_, err := tx.Exec("delete from token where person = $1", person)
 	return err
 }
@@ -167,8 +182,19 @@ func NameOf(tx *db.Tx, id string) (name string, err error) {
 }
 
 func insertToken(tx *db.Tx, t Token, hash, person, parent string) error {
+	web.Touch(tx, web.Topic{Noun: web.NounToken, ID: t.ID, Person: person})
 	_, err := tx.Exec("insert into token (id, hash, person, name, scopes, service, created_at, expires_at, parent, system, team, app) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
 		t.ID, hash, person, t.Name, db.JSON(t.Scopes), t.Service, t.CreatedAt, t.ExpiresAt, parent, t.System, t.Team, t.App)
+	return err
+}
+
+func deleteToken(tx *db.Tx, id string) error {
+	var person string
+	err := tx.QueryRow("delete from token where id = $1 returning person", id).Scan(&person)
+	if errors.Is(err, db.ErrNoRows) {
+		return nil
+	}
+	web.Touch(tx, web.Topic{Noun: web.NounToken, ID: id, Person: person})
 	return err
 }
 
@@ -245,6 +271,7 @@ func listTeams(tx *db.Tx, after string, limit int) ([]Team, error) {
 }
 
 func insertTeam(tx *db.Tx, t Team) error {
+	web.Touch(tx, web.Topic{Noun: web.NounTeam, ID: t.Name, Everybody: true})
 	_, err := tx.Exec("insert into team (id, name, title, created_at, updated_at, updated_by) values ($1, $2, $3, $4, $5, $6)", t.ID, t.Name, t.Title, t.CreatedAt, t.UpdatedAt, t.UpdatedBy)
 	if db.IsUnique(err) {
 		return fault.New(fault.Conflict, "team.taken", "There is already a team %q.", t.Name).Do("Choose another name.").At("body.name", "taken")
@@ -252,19 +279,23 @@ func insertTeam(tx *db.Tx, t Team) error {
 	return err
 }
 
+// touchTeam writes a team of which something has changed, or who is in it.
 func touchTeam(tx *db.Tx, t Team) error {
+	web.Touch(tx, web.Topic{Noun: web.NounTeam, ID: t.Name, Everybody: true})
 	_, err := tx.Exec("update team set title = $1, updated_at = $2, updated_by = $3 where id = $4", t.Title, t.UpdatedAt, t.UpdatedBy, t.ID)
 	return err
 }
 
-func deleteTeam(tx *db.Tx, id string) error {
-	if _, err := tx.Exec("delete from member where team = $1", id); err != nil {
+func deleteTeam(tx *db.Tx, t Team) error {
+	web.Touch(tx, web.Topic{Noun: web.NounTeam, ID: t.Name, Everybody: true})
+	if _, err := tx.Exec("delete from member where team = $1", t.ID); err != nil {
 		return err
 	}
-	_, err := tx.Exec("delete from team where id = $1", id)
+	_, err := tx.Exec("delete from team where id = $1", t.ID)
 	return err
 }
 
+// putMember and deleteMember are followed by touchTeam.
 func putMember(tx *db.Tx, team, person string, role Role) error {
 	_, err := tx.Exec("insert into member (team, person, role) values ($1, $2, $3) on conflict (team, person) do update set role = excluded.role",
 		team, person, string(role))

@@ -2,6 +2,7 @@ package app
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"flywheel.dev/flywheel/internal/event"
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/secret"
+	"flywheel.dev/flywheel/internal/web"
 )
 
 const appColumns = `id, name, title, team, former_teams, state, pin, description, created_by, created_at, removed_by, removed_at`
@@ -46,7 +48,18 @@ func known(tx *db.Tx, name, lock string) (App, error) {
 	return a, err
 }
 
+// touch tells the pages that an app, or what runs of it, has changed.
+func touch(tx *db.Tx, name string) {
+	web.Touch(tx, web.Topic{Noun: web.NounApp, ID: name, App: name})
+}
+
+// touchOf is touch for what a team may not see any more afterwards, or not yet.
+func touchOf(tx *db.Tx, name, team string) {
+	web.Touch(tx, web.Topic{Noun: web.NounApp, ID: name, App: name, Team: team})
+}
+
 func insertApp(tx *db.Tx, a App) error {
+	touch(tx, a.Name)
 	_, err := tx.Exec(`insert into app (`+appColumns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12)`,
 		a.ID, a.Name, a.Title, a.Team, db.JSON(a.FormerTeams), a.State, db.JSON(a.Pin), db.JSON(a.Description), a.CreatedBy, a.CreatedAt, a.RemovedBy, a.RemovedAt)
 	if db.IsUnique(err) {
@@ -56,6 +69,7 @@ func insertApp(tx *db.Tx, a App) error {
 }
 
 func deleteApp(tx *db.Tx, a App) error {
+	touchOf(tx, a.Name, a.Team)
 	if _, err := tx.Exec(`delete from upload where app = $1`, a.Name); err != nil {
 		return err // another app may get the name
 	}
@@ -73,6 +87,7 @@ func setTeam(tx *db.Tx, a App, team string) error {
 		return fault.New(fault.Conflict, "app.changed", "The app %s was given away or removed at the same moment.", a.Name).Do("Look at it again: flywheel app show %s.", a.Name)
 	}
 	a = now
+	touchOf(tx, a.Name, a.Team)
 	former := slices.DeleteFunc(append(a.FormerTeams, a.Team), func(one string) bool { return one == team })
 	_, err = tx.Exec(`update app set team = $2, former_teams = $3 where id = $1`, a.ID, team, db.JSON(former))
 	return err
@@ -105,6 +120,7 @@ func CheckNamed(tx *db.Tx, name, environment string) error {
 
 // SetDescription records what main describes now, with its pin.
 func SetDescription(tx *db.Tx, name string, d Description) error {
+	touch(tx, name)
 	_, err := tx.Exec(`update app set description = $2, pin = $3 where name = $1`, name, db.JSON(d), db.JSON(d.Pin))
 	return err
 }
@@ -131,6 +147,7 @@ func RemoveIfGone(tx *db.Tx, name, by string) error {
 	if err != nil {
 		return err
 	}
+	touch(tx, name)
 	_, err = tx.Exec(`update app set state = $2, removed_by = $3, removed_at = $4 where name = $1`, name, Removed, person, tx.Now())
 	return err
 }
@@ -174,8 +191,13 @@ func lockEnvironments(tx *db.Tx) ([]Environment, error) {
 	return InOrder(list), err
 }
 
+func touchEnvironment(tx *db.Tx, name string) {
+	web.Touch(tx, web.Topic{Noun: web.NounEnvironment, ID: name, Everybody: true})
+}
+
 // saveEnvironment writes what somebody says about an environment, new or again.
 func saveEnvironment(tx *db.Tx, e Environment, create bool) error {
+	touchEnvironment(tx, e.Name)
 	args := []any{e.Name, e.Class, e.Order, e.After, e.Target, e.OnNewer, db.JSON(e.Values), e.Network, db.JSON(e.Reach), db.JSON(e.Freezes), e.UpdatedAt, e.UpdatedBy}
 	if create {
 		_, err := tx.Exec(`insert into environment (`+environmentColumns+`, created_at) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$11)`, args...)
@@ -191,13 +213,18 @@ func saveEnvironment(tx *db.Tx, e Environment, create bool) error {
 
 // setOrder writes the place of an environment, which another one may have moved.
 func setOrder(tx *db.Tx, e Environment) error {
-	_, err := tx.Exec(`update environment set position = $2 where name = $1 and position <> $2`, e.Name, e.Order)
+	n, err := tx.Exec(`update environment set position = $2 where name = $1 and position <> $2`, e.Name, e.Order)
+	if n > 0 {
+		touchEnvironment(tx, e.Name)
+	}
 	return err
 }
 
 // deleteEnvironment deletes an environment that no app is in. A later one of its name does not inherit secrets
 // or waivers.
 func deleteEnvironment(tx *db.Tx, name string) error {
+	touchEnvironment(tx, name)
+	web.Touch(tx, web.Topic{Noun: web.NounWaiver, Everybody: true}) // of which apps is not said
 	if err := secret.DeleteAll(tx, "", name); err != nil {
 		return err
 	}
@@ -274,6 +301,7 @@ func EnsureInstance(tx *db.Tx, app, environment string) (Instance, error) {
 	if !fault.Is(err, "instance.not_found") {
 		return i, err
 	}
+	touch(tx, app)
 	_, err = tx.Exec(`insert into instance (id, app, environment, state, deployed, updated_at) values ($1,$2,$3,$4,$5,$6)
 		on conflict (app, environment) do nothing`, db.NewID("ins"), app, environment, New, db.JSON(Desired{}), tx.Now())
 	if err != nil {
@@ -322,6 +350,7 @@ func LockInstances(tx *db.Tx, app string) ([]Instance, error) {
 // Occupy gives an instance to a deployment. The fence it raises makes every older run of the instance powerless.
 func Occupy(tx *db.Tx, i *Instance, deployment string) error {
 	i.Running, i.Fence, i.State = deployment, i.Fence+1, Deploying
+	touch(tx, i.App)
 	_, err := tx.Exec(`update instance set running = $2, fence = $3, state = $4, updated_at = $5 where id = $1`, i.ID, i.Running, i.Fence, i.State, tx.Now())
 	return err
 }
@@ -329,6 +358,7 @@ func Occupy(tx *db.Tx, i *Instance, deployment string) error {
 // Tell says how an instance is that goes on to be a deployment's.
 func Tell(tx *db.Tx, i *Instance, state InstanceState, reason string) error {
 	i.State, i.Reason = state, reason
+	touch(tx, i.App)
 	_, err := tx.Exec(`update instance set state = $2, reason = $3, updated_at = $4 where id = $1`, i.ID, i.State, i.Reason, tx.Now())
 	return err
 }
@@ -336,6 +366,7 @@ func Tell(tx *db.Tx, i *Instance, state InstanceState, reason string) error {
 // Leave gives an instance free on which nothing new is deployed, and says how it is.
 func Leave(tx *db.Tx, i *Instance, state InstanceState, reason string) error {
 	i.State, i.Reason, i.Running = state, reason, ""
+	touch(tx, i.App)
 	_, err := tx.Exec(`update instance set state = $2, reason = $3, running = '', updated_at = $4 where id = $1`, i.ID, i.State, i.Reason, tx.Now())
 	return err
 }
@@ -346,6 +377,7 @@ func Arrive(tx *db.Tx, i *Instance, deployed Desired, url, reason string) error 
 	if deployed.IsZero() {
 		i.State, i.URL = Gone, ""
 	}
+	touch(tx, i.App)
 	_, err := tx.Exec(`update instance set state = $2, reason = $3, deployed = $4, pattern = $5, url = $6, running = '', updated_at = $7 where id = $1`,
 		i.ID, i.State, i.Reason, db.JSON(i.Deployed), i.Deployed.Pattern, i.URL, tx.Now())
 	return err
@@ -354,6 +386,7 @@ func Arrive(tx *db.Tx, i *Instance, deployed Desired, url, reason string) error 
 // PinTo stops changes at an instance where the one with this id was rolled back; "" lets them pass again.
 func PinTo(tx *db.Tx, i *Instance, change string) error {
 	i.PinnedBy = change
+	touch(tx, i.App)
 	_, err := tx.Exec(`update instance set pinned_by = $2, updated_at = $3 where id = $1`, i.ID, i.PinnedBy, tx.Now())
 	return err
 }
@@ -377,6 +410,26 @@ func Teams(tx *db.Tx) (map[string]string, error) {
 		teams[a[0]] = a[1]
 	}
 	return teams, err
+}
+
+// TeamsOf is Teams of some apps, for a question that is asked often.
+func TeamsOf(tx *db.Tx, names []string) (map[string]string, error) {
+	teams := make(map[string]string, len(names))
+	for some := range slices.Chunk(names, 100) {
+		places, args := make([]string, len(some)), make([]any, len(some))
+		for i, name := range some {
+			places[i], args[i] = fmt.Sprintf("$%d", i+1), name
+		}
+		list, err := db.Collect(tx, func(r db.Row) (a [2]string, err error) { return a, r.Scan(&a[0], &a[1]) },
+			`select name, team from app where name in (`+strings.Join(places, ",")+`)`, args...)
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range list {
+			teams[a[0]] = a[1]
+		}
+	}
+	return teams, nil
 }
 
 // Visible returns a test of whether the actor may see an app, removed or not, for lists over many apps.
@@ -445,7 +498,12 @@ func readWaiver(tx *db.Tx, id, lock string) (Waiver, error) {
 	return w, err
 }
 
+func touchWaiver(tx *db.Tx, w Waiver) {
+	web.Touch(tx, web.Topic{Noun: web.NounWaiver, ID: w.ID, App: w.App})
+}
+
 func saveWaiver(tx *db.Tx, w Waiver) error {
+	touchWaiver(tx, w)
 	_, err := tx.Exec(`insert into waiver (`+waiverColumns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16)
 		on conflict (id) do update set state = excluded.state, until = excluded.until, ended_at = excluded.ended_at, decided_by = excluded.decided_by, decision = excluded.decision, updated_at = excluded.updated_at`,
 		w.ID, w.App, w.Environment, w.Variable, db.JSON(w.Value), w.Bound, w.Reason, w.State, w.Until, w.EndedAt, w.askedBy, w.AskedBy, w.DecidedBy, w.Decision, w.CreatedAt, w.UpdatedAt)
@@ -480,6 +538,9 @@ func dueWaivers(tx *db.Tx) ([]Waiver, error) {
 // noteEnd records the end of a waiver and reports whether that was news.
 func noteEnd(tx *db.Tx, w Waiver) (bool, error) {
 	n, err := tx.Exec(`update waiver set ended_at = until, updated_at = $2 where id = $1 and state = 'granted' and ended_at is null and until <= $2`, w.ID, tx.Now())
+	if n == 1 {
+		touchWaiver(tx, w)
+	}
 	return n == 1, err
 }
 

@@ -54,6 +54,7 @@ func (s *Service) Create(ctx context.Context, title, team string) (st Story, err
 			return err
 		}
 		st.Key = fmt.Sprintf("STY-%d", st.number)
+		web.Touch(tx, web.Topic{Noun: web.NounStory, ID: st.ID, Team: st.Team})
 		if _, err := tx.Exec(`insert into story (id, number, title, team, state, created_by, created_at) values ($1,$2,$3,$4,$5,$6,$7)`,
 			st.ID, st.number, st.Title, st.Team, st.State, st.CreatedBy, st.CreatedAt); err != nil {
 			return err

@@ -13,11 +13,20 @@ import (
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/pattern"
+	"flywheel.dev/flywheel/internal/web"
 )
+
+// touch tells the pages that the certification of a change has changed, or an approval or effect of it. A pattern is
+// for everybody, and so are its changes.
+func touch(tx *db.Tx, change string) {
+	web.Touch(tx, web.Topic{Noun: web.NounChange, ID: change, Everybody: true})
+	web.Touch(tx, web.Topic{Noun: web.NounVersion, Everybody: true})
+}
 
 // begin writes the certification of a revision that is being checked, in the place of one that a run of the same
 // revision began before. Nobody has decided about that one.
 func begin(tx *db.Tx, c Certification) error {
+	touch(tx, c.Change)
 	_, err := tx.Exec(`insert into certification (change, revision, version, bump, reasons, pattern, manifest, interface, digest, needed, passes, created_at, lapses, destroys, own_version, own_bump)
 		values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16) on conflict (change, revision) do update set version = excluded.version, bump = excluded.bump,
 		reasons = excluded.reasons, pattern = excluded.pattern, manifest = excluded.manifest, interface = excluded.interface, digest = excluded.digest,
@@ -29,6 +38,7 @@ func begin(tx *db.Tx, c Certification) error {
 
 // writeSettled writes what planning the effects made of a certification.
 func writeSettled(tx *db.Tx, c Certification) error {
+	touch(tx, c.Change)
 	_, err := tx.Exec(`update certification set version = $3, bump = $4, destroys = $5, digest = $6, passes = $7 where change = $1 and revision = $2`,
 		c.Change, c.Revision, c.Version, c.Bump, c.Destroys, c.Digest, c.passes)
 	return err
@@ -36,6 +46,7 @@ func writeSettled(tx *db.Tx, c Certification) error {
 
 // writeLapse writes that publishing stopped once more, because an approval did not count any more.
 func writeLapse(tx *db.Tx, c Certification) error {
+	touch(tx, c.Change)
 	_, err := tx.Exec(`update certification set lapses = $3 where change = $1 and revision = $2`, c.Change, c.Revision, c.lapses)
 	return err
 }
@@ -102,6 +113,7 @@ func Proposed(tx *db.Tx, name string) ([]pattern.Version, error) {
 
 // saveApproval writes a person's decision in the place of an earlier one.
 func saveApproval(tx *db.Tx, change string, revision int, a Approval) error {
+	touch(tx, change)
 	_, err := tx.Exec(`insert into approval (change, revision, discipline, person, name, decision, reason, digest, at) values ($1,$2,$3,$4,$5,$6,$7,$8,$9)
 		on conflict (change, revision, person) do update set discipline = excluded.discipline, decision = excluded.decision, reason = excluded.reason,
 			digest = excluded.digest, at = excluded.at`,
@@ -123,6 +135,7 @@ func scanEffect(r db.Row) (f Effect, err error) {
 
 // insertEffects adds effects that were foreseen, many rows with one statement.
 func insertEffects(tx *db.Tx, c Certification, effects []Effect) error {
+	touch(tx, c.Change)
 	const columns, rows = 14, 20 // more is slower: SQLite looks for the name of every value from the first on
 	for ; len(effects) > 0; effects = effects[min(rows, len(effects)):] {
 		places, args := strings.Builder{}, []any{c.Change, c.Revision}
@@ -146,6 +159,7 @@ func insertEffects(tx *db.Tx, c Certification, effects []Effect) error {
 
 // saveEffect writes what was found about an instance in the place of what was known before.
 func saveEffect(tx *db.Tx, c Certification, f Effect) error {
+	touch(tx, c.Change)
 	_, err := tx.Exec(`update effect set class = $4, team = $5, version = $6, gravity = $7, outcome = $8, summary = $9, needs_value = $10, out_of_bounds = $11,
 		destructive = $12, error = $13, plan_digest = $14, plan = $15, seen_at = $16, looked_at = $17 where change = $1 and revision = $2 and instance = $3`,
 		c.Change, c.Revision, f.instance, f.Class, f.Team, f.Version, f.Outcome.gravity(), f.Outcome, f.Summary, db.JSON(f.NeedsValue), db.JSON(f.OutOfBounds),
@@ -155,6 +169,7 @@ func saveEffect(tx *db.Tx, c Certification, f Effect) error {
 
 // Given lets what pattern changes would do to an app be seen by the team that has it now.
 func Given(tx *db.Tx, app, team string) error {
+	touch(tx, "")
 	_, err := tx.Exec(`update effect set team = $2 where app = $1`, app, team)
 	return err
 }
@@ -232,12 +247,14 @@ func compare(tx *db.Tx, c Certification, pattern string) (stale, moving int, err
 
 // forget removes every effect of a revision, which is looked at once more.
 func forget(tx *db.Tx, c Certification) error {
+	touch(tx, c.Change)
 	_, err := tx.Exec(`delete from effect where change = $1 and revision = $2`, c.Change, c.Revision)
 	return err
 }
 
 // forgetGone removes the effects on instances that are gone or run on another pattern now.
 func forgetGone(tx *db.Tx, c Certification, pattern string) error {
+	touch(tx, c.Change)
 	_, err := tx.Exec(`delete from effect where change = $1 and revision = $2
 		and instance not in (select id from instance where pattern = $3 and state <> 'removed')`, c.Change, c.Revision, pattern)
 	return err

@@ -118,6 +118,7 @@ func setTeam(tx *db.Tx, name, team string) error {
 	if err != nil {
 		return err
 	}
+	web.Touch(tx, web.Topic{Noun: web.NounChange, App: name})
 	_, err = tx.Exec(`update change set team = $3 where kind = $1 and subject = $2`, OfApp, name, team)
 	return err
 }
@@ -153,8 +154,20 @@ func (f Filter) query() (string, []any) {
 	return `select ` + columns + ` from change where ` + where + ` order by id desc limit $1`, args
 }
 
+// touch tells the pages that a change has changed, or what they show with it; a pattern shows the versions that its
+// changes would publish.
+func touch(tx *db.Tx, c Change) {
+	if c.Kind == OfApp {
+		web.Touch(tx, web.Topic{Noun: web.NounChange, ID: c.ID, App: c.Subject})
+		return
+	}
+	web.Touch(tx, web.Topic{Noun: web.NounChange, ID: c.ID, Everybody: true})
+	web.Touch(tx, web.Topic{Noun: web.NounVersion, Everybody: true})
+}
+
 // insert writes a new change, and that it was opened.
 func insert(tx *db.Tx, c Change) error {
+	touch(tx, c)
 	n := stored{}.next(c, tx.Now())
 	_, err := tx.Exec(`insert into change (`+columns+`, since, waits_for, commits) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30,$31,$32,$33,$34)`,
 		c.ID, c.Kind, c.Subject, c.Team, c.Branch, c.Title, c.Body, c.State, c.Why, c.Remedy, c.Code, c.Lane, db.JSON(c.Reasons), db.JSON(c.Effects),
@@ -182,6 +195,7 @@ func Save(tx *db.Tx, c Change) error {
 	default:
 		c.Code = "" // of what is mended
 	}
+	touch(tx, c)
 	before, err := findStored(tx, c.ID)
 	if err != nil {
 		return err
@@ -211,6 +225,7 @@ func SetCheck(tx *db.Tx, c Change, k Check) error {
 	if k.State != CheckRunning {
 		finished = tx.Now()
 	}
+	web.Touch(tx, c.topicOfCheck())
 	var before CheckState
 	var summary string
 	var began, ended *time.Time
@@ -238,6 +253,15 @@ func SetCheck(tx *db.Tx, c Change, k Check) error {
 		return event.Emit(tx, event.CheckFinished{OfChange: c.OfChange(tx), Check: result})
 	}
 	return nil // it is as it was, or says something else of how far it is
+}
+
+// topicOfCheck says that a check of the change has changed.
+func (c Change) topicOfCheck() web.Topic {
+	t := web.Topic{Noun: web.NounCheck, Change: c.ID, Everybody: true} // patterns are for everybody
+	if c.Kind == OfApp {
+		t.App, t.Everybody = c.Subject, false
+	}
+	return t
 }
 
 // carry keeps what an outer CI said about the head, which the next revision still has.

@@ -503,8 +503,8 @@ func TestWatchingEndsWithTheCodeOfWhatHappened(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			_, url := serve(t, map[string]any{
 				"GET /api/v1/changes/chg_1": c.seen, "GET /api/v1/deployments/dpl_1": c.seen,
-				"GET /api/v1/events/stream?app=storefront": "id: 4\n\nid: 5\nevent: x\ndata: {}\n\n",
-				"GET /api/v1/apps/storefront":              map[string]any{"instances": []any{map[string]any{"environment": "prod", "pinnedBy": "chg_0"}}},
+				"GET /api/v1/live":            "retry: 1000\n\ndata: {\"topics\":[{\"noun\":\"app\",\"id\":\"storefront\",\"app\":\"storefront\"}]}\n\n",
+				"GET /api/v1/apps/storefront": map[string]any{"instances": []any{map[string]any{"environment": "prod", "pinnedBy": "chg_0"}}},
 			})
 			r := tell(t, url, "", strings.Fields(c.args)...)
 			if r.code != c.code || !strings.Contains(r.err, c.says) {
@@ -542,7 +542,7 @@ func TestAFailureIsSaidOnce(t *testing.T) {
 		"a change whose deployment has failed": {"change watch chg_1", page("merged", "", nil, []any{failed})},
 	} {
 		seen := one.seen
-		_, url := serve(t, map[string]any{"GET /api/v1/changes/chg_1": seen, "GET /api/v1/deployments/dpl_1": seen, "GET /api/v1/events/stream?app=storefront": "id: 4\n\n"})
+		_, url := serve(t, map[string]any{"GET /api/v1/changes/chg_1": seen, "GET /api/v1/deployments/dpl_1": seen, "GET /api/v1/live": "data: {\"again\":true,\"topics\":[]}\n\n"})
 		if r := tell(t, url, "", strings.Fields(one.args)...); r.code != Failed || strings.Count(r.err, why) != 1 {
 			t.Errorf("%s ends with %d and says %d times why:\n%s", name, r.code, strings.Count(r.err, why), r.err)
 		}

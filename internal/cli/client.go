@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -349,13 +350,18 @@ func (c *client) text(ctx context.Context, path string, w io.Writer) error {
 	return nil
 }
 
-// follow calls nudge for every event of the query until ctx ends. It reconnects and continues after
-// the last event it saw. It is a nudge only: who follows reads the state itself, so a lost event
-// costs a moment and nothing else.
-func (c *client) follow(ctx context.Context, query url.Values, nudge func()) {
-	last := ""
+// topic says that something has changed; see GET /api/v1/live.
+type topic struct {
+	ID     string `json:"id"`
+	App    string `json:"app"`
+	Change string `json:"change"`
+}
+
+// follow calls nudge until ctx ends whenever something has changed that the watcher's page is about, or anything may have. It is a
+// nudge only: who follows reads the state itself, so a lost topic costs a moment and nothing else.
+func (c *client) follow(ctx context.Context, about func(topic) bool, nudge func()) {
 	for ctx.Err() == nil {
-		_ = c.events(ctx, query, &last, nudge) // without the stream the caller still looks from time to time
+		_ = c.topics(ctx, about, nudge) // without the stream the caller still looks from time to time
 		select {
 		case <-ctx.Done():
 		case <-time.After(time.Second):
@@ -363,31 +369,28 @@ func (c *client) follow(ctx context.Context, query url.Values, nudge func()) {
 	}
 }
 
-func (c *client) events(ctx context.Context, query url.Values, last *string, nudge func()) error {
-	header := http.Header{"Accept": {"text/event-stream"}}
-	if *last != "" {
-		header.Set("Last-Event-ID", *last)
-	}
-	response, err := c.send(ctx, http.MethodGet, "/api/v1/events/stream?"+query.Encode(), header, nil)
+func (c *client) topics(ctx context.Context, about func(topic) bool, nudge func()) error {
+	response, err := c.send(ctx, http.MethodGet, "/api/v1/live", http.Header{"Accept": {"text/event-stream"}}, nil)
 	if err != nil {
 		return err
 	}
 	defer response.Body.Close()
 	lines := bufio.NewScanner(response.Body)
 	lines.Buffer(nil, 1<<20)
-	data := false
 	for lines.Scan() {
-		name, value, _ := strings.Cut(lines.Text(), ":")
-		switch name {
-		case "id":
-			*last = strings.TrimSpace(value)
-		case "data":
-			data = true
-		case "": // an empty line ends an event
-			if data && lines.Text() == "" {
-				nudge()
-				data = false
-			}
+		data, ok := strings.CutPrefix(lines.Text(), "data:")
+		if !ok {
+			continue
+		}
+		var news struct {
+			Again  bool    `json:"again"`
+			Topics []topic `json:"topics"`
+		}
+		if err := json.Unmarshal([]byte(data), &news); err != nil {
+			return err
+		}
+		if news.Again || slices.ContainsFunc(news.Topics, about) {
+			nudge()
 		}
 	}
 	return lines.Err()

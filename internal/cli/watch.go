@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -17,7 +16,7 @@ import (
 	"flywheel.dev/flywheel/internal/fault"
 )
 
-// lookEvery bounds how old what a watcher shows can be when no event arrives.
+// lookEvery bounds how old what a watcher shows can be when no topic arrives.
 const lookEvery = 500 * time.Millisecond
 
 // sight is what a watcher sees at one moment.
@@ -32,12 +31,12 @@ type sight struct {
 // fact is a line of progress. It is printed when it is new for its key, and its reason unless that was said.
 type fact struct{ key, text, why string }
 
-// watch follows something until it is over: events wake it, and it looks again by itself.
-func (s *shell) watch(c *cobra.Command, api *client, events url.Values, look func(ctx context.Context) (sight, error)) error {
+// watch follows something until it is over: topics that are about it wake it, and it looks again by itself.
+func (s *shell) watch(c *cobra.Command, api *client, about func(topic) bool, look func(ctx context.Context) (sight, error)) error {
 	ctx, stop := context.WithCancel(c.Context())
 	defer stop()
 	wake := make(chan struct{}, 1)
-	go api.follow(ctx, events, func() {
+	go api.follow(ctx, about, func() {
 		select {
 		case wake <- struct{}{}:
 		default: // it will look anyway
@@ -227,11 +226,12 @@ func (s *shell) watchChange(c *cobra.Command, api *client, id string, keep bool)
 	if err := api.get(c.Context(), path("changes", id), &v); err != nil {
 		return err
 	}
-	events := query("app", v.Change.Subject)
-	if v.Change.Kind == "pattern" {
-		events = query("subject", id)
+	of := ""
+	if v.Change.Kind == "app" {
+		of = v.Change.Subject
 	}
-	return s.watch(c, api, events, func(ctx context.Context) (sight, error) {
+	about := func(t topic) bool { return t.ID == id || t.Change == id || of != "" && t.App == of }
+	return s.watch(c, api, about, func(ctx context.Context) (sight, error) {
 		if err := api.get(ctx, path("changes", id), &raw); err != nil {
 			return sight{}, err
 		}
@@ -451,7 +451,7 @@ func (s *shell) watchDeployment(c *cobra.Command, api *client, id string) error 
 	if err := api.get(c.Context(), path("deployments", id), &d); err != nil {
 		return err
 	}
-	return s.watch(c, api, query("app", d.App), func(ctx context.Context) (sight, error) {
+	return s.watch(c, api, func(t topic) bool { return t.App == d.App }, func(ctx context.Context) (sight, error) {
 		var raw json.RawMessage
 		if err := api.get(ctx, path("deployments", id), &raw); err != nil {
 			return sight{}, err

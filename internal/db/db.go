@@ -50,6 +50,8 @@ type DB struct {
 	Pool *pgxpool.Pool
 	Now  func() time.Time
 	path string // of the SQLite file
+
+	hearers hearers
 }
 
 // Open opens the database at rawURL, a `postgres://` URL or the path of an SQLite file, and brings its

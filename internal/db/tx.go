@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"syscall"
 	"time"
 
@@ -21,6 +22,8 @@ type Tx struct {
 	alone    bool
 	last     []func() error
 	after    []func()
+	told     []any
+	hearers  *hearers
 }
 
 // Rows is an open result. Call Close, and look at Err after the last Next. Scan has the rules of
@@ -49,7 +52,7 @@ func (d *DB) Write(ctx context.Context, fn func(*Tx) error) error {
 func (d *DB) Read(ctx context.Context, fn func(*Tx) error) error { return d.once(ctx, fn, true) }
 
 func (d *DB) once(ctx context.Context, fn func(*Tx) error, readOnly bool) error {
-	tx := &Tx{ctx: ctx, now: d.now(), postgres: d.Postgres()}
+	tx := &Tx{ctx: ctx, now: d.now(), postgres: d.Postgres(), hearers: &d.hearers}
 	var commit, rollback func() error
 	lost := func() bool { return false }
 	if d.Pool != nil {
@@ -103,7 +106,7 @@ func orLost(err error, lost bool) error {
 // same commit as the engine's own checkpoint. The caller runs Finish when its own work has succeeded, and
 // Committed after the engine committed.
 func (d *DB) Join(ctx context.Context, q dbos.Querier) *Tx {
-	return &Tx{ctx: ctx, now: d.now(), q: q, postgres: d.Postgres()}
+	return &Tx{ctx: ctx, now: d.now(), q: q, postgres: d.Postgres(), hearers: &d.hearers}
 }
 
 func (d *DB) now() time.Time { return d.Now().UTC().Truncate(time.Microsecond) }
@@ -165,12 +168,24 @@ func (tx *Tx) Finish() error {
 // It is a nudge, not a promise: a process that dies between commit and fn does not run it.
 func (tx *Tx) AfterCommit(fn func()) { tx.after = append(tx.after, fn) }
 
-// Committed runs what AfterCommit collected. Only Write and the owner of a joined transaction call it.
+// Committed runs what AfterCommit collected, and passes on what was told. Only Write and the owner of a joined
+// transaction call it.
 func (tx *Tx) Committed() {
 	for _, fn := range tx.after {
 		fn()
 	}
-	tx.after = nil
+	if len(tx.told) > 0 {
+		tx.hearers.tell(tx.told)
+	}
+	tx.after, tx.told = nil, nil
+}
+
+// Tell notes something comparable that whoever hears this database is told after the commit, once however often it
+// is noted. Like AfterCommit it is a nudge, not a promise.
+func (tx *Tx) Tell(what any) {
+	if !slices.Contains(tx.told, what) {
+		tx.told = append(tx.told, what)
+	}
 }
 
 // Exec runs a statement and returns the number of rows it changed.

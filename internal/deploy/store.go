@@ -43,7 +43,18 @@ func find(tx *db.Tx, id, lock string) (Deployment, error) {
 	return d, err
 }
 
+// touch tells the pages that a deployment has changed.
+func touch(tx *db.Tx, d Deployment) {
+	web.Touch(tx, web.Topic{Noun: web.NounDeployment, ID: d.ID, App: d.App, Change: d.Change})
+}
+
+// touchStep tells them that a step of it has.
+func touchStep(tx *db.Tx, d Deployment) {
+	web.Touch(tx, web.Topic{Noun: web.NounStep, Deployment: d.ID, App: d.App, Change: d.Change})
+}
+
 func insert(tx *db.Tx, d Deployment) error {
+	touch(tx, d)
 	_, err := tx.Exec(`insert into deployment (`+columns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30,$31,$32,$33)`,
 		d.ID, d.App, d.Environment, d.Instance, d.Number, d.Change, d.Trigger, d.Kind, d.State, d.Reason, d.Code, db.JSON(d.Desired), db.JSON(d.Previous),
 		d.fence, db.JSON(d.Plan), d.PlanDigest, db.JSON(d.Destroys), db.JSON(d.shown), d.releases, d.was, d.cancelledBy, db.JSON(d.Evidence), web.RequestID(tx.Context()), d.CreatedBy, d.CreatedAt, d.StartedAt, d.FinishedAt,
@@ -54,42 +65,50 @@ func insert(tx *db.Tx, d Deployment) error {
 // What follows writes what changes about a deployment when something happens to it, and nothing else.
 
 func writeTurn(tx *db.Tx, d Deployment) error {
+	touch(tx, d)
 	_, err := tx.Exec(`update deployment set state = $2, code = $3, reason = $4, kind = $5, previous = $6, fence = $7, was = $8, started_at = $9, since = $10, waits_for = $11 where id = $1`,
 		d.ID, d.State, d.Code, d.Reason, d.Kind, db.JSON(d.Previous), d.fence, d.was, d.StartedAt, d.since, d.waitsFor)
 	return err
 }
 
 func writeReason(tx *db.Tx, d Deployment) error {
+	touch(tx, d)
 	_, err := tx.Exec(`update deployment set code = $2, reason = $3, since = $4, waits_for = $5 where id = $1`, d.ID, d.Code, d.Reason, d.since, d.waitsFor)
 	return err
 }
 
 func writePlan(tx *db.Tx, d Deployment) error {
+	touch(tx, d)
 	_, err := tx.Exec(`update deployment set plan = $2, plan_digest = $3, destroys = $4 where id = $1`, d.ID, db.JSON(d.Plan), d.PlanDigest, db.JSON(d.Destroys))
 	return err
 }
 
 func writeHold(tx *db.Tx, d Deployment) error {
+	touch(tx, d)
 	_, err := tx.Exec(`update deployment set state = $2, reason = $3, since = $4, waits_for = $5 where id = $1`, d.ID, d.State, d.Reason, d.since, d.waitsFor)
 	return err
 }
 
 func writeRelease(tx *db.Tx, d Deployment) error {
+	touch(tx, d)
 	_, err := tx.Exec(`update deployment set state = $2, reason = $3, releases = $4, shown = $5, since = $6, waits_for = $7 where id = $1`, d.ID, d.State, d.Reason, d.releases, db.JSON(d.shown), d.since, d.waitsFor)
 	return err
 }
 
 func writeWish(tx *db.Tx, d Deployment) error {
+	touch(tx, d)
 	_, err := tx.Exec(`update deployment set cancelled_by = $2, reason = $3, since = $4, waits_for = $5 where id = $1`, d.ID, d.cancelledBy, d.Reason, d.since, d.waitsFor)
 	return err
 }
 
 func writeEnd(tx *db.Tx, d Deployment) error {
+	touch(tx, d)
 	_, err := tx.Exec(`update deployment set state = $2, code = $3, reason = $4, finished_at = $5, since = $5, waits_for = '' where id = $1`, d.ID, d.State, d.Code, d.Reason, d.FinishedAt)
 	return err
 }
 
 func writeEvidence(tx *db.Tx, d Deployment) error {
+	touch(tx, d)
 	_, err := tx.Exec(`update deployment set evidence = $2 where id = $1`, d.ID, db.JSON(d.Evidence))
 	return err
 }
@@ -210,6 +229,7 @@ const selectInState = `select ` + columns + ` from deployment where state = $1 o
 
 // beginStep writes that a step runs. It reports false for one that a dead process has begun already.
 func beginStep(tx *db.Tx, d Deployment, position int, name string) (bool, error) {
+	touchStep(tx, d)
 	n, err := tx.Exec(`insert into deployment_step (deployment, position, name, state, detail, started_at) values ($1,$2,$3,'running','',$4)
 		on conflict (deployment, position) do update set name = excluded.name, state = 'running', started_at = excluded.started_at, finished_at = null
 		where deployment_step.state not in ('running', 'waiting')`, d.ID, position, name, tx.Now())

@@ -198,6 +198,7 @@ func (s *Service) waits(ctx context.Context, d Deployment, position int, state, 
 		if err != nil || now.Reason == reason || now.at() == cancelling {
 			return err
 		}
+		touchStep(tx, d)
 		if _, err := tx.Exec(`update deployment_step set state = $3, detail = $4 where deployment = $1 and position = $2`, d.ID, position, state, reason); err != nil {
 			return err
 		}
@@ -269,6 +270,7 @@ func closeRunning(tx *db.Tx, d Deployment, state, detail string) error {
 }
 
 func endSteps(tx *db.Tx, d Deployment, update, state string, more ...any) error {
+	touchStep(tx, d)
 	ended, err := db.Collect(tx, func(r db.Row) (s Step, err error) { return s, r.Scan(&s.Name, &s.StartedAt) },
 		update+` returning name, started_at`, append([]any{d.ID, state}, more...)...)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 
 	"flywheel.dev/flywheel/internal/db"
 	"flywheel.dev/flywheel/internal/fault"
+	"flywheel.dev/flywheel/internal/web"
 )
 
 func scanPattern(r db.Row) (p Pattern, err error) {
@@ -27,7 +28,13 @@ func CheckKnown(tx *db.Tx, name string) error {
 	return err
 }
 
+// touch tells the pages that a pattern, or a version of it, has changed.
+func touch(tx *db.Tx, name string) {
+	web.Touch(tx, web.Topic{Noun: web.NounPattern, ID: name, Everybody: true})
+}
+
 func deletePattern(tx *db.Tx, name string) error {
+	touch(tx, name)
 	_, err := tx.Exec(`delete from pattern where name = $1`, name)
 	return err
 }
@@ -37,6 +44,7 @@ func all(tx *db.Tx, after string, limit int) ([]Pattern, error) {
 }
 
 func insertPattern(tx *db.Tx, p Pattern, by string) error {
+	touch(tx, p.Name)
 	_, err := tx.Exec(`insert into pattern (name, title, owner, created_by, created_at) values ($1,$2,$3,$4,$5)`, p.Name, p.Title, p.Owner, by, tx.Now())
 	if db.IsUnique(err) {
 		return fault.New(fault.Conflict, "pattern.name_taken", "There is already a pattern named %q.", p.Name).Do("Choose another name, or change that pattern: flywheel pattern push FOLDER.").At("name", "taken")
@@ -129,17 +137,20 @@ func insertVersion(tx *db.Tx, v Version) (Version, error) {
 	if fault.From(err).Kind != fault.NotFound {
 		return v, err
 	}
+	touch(tx, v.Pattern)
 	_, err = tx.Exec(`insert into pattern_version (`+versionColumns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13)`,
 		v.ID, v.Pattern, v.Version, v.Digest, v.State, v.Recommended, db.JSON(v.Manifest), db.JSON(v.Interface), v.Readme, v.Commit, v.Change, tx.Now(), v.Breaking)
 	return v, err
 }
 
 func setState(tx *db.Tx, v Version, s State) error {
+	touch(tx, v.Pattern)
 	_, err := tx.Exec(`update pattern_version set state = $2, recommended = case when $2 = 'certified' then recommended else $3 end where id = $1`, v.ID, s, false)
 	return err
 }
 
 func recommend(tx *db.Tx, v Version) error {
+	touch(tx, v.Pattern)
 	if _, err := tx.Exec(`update pattern_version set recommended = $2 where pattern = $1`, v.Pattern, false); err != nil {
 		return err
 	}
@@ -175,6 +186,7 @@ func requestsOf(tx *db.Tx, change, lock string) ([]Request, error) {
 }
 
 func saveRequest(tx *db.Tx, q Request) error {
+	web.Touch(tx, web.Topic{Noun: web.NounRequest, ID: q.ID, Change: q.Change, Everybody: true})
 	_, err := tx.Exec(`insert into pattern_request (`+requestColumns+`) values ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12)
 		on conflict (id) do update set pattern = excluded.pattern, state = excluded.state, reason = excluded.reason, change = excluded.change, story = excluded.story, updated_at = excluded.updated_at`,
 		q.ID, q.Pattern, q.Title, q.Body, q.State, q.Reason, q.Change, q.Story, q.AskedBy, q.Discipline, q.CreatedAt, tx.Now())

@@ -13,6 +13,7 @@ import (
 	"flywheel.dev/flywheel/internal/event"
 	"flywheel.dev/flywheel/internal/fault"
 	"flywheel.dev/flywheel/internal/redact"
+	"flywheel.dev/flywheel/internal/web"
 )
 
 // Service keeps the secrets of apps and environments.
@@ -53,6 +54,7 @@ func (s *Service) Set(ctx context.Context, app, environment, name, value string)
 		}
 		actor := account.From(ctx)
 		secret = Secret{Name: name, UpdatedAt: tx.Now(), UpdatedBy: actor.Name}
+		touch(tx, app)
 		err := tx.QueryRow(`insert into secret (app, environment, name, version, value, actor, updated_at) values ($1, $2, $3, 1, $4, $5, $6)
 			on conflict (app, environment, name) do update set version = secret.version + 1, value = excluded.value,
 			actor = excluded.actor, updated_at = excluded.updated_at returning version`,
@@ -90,6 +92,7 @@ func (s *Service) Delete(ctx context.Context, app, environment, name string) err
 		if err := s.require(tx, manage(app), app, environment); err != nil {
 			return err
 		}
+		touch(tx, app)
 		n, err := tx.Exec("delete from secret where app = $1 and environment = $2 and name = $3", app, environment, name)
 		if err != nil {
 			return err
@@ -101,9 +104,14 @@ func (s *Service) Delete(ctx context.Context, app, environment, name string) err
 	})
 }
 
+// touch tells the pages that secrets of an app have changed, or without an app those of an environment, which only
+// those see who see everything. Of which name is not said: no page shows one alone.
+func touch(tx *db.Tx, app string) { web.Touch(tx, web.Topic{Noun: web.NounSecret, App: app}) }
+
 // DeleteAll removes the secrets of an app in one environment, or in all when it is empty, together with what the
 // app ran there: in its transaction and on the decision that released the removal.
 func DeleteAll(tx *db.Tx, app, environment string) error {
+	touch(tx, app)
 	_, err := tx.Exec("delete from secret where app = $1 and (environment = $2 or $2 = '')", app, environment)
 	return err
 }

@@ -3,7 +3,9 @@ package server
 import (
 	"context"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -22,6 +24,7 @@ import (
 // routes registers the operations that are composed of several features.
 func (s *Server) routes(api *web.API) {
 	(&event.Service{DB: s.DB, Log: s.Events, Visible: s.visibleEvents}).Routes(api)
+	s.Topics.Routes(api)
 	huma.Register(api, huma.Operation{OperationID: "get-change", Method: http.MethodGet, Path: "/api/v1/changes/{change}", Tags: []string{"changes"},
 		Summary: "One change with everything needed to decide"}, s.getChange)
 	huma.Register(api, huma.Operation{OperationID: "get-change-log", Method: http.MethodGet, Path: "/api/v1/changes/{change}/log/{check}", Tags: []string{"changes"},
@@ -54,6 +57,33 @@ func (s *Server) visibleEvents(ctx context.Context, events []event.Event) (seen 
 		return nil
 	})
 	return seen, err
+}
+
+// visibleTopics returns the topics that the actor may hear of: the same question, of the apps that they name.
+func (s *Server) visibleTopics(ctx context.Context, topics []web.Topic) (seen []web.Topic, err error) {
+	actor := account.From(ctx)
+	if actor.SeesAll() {
+		return topics, nil
+	}
+	teams := map[string]string{}
+	for _, t := range topics {
+		if t.App != "" {
+			teams[t.App] = ""
+		}
+	}
+	if len(teams) > 0 {
+		named := slices.Collect(maps.Keys(teams))
+		if err := s.DB.Read(ctx, func(tx *db.Tx) error { teams, err = app.TeamsOf(tx, named); return err }); err != nil {
+			return nil, err
+		}
+	}
+	for _, t := range topics {
+		team, there := teams[t.App]
+		if t.Everybody || there && actor.Sees(team) || event.OfTeam(t.Team).Includes(actor.Name, actor.TeamNames()) || t.Person != "" && t.Person == actor.ID {
+			seen = append(seen, t)
+		}
+	}
+	return seen, nil
 }
 
 // ChangeDetail is one change with everything needed to decide about it.

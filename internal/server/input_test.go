@@ -65,7 +65,7 @@ func TestNoInputMakesTheServerFail(t *testing.T) {
 		}
 	}
 	for path, operations := range api.Paths {
-		if strings.Contains(path, "stream") {
+		if strings.Contains(path, "stream") || path == "/api/v1/live" {
 			continue // it does not end
 		}
 		for method := range operations {

@@ -94,6 +94,7 @@ type Server struct {
 	Blobs    *blob.Bucket
 	Sandbox  *sandbox.Sandbox
 	Events   *event.Log
+	Topics   *web.Topics
 	Engine   tofu.Engine
 
 	// Consumers hand out the facts of Events.
@@ -225,7 +226,7 @@ func (s *Server) connect(ctx context.Context) (err error) {
 	if s.durable, err = durable.New(context.WithoutCancel(ctx), s.DB, o.Replica, s.log); err != nil {
 		return err
 	}
-	s.Events = event.New(s.DB)
+	s.Events, s.Topics = event.New(s.DB), web.NewTopics(s.DB, s.log)
 	s.Consumers = &event.Consumers{DB: s.DB, Events: s.Events, Log: s.log}
 	s.Accounts = account.New(s.DB)
 	if s.Blobs, err = fileblob.OpenBucket(at("blobs"), &fileblob.Options{NoTempDir: true, Metadata: fileblob.MetadataDontWrite}); err != nil {
@@ -318,6 +319,8 @@ func (s *Server) connect(ctx context.Context) (err error) {
 	s.Accounts.TeamInUse, s.Accounts.TeamOf = app.OfTeam, app.Team
 	s.Accounts.HTTPS = strings.HasPrefix(o.PublicURL, "https://")
 
+	s.Topics.Visible = s.visibleTopics
+
 	s.Changes.Register()
 	s.Certify.Register()
 	s.Deploy.Register()
@@ -375,7 +378,7 @@ func (s *Server) register(api *web.API) {
 func Describe(api *web.API) {
 	s := &Server{
 		Accounts: account.New(nil), secrets: secret.New(nil, nil), Patterns: &pattern.Service{}, Apps: &app.Service{}, Changes: &change.Service{},
-		Certify: &certify.Service{}, Deploy: &deploy.Service{}, Stories: &backlog.Service{}, Events: event.New(nil), Consumers: &event.Consumers{},
+		Certify: &certify.Service{}, Deploy: &deploy.Service{}, Stories: &backlog.Service{}, Events: event.New(nil), Consumers: &event.Consumers{}, Topics: web.NewTopics(nil, nil),
 	}
 	s.register(api)
 }
@@ -387,6 +390,8 @@ func (s *Server) Start(ctx context.Context) error {
 		return err
 	}
 	s.SignIn = [2]string{name, password}
+	s.Topics.Start()
+	s.defer_(s.Topics.Stop)
 	if err := s.Git.Start(ctx); err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ import { theme } from "./theme";
 const client = new QueryClient({
   defaultOptions: {
     queries: {
-      staleTime: 30_000, // events say sooner when something differs
+      staleTime: 30_000, // topics say sooner when something differs
       retry: (count, error) => (!(error instanceof Problem) || error.status === 0 || error.status >= 500) && count < 2,
     },
   },

@@ -814,6 +814,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/live": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Follow what has changed
+         * @description Server-Sent Events, each with what the reader may see and should read again; at most four a second. The first says to look at everything again, and so does one to a reader that was too slow or may have missed something: there is nothing to continue after.
+         */
+        get: operations["follow-topics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/me": {
         parameters: {
             query?: never;
@@ -3748,6 +3768,12 @@ export interface components {
             description?: string;
             secret?: boolean;
         };
+        News: {
+            /** @description Anything may have changed: look at everything again. It is the first that a reader gets */
+            again?: boolean;
+            /** @description What has changed */
+            topics: components["schemas"]["Topic"][];
+        };
         PageChangeBody: {
             items: components["schemas"]["Change"][];
             /** @description Cursor of the next page; absent on the last one */
@@ -4085,6 +4111,26 @@ export interface components {
         StoryCreateInputBody: {
             team: string;
             title: string;
+        };
+        Topic: {
+            /** @description App it belongs to, by name */
+            app?: string;
+            /** @description Change it belongs to */
+            change?: string;
+            /** @description Deployment it belongs to */
+            deployment?: string;
+            /**
+             * @description Id of the thing, or its name where it goes by one; absent for all of the kind
+             * @example storefront
+             */
+            id?: string;
+            /**
+             * @description Kind of the thing
+             * @enum {string}
+             */
+            noun: "app" | "audit" | "change" | "check" | "deployment" | "environment" | "pattern" | "request" | "secret" | "session" | "setting" | "step" | "story" | "team" | "token" | "user" | "version" | "waiver";
+            /** @description Team it belongs to, by name */
+            team?: string;
         };
         UserOutputBody: {
             /** @description An inactive person cannot sign in and has no tokens */
@@ -6026,6 +6072,35 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ServerHome"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "follow-topics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A stream of events, each with such data */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": components["schemas"]["News"];
                 };
             };
             /** @description Error */

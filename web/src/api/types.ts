@@ -48,7 +48,9 @@ export type Home = Schemas["ServerHome"];
 export type HomeItem = Schemas["ServerItem"];
 /** The data of an event, by its type. */
 export type Facts = Schemas["Facts"];
-export type LiveEvent = Pick<Schemas["EventCloudEvent"], "type" | "subject" | "app">;
+export type News = Schemas["News"];
+export type Topic = Schemas["Topic"];
+export type Noun = Topic["noun"];
 export type ProblemBody = Schemas["Problem"];
 
 /** Values of variables, by name. */

@@ -29,7 +29,7 @@ export const signIn = (name: string, password: string) => data(anonymous.POST("/
 export const signOut = () => data(anonymous.DELETE("/api/v1/session"));
 export const changePassword = (present: string, next: string) => data(api.PUT("/api/v1/me/password", { body: { present, next } }));
 
-export const sessionsQuery = queryOptions({ queryKey: ["sessions"], queryFn: async () => (await data(api.GET("/api/v1/sessions", { params: { query: { limit: 200 } } }))).items });
+export const sessionsQuery = queryOptions({ queryKey: ["session"], queryFn: async () => (await data(api.GET("/api/v1/sessions", { params: { query: { limit: 200 } } }))).items });
 export const endSession = (session: string) => data(api.DELETE("/api/v1/sessions/{session}", { params: { path: { session } } }));
 export const endOtherSessions = () => data(api.DELETE("/api/v1/sessions"));
 
@@ -43,28 +43,28 @@ export const roles: { value: Role; label: string; means: string }[] = [
 ];
 
 export const usersQuery = infiniteQueryOptions({
-  queryKey: ["users"],
+  queryKey: ["user"],
   queryFn: ({ pageParam }) => data(api.GET("/api/v1/users", { params: { query: { limit: 200, cursor: pageParam } } })),
   initialPageParam: undefined as string | undefined,
   getNextPageParam: (page) => page.next || undefined,
   select: ({ pages }) => pages.flatMap((page) => page.items),
 });
 export const userQuery = (user: string) =>
-  queryOptions({ queryKey: ["users", user], queryFn: () => tagged(api.GET("/api/v1/users/{user}", { params: { path: { user } } })) });
+  queryOptions({ queryKey: ["user", user], queryFn: () => tagged(api.GET("/api/v1/users/{user}", { params: { path: { user } } })) });
 export const createUser = (body: { name: string; title?: string; admin?: boolean; disciplines?: Discipline[] }) => data(api.POST("/api/v1/users", { body }));
 export const editUser = (user: string, body: { title?: string; admin?: boolean; disciplines?: Discipline[]; active?: boolean }, etag?: string) =>
   tagged(api.PATCH("/api/v1/users/{user}", { params: { path: { user }, header: { "If-Match": etag } }, body }));
 export const resetPassword = (user: string) => data(api.POST("/api/v1/users/{user}/password", { params: { path: { user } } }));
 
 export const teamsQuery = infiniteQueryOptions({
-  queryKey: ["teams"],
+  queryKey: ["team"],
   queryFn: ({ pageParam }) => data(api.GET("/api/v1/teams", { params: { query: { limit: 200, cursor: pageParam } } })),
   initialPageParam: undefined as string | undefined,
   getNextPageParam: (page) => page.next || undefined,
   select: ({ pages }) => pages.flatMap((page) => page.items),
 });
 export const teamQuery = (team: string) =>
-  queryOptions({ queryKey: ["teams", team], queryFn: () => tagged(api.GET("/api/v1/teams/{team}", { params: { path: { team } } })) });
+  queryOptions({ queryKey: ["team", team], queryFn: () => tagged(api.GET("/api/v1/teams/{team}", { params: { path: { team } } })) });
 export const createTeam = (body: { name: string; title?: string }) => data(api.POST("/api/v1/teams", { body }));
 export const renameTeam = (team: string, title: string, etag: string) => data(api.PATCH("/api/v1/teams/{team}", { params: { path: { team }, header: { "If-Match": etag } }, body: { title } }));
 export const deleteTeam = (team: string) => data(api.DELETE("/api/v1/teams/{team}", { params: { path: { team } } }));
@@ -74,7 +74,7 @@ export const deleteMember = (team: string, user: string) => data(api.DELETE("/ap
 
 /** One's own tokens, or for an admin those of another person. */
 export const tokensQuery = (user?: string) =>
-  queryOptions({ queryKey: ["tokens", user], queryFn: async () => (await data(api.GET("/api/v1/tokens", { params: { query: { limit: 200, user } } }))).items });
+  queryOptions({ queryKey: ["token", { user }], queryFn: async () => (await data(api.GET("/api/v1/tokens", { params: { query: { limit: 200, user } } }))).items });
 export const createToken = (body: NewToken) => data(api.POST("/api/v1/tokens", { body }));
 export const deleteToken = (token: string) => data(api.DELETE("/api/v1/tokens/{token}", { params: { path: { token } } }));
 
@@ -99,5 +99,5 @@ export function asKept(text: string): { keptSound: number; keptLast: string } | 
 }
 export const verifyAudit = (kept: string) => data(api.GET("/api/v1/audit/verify", { params: { query: asKept(kept) ?? {} } }));
 
-export const settingsQuery = queryOptions({ queryKey: ["settings"], queryFn: () => data(api.GET("/api/v1/settings")) });
+export const settingsQuery = queryOptions({ queryKey: ["setting"], queryFn: () => data(api.GET("/api/v1/settings")) });
 export const editSettings = (body: { fourEyes: boolean }) => data(api.PATCH("/api/v1/settings", { body }));

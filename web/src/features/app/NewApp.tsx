@@ -28,7 +28,7 @@ export default function NewApp() {
   const create = useMutation({
     mutationFn: () => createApp({ name: values.name, title: values.title || undefined, team: values.team, pattern, environments: chosen }),
     onSuccess: ({ change }) => {
-      void client.invalidateQueries({ queryKey: ["apps"] });
+      void client.invalidateQueries({ queryKey: ["app"] });
       void navigate({ to: "/changes/$change", params: { change } });
     },
   });

@@ -3,7 +3,7 @@ import { api, data, every, tagged } from "../../api/client";
 import type { EnvironmentBody, EnvironmentForm, Form, NewApp, NewWaiver, Waiver } from "../../api/types";
 
 export const appsQuery = infiniteQueryOptions({
-  queryKey: ["apps"],
+  queryKey: ["app"],
   queryFn: ({ pageParam }) => data(api.GET("/api/v1/apps", { params: { query: { limit: 200, cursor: pageParam } } })),
   initialPageParam: undefined as string | undefined,
   getNextPageParam: (page) => page.next || undefined,
@@ -13,23 +13,23 @@ export const appsQuery = infiniteQueryOptions({
  *  than a page has read. */
 export const appsWhere = (filter: { q?: string; team?: string }) =>
   infiniteQueryOptions({
-    queryKey: ["apps", filter],
+    queryKey: ["app", filter],
     queryFn: ({ pageParam }) => data(api.GET("/api/v1/apps", { params: { query: { ...filter, limit: 200, cursor: pageParam } } })),
     initialPageParam: undefined as string | undefined,
     getNextPageParam: (page) => page.next || undefined,
     select: ({ pages }) => pages.flatMap((page) => page.items),
   });
 export const appQuery = (app: string) =>
-  queryOptions({ queryKey: ["apps", app], queryFn: () => data(api.GET("/api/v1/apps/{app}", { params: { path: { app } } })) });
+  queryOptions({ queryKey: ["app", app], queryFn: () => data(api.GET("/api/v1/apps/{app}", { params: { path: { app } } })) });
 export const formQuery = (app: string) =>
   queryOptions({
-    queryKey: ["apps", app, "form"],
+    queryKey: ["app", app, "form"],
     queryFn: async () => ((await data(api.GET("/api/v1/apps/{app}/form", { params: { path: { app } } }))).environments) as EnvironmentForm[],
   });
-export const environmentsQuery = queryOptions({ queryKey: ["environments"], queryFn: () => every((cursor) => api.GET("/api/v1/environments", { params: { query: { limit: 200, cursor } } })) });
+export const environmentsQuery = queryOptions({ queryKey: ["environment"], queryFn: () => every((cursor) => api.GET("/api/v1/environments", { params: { query: { limit: 200, cursor } } })) });
 
 export const environmentQuery = (environment: string) =>
-  queryOptions({ queryKey: ["environments", environment], queryFn: () => tagged(api.GET("/api/v1/environments/{environment}", { params: { path: { environment } } })) });
+  queryOptions({ queryKey: ["environment", environment], queryFn: () => tagged(api.GET("/api/v1/environments/{environment}", { params: { path: { environment } } })) });
 
 export const createApp = (body: NewApp) => data(api.POST("/api/v1/apps", { body }));
 export const propose = (app: string, body: Form) => data(api.POST("/api/v1/apps/{app}/changes", { params: { path: { app } }, body }));
@@ -48,7 +48,7 @@ export const removeApp = (app: string) => data(api.DELETE("/api/v1/apps/{app}", 
 /** Secrets of an app in an environment, or without an app of the environment itself. */
 export const secretsQuery = (environment: string, app?: string) =>
   queryOptions({
-    queryKey: app ? ["apps", app, "secrets", environment] : ["environments", environment, "secrets"],
+    queryKey: ["secret", { app, environment }],
     queryFn: () =>
       every((cursor) => {
         const query = { limit: 200, cursor };
@@ -77,7 +77,7 @@ export const deleteEnvironment = (environment: string) => data(api.DELETE("/api/
 
 export const waiversQuery = (filter: { app?: string; environment?: string; state?: string }) =>
   infiniteQueryOptions({
-    queryKey: ["waivers", filter],
+    queryKey: ["waiver", filter],
     queryFn: ({ pageParam }) => data(api.GET("/api/v1/waivers", { params: { query: { ...filter, state: filter.state as Waiver["state"] | undefined, limit: 50, cursor: pageParam } } })),
     initialPageParam: undefined as string | undefined,
     getNextPageParam: (page) => page.next || undefined,

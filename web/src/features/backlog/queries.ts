@@ -2,7 +2,7 @@ import { infiniteQueryOptions } from "@tanstack/react-query";
 import { api, data } from "../../api/client";
 
 export const storiesQuery = infiniteQueryOptions({
-  queryKey: ["stories"],
+  queryKey: ["story"],
   queryFn: ({ pageParam }) => data(api.GET("/api/v1/stories", { params: { query: { limit: 200, cursor: pageParam } } })),
   initialPageParam: undefined as string | undefined,
   getNextPageParam: (page) => page.next || undefined,

@@ -11,7 +11,7 @@ export interface ChangeFilter {
 
 export const changesQuery = (filter: ChangeFilter, limit = 100) =>
   infiniteQueryOptions({
-    queryKey: ["changes", filter, limit],
+    queryKey: ["change", filter, limit],
     queryFn: ({ pageParam }) => data(api.GET("/api/v1/changes", { params: { query: { ...filter, kind: filter.kind as "app" | undefined, state: filter.state as "ready" | undefined, limit, cursor: pageParam } } })),
     initialPageParam: undefined as string | undefined,
     getNextPageParam: (page) => page.next || undefined,
@@ -30,7 +30,7 @@ export const diffQuery = (id: string, head: string) =>
 
 export const checkQuery = (id: string, check: string, revision: string) =>
   queryOptions({
-    queryKey: ["check", id, check, revision],
+    queryKey: ["detail", id, check, revision],
     queryFn: () => data(api.GET("/api/v1/changes/{change}/checks/{check}", { params: { path: { change: id, check } } })),
     staleTime: Infinity,
   });
@@ -63,14 +63,14 @@ export const approve = (id: string, body: Decision) => data(api.POST("/api/v1/ch
 export const reject = (id: string, body: Decision) => data(api.POST("/api/v1/changes/{change}/reject", { params: at(id), body }));
 export const requestChanges = (id: string, body: Decision) => data(api.POST("/api/v1/changes/{change}/request-changes", { params: at(id), body }));
 
-/** What happened to some things, the first one first. */
+/** What happened to a change and its deployments, the first one first. The change stands at the head of the subjects. */
 export const eventsQuery = (subjects: string[]) =>
   infiniteQueryOptions({
-    queryKey: ["events", subjects],
+    queryKey: ["change", subjects[0], "events", subjects],
     queryFn: ({ pageParam }) => data(api.GET("/api/v1/events", { params: { query: { subject: subjects, limit: 200, cursor: pageParam } } })),
     initialPageParam: undefined as string | undefined,
     getNextPageParam: (page) => page.next || undefined,
     select: ({ pages }) => pages.flatMap((page) => page.items).reverse(),
     // Of the same change, before its next deployment was known.
-    placeholderData: (known, query) => ((query?.queryKey[1] as string[] | undefined)?.[0] === subjects[0] ? known : undefined),
+    placeholderData: (known, query) => (query?.queryKey[1] === subjects[0] ? known : undefined),
   });

@@ -11,7 +11,7 @@ export interface DeploymentFilter {
 
 export const deploymentsQuery = (filter: DeploymentFilter, limit = 100) =>
   infiniteQueryOptions({
-    queryKey: ["deployments", filter, limit],
+    queryKey: ["deployment", filter, limit],
     queryFn: ({ pageParam }) => data(api.GET("/api/v1/deployments", { params: { query: { ...filter, state: filter.state as Deployment["state"] | undefined, limit, cursor: pageParam } } })),
     initialPageParam: undefined as string | undefined,
     getNextPageParam: (page) => page.next || undefined,
