@@ -341,8 +341,19 @@ func AllInstances(tx *db.Tx) ([]Instance, error) {
 // its changes, begins with it: what happens in one environment may begin something in the next. The instances of
 // several apps are locked in the order of the apps' names.
 func LockInstances(tx *db.Tx, app string) ([]Instance, error) {
-	return db.Collect(tx, scanInstance, `select `+instanceColumns+` from instance where app = $1 order by id`+tx.ForUpdate(), app)
+	found, err := db.Collect(tx, scanInstance, lockInstances+tx.ForUpdate(), app)
+	if err != nil || len(found) > 0 {
+		return found, err
+	}
+	// An app that was never deployed has no row to wait at. Whoever comes now waits for its name, and looks again:
+	// the one before may have made the first instance.
+	if err := tx.Lock(app); err != nil {
+		return nil, err
+	}
+	return db.Collect(tx, scanInstance, lockInstances+tx.ForUpdate(), app)
 }
+
+const lockInstances = `select ` + instanceColumns + ` from instance where app = $1 order by id`
 
 // What follows writes what changes about an instance when something happens to it, and nothing else. The
 // caller has locked it.

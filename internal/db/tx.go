@@ -149,6 +149,16 @@ func (tx *Tx) Serialize() error {
 	return err
 }
 
+// Lock makes the caller the only transaction that holds this name until it commits, where there is no row yet to be
+// locked. Names are told apart by a hash: two that share one wait for each other once in a while.
+func (tx *Tx) Lock(name string) error {
+	if !tx.postgres {
+		return nil // SQLite has one writer
+	}
+	_, err := tx.Exec("select pg_advisory_xact_lock(7270004, hashtext($1))", name)
+	return err
+}
+
 // BeforeCommit runs fn as one of the last things of the transaction. It is for what holds a lock that
 // everybody wants: the lock is then held for the commit only.
 func (tx *Tx) BeforeCommit(fn func() error) { tx.last = append(tx.last, fn) }
