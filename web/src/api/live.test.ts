@@ -53,7 +53,7 @@ describe("affects", () => {
   it("reads the page of a deployment again for its step, and not the lists", () => {
     const step: Topic = { noun: "step", app: "storefront", change: "chg_1", deployment: "dpl_1" };
     for (const key of [["deployment", "dpl_1"], ["change", "chg_1"]] as Key[]) expect(affects(step, key), key.join()).toBe(true);
-    for (const key of [["deployment", {}, 100], ["change", {}, 100], ["home"], ["deployment", "dpl_2"]] as Key[]) expect(affects(step, key), key.join()).toBe(false);
+    for (const key of [["deployment", {}, 100], ["change", {}, 100], ["change", "chg_1", "events", ["chg_1"]], ["home"], ["deployment", "dpl_2"]] as Key[]) expect(affects(step, key), key.join()).toBe(false);
   });
 
   it("has a query for every noun, and a noun for every query that may change", () => {

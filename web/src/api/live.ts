@@ -44,8 +44,9 @@ export const nouns = Object.keys(shown) as Noun[];
 
 /** Whether what a query shows may have changed with the topic. */
 export function affects(topic: Topic, key: Key): boolean {
-  const [noun, what] = key;
+  const [noun, what, part] = key;
   if (noun === topic.noun) return owns(topic, what);
+  if (topic.noun === "step" && part === "events") return false; // a timeline shows no steps
   const { partOf = [], within = [] } = shown[topic.noun];
   return within.some((one) => one === noun) || partOf.some((one) => one === noun && topic[one] !== undefined && topic[one] === what);
 }
@@ -60,9 +61,9 @@ function owns(topic: Topic, what: unknown): boolean {
 
 /** How long after one read the same query is read again at the earliest, in milliseconds. The server sends topics at a
  *  pace that suits one thing; lists and what is made of many things cost more. */
-function pace([noun, what]: Key): number {
+function pace([noun, what, part]: Key): number {
   if (noun === "home" || noun === "audit") return 2000;
-  return typeof what === "string" ? 0 : 1000;
+  return typeof what === "string" && part !== "events" ? 0 : 1000;
 }
 
 /** Returns a function that has queries read again: those on screen soon, each at its pace and never twice at once;
