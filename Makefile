@@ -72,6 +72,7 @@ fmt: ## Format Go and tidy the modules
 lint: web/node_modules/.stamp ## Run go vet, golangci-lint and the type checker of the pages
 	go vet ./...
 	$$(go -C tools/lint tool -n golangci-lint) run ./...
+	@unreachable=$$($$(go -C tools/lint tool -n deadcode) -test ./...); [ -z "$$unreachable" ] || { echo "Nothing calls these functions, delete them:" >&2; echo "$$unreachable" >&2; exit 1; }
 	cd web && npm run --silent lint
 
 .PHONY: check

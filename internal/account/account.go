@@ -77,9 +77,6 @@ type Actor struct {
 // Nobody reports whether there is no actor.
 func (a Actor) Nobody() bool { return a.ID == "" }
 
-// IsSystem reports whether the platform acts by itself.
-func (a Actor) IsSystem() bool { return a.system }
-
 // CoE reports whether the actor belongs to the Center of Excellence, in any discipline.
 func (a Actor) CoE() bool { return len(a.Disciplines) > 0 }
 

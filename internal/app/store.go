@@ -331,11 +331,6 @@ func InstancesOf(tx *db.Tx, pattern string) ([]Instance, error) {
 	return db.Collect(tx, scanInstance, `select `+instanceColumns+` from instance where pattern = $1 and state <> 'removed' order by app, environment`, pattern)
 }
 
-// AllInstances returns every live instance of every app.
-func AllInstances(tx *db.Tx) ([]Instance, error) {
-	return db.Collect(tx, scanInstance, `select `+instanceColumns+` from instance where state <> 'removed' order by app, environment`)
-}
-
 // LockInstances returns all instances of an app, removed ones too, by id, and lets nobody else lock or change them
 // until the transaction has ended. Every transaction that decides about deployments of the app, or about several of
 // its changes, begins with it: what happens in one environment may begin something in the next. The instances of

@@ -37,8 +37,7 @@ type Deployment struct {
 	Code        string      `json:"code,omitempty" doc:"Stable name of what it waits for, or of why it did not succeed, for scripts" example:"environment.frozen"`
 	Desired     app.Desired `json:"desired"`
 	Previous    app.Desired `json:"previous"`
-	Plan        any         `json:"plan,omitempty"`
-	PlanSize    int         `json:"planSize,omitempty" doc:"Bytes of a plan that is too large to come along: it is at /deployments/{deployment}"`
+	Plan        any         `json:"plan,omitempty" doc:"Only where one deployment is asked for: a list has none"`
 	PlanDigest  string      `json:"planDigest,omitempty"`
 	Destroys    []string    `json:"destroys" doc:"Stateful addresses that its plan would destroy or replace"`
 	Evidence    []Probe     `json:"evidence" doc:"What was asked of the instance after the rollout, and what it answered"`

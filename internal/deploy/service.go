@@ -566,13 +566,8 @@ func Fenced(tx *db.Tx, instance string, token int64) error {
 	return nil
 }
 
-// List returns the deployments that match, newest first, of apps the actor may see.
+// List returns the deployments that match, newest first, of apps the actor may see, without their plans.
 func (s *Service) List(ctx context.Context, f Filter) (found []Deployment, err error) {
-	defer func() {
-		for i := range found {
-			found[i].Plan, found[i].PlanSize = db.Within(found[i].Plan)
-		}
-	}()
 	err = s.DB.Read(ctx, func(tx *db.Tx) error {
 		if err := app.CheckNamed(tx, f.App, f.Environment); err != nil {
 			return err

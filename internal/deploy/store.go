@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"flywheel.dev/flywheel/internal/app"
@@ -15,6 +16,9 @@ import (
 
 const columns = `id, app, environment, instance, number, change, trigger_kind, kind, state, reason, code, desired, previous, fence, plan, plan_digest,
 	destroys, shown, releases, was, cancelled_by, evidence, request_id, created_by, created_at, started_at, finished_at, undo, since, waits_for, team, class, lane`
+
+// listed are the columns of a list: a plan may have megabytes, and a list has two hundred.
+var listed = strings.Replace(columns, " plan,", " 'null',", 1)
 
 func scan(r db.Row) (Deployment, error) {
 	var d Deployment
@@ -211,7 +215,7 @@ func (f Filter) query() (string, []any) {
 		args = append(args, f.Before)
 		where += fmt.Sprintf(" and id < $%d", len(args))
 	}
-	return `select ` + columns + ` from deployment where ` + where + ` order by id desc limit $1`, args
+	return `select ` + listed + ` from deployment where ` + where + ` order by id desc limit $1`, args
 }
 
 // unwanted returns the running deployments that somebody wants to stop.

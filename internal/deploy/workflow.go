@@ -259,18 +259,19 @@ func mayGoOn(tx *db.Tx, d Deployment, when, name string) (outcome, error) {
 }
 
 func closeStep(tx *db.Tx, d Deployment, position int, state, detail string) error {
+	touchStep(tx, d)
 	return endSteps(tx, d, `update deployment_step set state = $2, finished_at = $3, detail = case when $4 = '' then detail else $4 end
 		where deployment = $1 and state in ('running', 'waiting') and position = $5`, state, tx.Now(), detail, position)
 }
 
 // closeRunning ends whatever step is running, in the state that the deployment ends in.
 func closeRunning(tx *db.Tx, d Deployment, state, detail string) error {
+	touchStep(tx, d)
 	return endSteps(tx, d, `update deployment_step set state = $2, finished_at = $3, detail = $4 where deployment = $1 and state in ('running', 'waiting')`,
 		state, tx.Now(), detail)
 }
 
 func endSteps(tx *db.Tx, d Deployment, update, state string, more ...any) error {
-	touchStep(tx, d)
 	ended, err := db.Collect(tx, func(r db.Row) (s Step, err error) { return s, r.Scan(&s.Name, &s.StartedAt) },
 		update+` returning name, started_at`, append([]any{d.ID, state}, more...)...)
 	if err != nil {

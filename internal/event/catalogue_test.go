@@ -52,6 +52,9 @@ func TestEveryKindOfFactIsInTheCatalogueOnce(t *testing.T) {
 			t.Errorf("%s and %s are both %s", other, name, TypeOf(kind))
 		}
 		types[TypeOf(kind)] = name
+		if kind.head().audience == CoE && !strings.HasPrefix(name, "Secret") {
+			t.Errorf("%s does not say who may see it", name)
+		}
 	}
 	for name, sentence := range sentences(t) {
 		if !slices.Contains(listed, name) {

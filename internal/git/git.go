@@ -211,31 +211,6 @@ func (h *Host) appear(ctx context.Context, r Repo, fill func(dir string) error) 
 	return syncDir(parent)
 }
 
-// Rename moves a repository and what is recorded about it. The old name is free afterwards.
-func (h *Host) Rename(ctx context.Context, from, to Repo) error {
-	if err := to.Check(); err != nil {
-		return err
-	}
-	if !h.Exists(from) {
-		return fault.Missing("repository", from.String())
-	}
-	if h.Exists(to) {
-		return fault.New(fault.Conflict, "repository.name_taken", "There is already a repository %s.", to)
-	}
-	if err := os.MkdirAll(filepath.Dir(h.dir(to)), 0o700); err != nil {
-		return err
-	}
-	if h.DB != nil {
-		if err := h.DB.Write(ctx, func(tx *db.Tx) error { return renamePushes(tx, from, to) }); err != nil {
-			return err
-		}
-	}
-	if err := os.Rename(h.dir(from), h.dir(to)); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(h.dir(to)))
-}
-
 // Delete removes a repository and what is recorded about it. One that is not there is no error.
 func (h *Host) Delete(ctx context.Context, r Repo) error {
 	if err := r.Check(); err != nil {
@@ -262,7 +237,7 @@ func (h *Host) Delete(ctx context.Context, r Repo) error {
 }
 
 // Maintain packs what has grown loose, repository by repository. Pushes never do it themselves, so
-// that nobody waits for it. Call it now and then.
+// that nobody waits for it. Of two replicas that do it at once, git lets one.
 func (h *Host) Maintain(ctx context.Context) error {
 	list, err := h.List()
 	if err != nil {

@@ -115,15 +115,6 @@ func pushers(tx *db.Tx, r Repo, ref string, commits []string) ([]string, error) 
 	return slices.Compact(people), nil
 }
 
-func renamePushes(tx *db.Tx, from, to Repo) error {
-	for _, table := range []string{"git_push", "git_commit"} {
-		if _, err := tx.Exec(`update `+table+` set repo = $2 where repo = $1`, from.String(), to.String()); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func deletePushes(tx *db.Tx, r Repo) error {
 	for _, table := range []string{"git_push", "git_commit"} {
 		if _, err := tx.Exec(`delete from `+table+` where repo = $1`, r.String()); err != nil {

@@ -2,11 +2,6 @@ package server
 
 import (
 	"context"
-	"go/ast"
-	"go/parser"
-	"go/token"
-	"io/fs"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -16,51 +11,6 @@ import (
 	"flywheel.dev/flywheel/internal/db/dbtest"
 	"flywheel.dev/flywheel/internal/event"
 )
-
-// TestEveryEventSaysWhoMaySeeIt reads the source of all packages: each event that is made names its app or its audience.
-func TestEveryEventSaysWhoMaySeeIt(t *testing.T) {
-	made := 0
-	err := filepath.WalkDir("..", func(path string, _ fs.DirEntry, err error) error {
-		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.Contains(path, "/event/") {
-			return err
-		}
-		files := token.NewFileSet()
-		file, err := parser.ParseFile(files, path, nil, 0)
-		if err != nil {
-			return err
-		}
-		ast.Inspect(file, func(n ast.Node) bool {
-			lit, ok := n.(*ast.CompositeLit)
-			if !ok {
-				return true
-			}
-			name, ok := lit.Type.(*ast.SelectorExpr)
-			if !ok || name.Sel.Name != "Event" {
-				return true
-			}
-			if pkg, ok := name.X.(*ast.Ident); !ok || pkg.Name != "event" {
-				return true
-			}
-			made++
-			said := slices.ContainsFunc(lit.Elts, func(e ast.Expr) bool {
-				field, ok := e.(*ast.KeyValueExpr)
-				if !ok {
-					return false
-				}
-				key, ok := field.Key.(*ast.Ident)
-				return ok && (key.Name == "App" || key.Name == "Audience")
-			})
-			if !said {
-				t.Errorf("%s makes an event and does not say who may see it", files.Position(lit.Pos()))
-			}
-			return true
-		})
-		return nil
-	})
-	if err != nil || made < 10 {
-		t.Errorf("%d places make an event, %v", made, err)
-	}
-}
 
 func TestAnEventIsSeenByItsAudienceOnly(t *testing.T) {
 	d := dbtest.Open(t)

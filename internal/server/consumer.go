@@ -10,14 +10,25 @@ import (
 	"flywheel.dev/flywheel/internal/web"
 )
 
-func (s *Server) listConsumers(ctx context.Context, _ *struct{}) (*web.Page[event.Place], error) {
+func (s *Server) listConsumers(ctx context.Context, in *struct{ web.Paging }) (*web.Page[event.Place], error) {
 	if err := account.From(ctx).Require(account.ViewConsumers, ""); err != nil {
 		return nil, err
 	}
+	var first int
+	if _, err := in.After(&first); err != nil {
+		return nil, err
+	}
+	places, err := s.Consumers.Places(ctx)
+	if err != nil {
+		return nil, err
+	}
 	page := &web.Page[event.Place]{}
-	var err error
-	page.Body.Items, err = s.Consumers.Places(ctx)
-	return page, err
+	first = min(max(first, 0), len(places))
+	page.Body.Items = places[first:min(first+in.Limit, len(places))]
+	if next := first + in.Limit; next < len(places) {
+		page.Body.Next = web.Cursor(next)
+	}
+	return page, nil
 }
 
 type skipInput struct {

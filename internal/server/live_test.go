@@ -96,6 +96,7 @@ func TestAWriteOfEveryNounReachesThePagesThatMayShowIt(t *testing.T) {
 	p.dana.must("POST", "/stories", map[string]any{"title": "Sell more", "team": "shop"}, nil)
 	p.dana.must("POST", "/pattern-requests", map[string]any{"title": "A queue"}, nil)
 	p.admin.must("POST", "/patterns", map[string]any{"name": "queue", "title": "Queue"}, nil)
+	p.admin.push(p.admin.clone("patterns/queue"), "first", "Describe the queue") // what it would publish is a version
 	p.admin.must("POST", "/environments", map[string]any{"name": "extra", "class": "staging"}, nil)
 	p.admin.must("POST", "/teams", map[string]any{"name": "press", "title": "Press"}, nil)
 	p.admin.must("POST", "/users", map[string]any{"name": "pia", "title": "Pia", "password": p.secret}, nil)

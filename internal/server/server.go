@@ -8,7 +8,6 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -396,6 +395,9 @@ func (s *Server) Start(ctx context.Context) error {
 		return err
 	}
 	s.defer_(s.Git.Close)
+	packing := &durable.Sweeper{} // pushes leave what they bring loose, so that nobody waits for it
+	packing.Start(context.WithoutCancel(ctx), time.Hour, s.log, "repositories", s.Git.Maintain)
+	s.defer_(packing.Stop)
 	if err := s.durable.Launch(); err != nil {
 		return err
 	}
@@ -553,6 +555,3 @@ func (s *Server) gitAuthorize(ctx context.Context, repo git.Repo, write bool) er
 		return actor.RequireOf(permission, a.Team, "app", repo.Name)
 	})
 }
-
-// String names the server in messages.
-func (s *Server) String() string { return fmt.Sprintf("Flywheel %s at %s", s.Options.Version, s.URL()) }

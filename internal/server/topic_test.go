@@ -77,7 +77,8 @@ func TestEveryNounIsTouchedAndEveryTopicSaysWhoMayHearOfIt(t *testing.T) {
 var unseen = []string{
 	"idempotency", "event", "event_unnumbered", "replica", "attempt", "known_client", "module_ticket", "git_push", "git_commit",
 	"state_token", "state_lock", "state_version", "artifact", "upload", "opened_file",
-	"rollout", // the way of a change, which its deployments and its state show
+	"consumer", // only its command shows it
+	"rollout",  // the way of a change, which its deployments and its state show
 }
 
 // untouched are the functions that write what pages show and touch nothing, each with its reason.

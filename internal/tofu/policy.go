@@ -177,14 +177,6 @@ func (p *Policies) Judge(ctx context.Context, planJSON []byte, secrets ...string
 	return results, nil
 }
 
-// Stopped reports whether the results stop a deployment. What is only soft-mandatory stops it unless it is
-// overridden.
-func Stopped(results []PolicyResult, overridden bool) bool {
-	return slices.ContainsFunc(results, func(r PolicyResult) bool {
-		return !r.Pass && (r.Enforcement == HardMandatory || r.Enforcement == SoftMandatory && !overridden)
-	})
-}
-
 func (c compiled) judge(ctx context.Context, input ast.Value) []PolicyResult {
 	ctx, cancel := context.WithTimeout(ctx, policyTime)
 	defer cancel()

@@ -2164,13 +2164,9 @@ export interface components {
              * @description Its place in the order of its instance
              */
             number: number;
+            /** @description Only where one deployment is asked for: a list has none */
             plan?: unknown;
             planDigest?: string;
-            /**
-             * Format: int64
-             * @description Bytes of a plan that is too large to come along: it is at /deployments/{deployment}
-             */
-            planSize?: number;
             previous: components["schemas"]["AppDesired"];
             reason?: string;
             /** @description Id of the request that led to it */
@@ -5456,7 +5452,12 @@ export interface operations {
     };
     "list-consumers": {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description At most this many items */
+                limit?: number;
+                /** @description The next of the page before */
+                cursor?: string;
+            };
             header?: never;
             path?: never;
             cookie?: never;
