@@ -230,7 +230,7 @@ type CheckResult struct {
 type Moved struct {
 	From      string    `json:"from,omitempty" doc:"State before"`
 	State     string    `json:"state" doc:"State now"`
-	Since     time.Time `json:"since" doc:"When the state before began"`
+	Since     time.Time `json:"since,omitzero" doc:"When the state before began"`
 	WaitedFor Cause     `json:"waitedFor,omitempty" doc:"What it waited for from then until now"`
 	WaitsFor  Cause     `json:"waitsFor,omitempty" doc:"What it waits for from now on"`
 	Why       string    `json:"why,omitempty" doc:"In a sentence"`

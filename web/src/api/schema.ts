@@ -2242,7 +2242,7 @@ export interface components {
              * Format: date-time
              * @description When the state before began
              */
-            since: string;
+            since?: string;
             /** @description State now */
             state: string;
             story?: string;
@@ -2279,7 +2279,7 @@ export interface components {
              * Format: date-time
              * @description When the state before began
              */
-            since: string;
+            since?: string;
             /** @description State now */
             state: string;
             story?: string;
@@ -2360,7 +2360,7 @@ export interface components {
              * Format: date-time
              * @description When the state before began
              */
-            since: string;
+            since?: string;
             /** @description State now */
             state: string;
             story?: string;
@@ -2397,7 +2397,7 @@ export interface components {
              * Format: date-time
              * @description When the state before began
              */
-            since: string;
+            since?: string;
             /** @description State now */
             state: string;
             story?: string;
@@ -2465,7 +2465,7 @@ export interface components {
              * Format: date-time
              * @description When the state before began
              */
-            since: string;
+            since?: string;
             /** @description State now */
             state: string;
             story?: string;
@@ -2559,7 +2559,7 @@ export interface components {
              * Format: date-time
              * @description When the state before began
              */
-            since: string;
+            since?: string;
             /** @description State now */
             state: string;
             story?: string;
@@ -2709,7 +2709,7 @@ export interface components {
              * Format: date-time
              * @description When the state before began
              */
-            since: string;
+            since?: string;
             /** @description State now */
             state: string;
             team: string;
@@ -2755,7 +2755,7 @@ export interface components {
              * Format: date-time
              * @description When the state before began
              */
-            since: string;
+            since?: string;
             /** @description State now */
             state: string;
             team: string;
@@ -2801,7 +2801,7 @@ export interface components {
              * Format: date-time
              * @description When the state before began
              */
-            since: string;
+            since?: string;
             /** @description State now */
             state: string;
             team: string;
@@ -2852,7 +2852,7 @@ export interface components {
              * Format: date-time
              * @description When the state before began
              */
-            since: string;
+            since?: string;
             /** @description State now */
             state: string;
             team: string;
@@ -2900,7 +2900,7 @@ export interface components {
              * Format: date-time
              * @description When the state before began
              */
-            since: string;
+            since?: string;
             /** @description State now */
             state: string;
             team: string;
@@ -2946,7 +2946,7 @@ export interface components {
              * Format: date-time
              * @description When the state before began
              */
-            since: string;
+            since?: string;
             /** @description State now */
             state: string;
             team: string;
@@ -2992,7 +2992,7 @@ export interface components {
              * Format: date-time
              * @description When the state before began
              */
-            since: string;
+            since?: string;
             /** @description State now */
             state: string;
             team: string;
@@ -3038,7 +3038,7 @@ export interface components {
              * Format: date-time
              * @description When the state before began
              */
-            since: string;
+            since?: string;
             /** @description State now */
             state: string;
             team: string;
@@ -3086,7 +3086,7 @@ export interface components {
              * Format: date-time
              * @description When the state before began
              */
-            since: string;
+            since?: string;
             /** @description State now */
             state: string;
             team: string;
@@ -3285,7 +3285,7 @@ export interface components {
              * Format: date-time
              * @description When the state before began
              */
-            since: string;
+            since?: string;
             /** @description State now */
             state: string;
             team: string;
@@ -3339,7 +3339,7 @@ export interface components {
              * Format: date-time
              * @description When the state before began
              */
-            since: string;
+            since?: string;
             /** @description State now */
             state: string;
             team: string;
@@ -3393,7 +3393,7 @@ export interface components {
              * Format: date-time
              * @description When the state before began
              */
-            since: string;
+            since?: string;
             /** @description State now */
             state: string;
             /** @description The change that it takes back */
@@ -3449,7 +3449,7 @@ export interface components {
              * Format: date-time
              * @description When the state before began
              */
-            since: string;
+            since?: string;
             /** @description State now */
             state: string;
             team: string;

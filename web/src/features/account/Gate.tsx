@@ -14,7 +14,8 @@ export function Gate({ children }: { children: ReactNode }) {
   const me = useQuery(meQuery);
   const state = useSyncExternalStore(session.subscribe, session.get);
   useEffect(() => {
-    if (me.data) session.begin();
+    // Data of before stay beside an error: a session that has ended must not begin again because it was asked about.
+    if (me.data && !me.error) session.begin();
     else if (me.error instanceof Problem && me.error.status === 401 && session.get() === "unknown") session.end();
   }, [me.data, me.error]);
 
