@@ -133,16 +133,26 @@ const selectWaiting = `select ` + columns + ` from deployment where instance = $
 
 const selectSucceeded = `select ` + columns + ` from deployment where instance = $1 and state = 'succeeded' order by number desc limit 50`
 
-// succeededBefore returns the id of the last deployment of the instance that succeeded before this one, or "".
-func succeededBefore(tx *db.Tx, d Deployment) (id string, err error) {
-	err = tx.QueryRow(selectSucceededBefore, d.Instance, d.Number).Scan(&id)
-	if errors.Is(err, db.ErrNoRows) {
-		return "", nil
+// succeededBefore returns the id of the last deployment of the instance that succeeded before this one, or "". It
+// looks at them one after another: asked for by state as well, PostgreSQL may take the index of all that ever
+// succeeded.
+func succeededBefore(tx *db.Tx, d Deployment) (string, error) {
+	for number := d.Number; ; {
+		var id string
+		var state State
+		err := tx.QueryRow(selectBefore, d.Instance, number).Scan(&id, &state, &number)
+		switch {
+		case errors.Is(err, db.ErrNoRows):
+			return "", nil
+		case err != nil:
+			return "", err
+		case state == Succeeded:
+			return id, nil
+		}
 	}
-	return id, err
 }
 
-const selectSucceededBefore = `select id from deployment where instance = $1 and number < $2 and state = 'succeeded' order by number desc limit 1`
+const selectBefore = `select id, state, number from deployment where instance = $1 and number < $2 order by number desc limit 1`
 
 // newerThanRollbacks reports whether a deployment was asked for after every rollback of its instance. One that was
 // never carried out is none.

@@ -94,7 +94,7 @@ func TestNoQueryReadsTheWholeHistory(t *testing.T) {
 	queries := map[string][]any{
 		selectWaiting: {"ins-7", 1}, selectInState: {"running"}, selectUnwanted: {},
 		`select coalesce(max(number), 0) + 1 from deployment where instance = $1`: {"ins-7"},
-		selectSucceeded: {"ins-7"},
+		selectSucceeded: {"ins-7"}, selectBefore: {"ins-7", int64(9007)},
 	}
 	for _, f := range []Filter{
 		{}, {App: "app-7"}, {App: "app-7", Environment: "prod"}, {App: "app-7", State: Running}, {State: Running}, {State: Held}, {Change: "chg_7"},
