@@ -107,7 +107,7 @@ func From(ctx context.Context) Actor {
 	return actor
 }
 
-// With returns a context in which actor acts, and which facts name.
+// With returns a context in which actor acts. Facts that are written in it name the actor.
 func With(ctx context.Context, actor Actor) context.Context {
 	return context.WithValue(event.WithActor(ctx, actor.ID), contextKey{}, actor)
 }

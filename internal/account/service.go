@@ -854,19 +854,19 @@ func (s *Service) VerifyLog(ctx context.Context, kept Kept) (sound int64, last s
 	return Verify(ctx, s.db, kept)
 }
 
-// told is a fact about an account.
-type told interface {
+// accountFact is a fact about a person, a team, a token, a session or a setting.
+type accountFact interface {
 	event.Fact
 	Account() event.OfAccount
 }
 
-// of returns what a fact about an account says. With a person it is that person's own, and nobody else sees it.
+// of returns the data of a fact about an account. If person is given, only that person sees the fact.
 func of(action, subject, person string) event.OfAccount {
 	return event.OfAccount{Subject: subject, Action: action, Person: person}
 }
 
-// record writes the decision and the fact of a change to accounts.
-func record(tx *db.Tx, f told, reason string) error {
+// record writes a fact about an account, and the same action to the audit log.
+func record(tx *db.Tx, f accountFact, reason string) error {
 	if err := event.Emit(tx, f); err != nil {
 		return err
 	}

@@ -141,7 +141,7 @@ func (c Change) OfChange(tx *db.Tx) event.OfChange {
 	return c.ofChange(account.From(tx.Context()).Name)
 }
 
-// timesOf returns the commits of a branch with the times that a merge does not keep.
+// timesOf returns the hashes and times of commits as they were pushed. A merge or a squash does not keep these times.
 func timesOf(commits []git.Commit) []event.Commit {
 	times := make([]event.Commit, len(commits))
 	for i, c := range commits {

@@ -11,7 +11,7 @@ import (
 	"flywheel.dev/flywheel/internal/event"
 )
 
-// origin fills in what the facts of a deployment say of its app, its environment and its change.
+// origin fills in team, class and lane, which every fact about the deployment carries.
 func (d *Deployment) origin(tx *db.Tx, e app.Environment) error {
 	a, err := app.Known(tx, d.App)
 	if err != nil {
@@ -35,9 +35,9 @@ var causes = map[string]event.Cause{
 	codeRolledBack: event.WaitsForFix,
 }
 
-// move is what the deployment waits for once it is in a state with a code, and since when. It returns what was so
-// before, as its fact says it.
-func (d *Deployment) move(to State, code string, now time.Time) event.Moved {
+// enter notes that the deployment is in a state from now on, with the code of what it waits for there. It returns the
+// move from the state before, as the fact about it says.
+func (d *Deployment) enter(to State, code string, now time.Time) event.Moved {
 	waits := event.Cause("")
 	switch to {
 	case Waiting:
@@ -56,7 +56,7 @@ func (d *Deployment) move(to State, code string, now time.Time) event.Moved {
 	return told
 }
 
-// changed reports whether there is anything to tell.
+// changed reports whether the state or the cause of waiting is another one, so that there is a fact to write.
 func changed(m event.Moved) bool { return m.From != m.State || m.WaitedFor != m.WaitsFor }
 
 func (d Deployment) of(tx *db.Tx) event.OfDeployment {
@@ -66,7 +66,7 @@ func (d Deployment) of(tx *db.Tx) event.OfDeployment {
 	}
 }
 
-// announce appends the fact of what an input made of a deployment, if it made anything of it.
+// announce writes the fact about the move that an input caused, if the deployment moved.
 func announce(tx *db.Tx, d Deployment, h input, told event.Moved, w with) error {
 	if h == planning || !changed(told) { // a plan is no fact: what comes of it is
 		return nil

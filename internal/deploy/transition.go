@@ -66,7 +66,7 @@ func (s *Service) accept(tx *db.Tx, d *Deployment, i *app.Instance, h input, w w
 	if m.refused != "" {
 		return false, m.refused.answer(*d, h)
 	}
-	told := d.move(m.to, d.codeAfter(h, w), tx.Now())
+	told := d.enter(m.to, d.codeAfter(h, w), tx.Now())
 	if err := d.write(tx, i, m.to, h, w); err != nil {
 		return false, err
 	}
@@ -95,7 +95,7 @@ func (s *Service) accept(tx *db.Tx, d *Deployment, i *app.Instance, h input, w w
 	return opens, nil
 }
 
-// codeAfter returns the code that an input leaves.
+// codeAfter returns the code that the deployment has after an input.
 func (d Deployment) codeAfter(h input, w with) string {
 	switch h {
 	case planning:

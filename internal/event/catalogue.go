@@ -90,7 +90,7 @@ type head struct {
 // TypeOf returns the type of the event of a kind of fact, such as "dev.cdevents.change.merged".
 func TypeOf(kind Fact) string { return kind.head().kind }
 
-// Emit writes a fact with the caller's transaction, as Append does.
+// Emit writes a fact in the caller's transaction and wakes the followers of the log after the commit.
 func Emit(tx *db.Tx, f Fact) error {
 	h := f.head()
 	actor, _ := tx.Context().Value(actorKey{}).(string)
@@ -99,7 +99,7 @@ func Emit(tx *db.Tx, f Fact) error {
 
 type actorKey struct{}
 
-// WithActor returns a context whose facts were brought about by the person, or the part of the platform, with this id.
+// WithActor returns a context for Emit: facts written in it name the person, or the part of the platform, with this id.
 func WithActor(ctx context.Context, id string) context.Context {
 	return context.WithValue(ctx, actorKey{}, id)
 }
@@ -654,7 +654,7 @@ type OfAccount struct {
 	Person  string `json:"person,omitempty" doc:"Whose own it is"`
 }
 
-// Account returns it, for whoever records the decision.
+// Account returns the data that all facts about accounts share. The audit log takes its action and subject from them.
 func (a OfAccount) Account() OfAccount { return a }
 
 func (a OfAccount) of(noun, what string) head {

@@ -118,7 +118,8 @@ func (e Event) Cloud() CloudEvent {
 	}
 }
 
-// Append writes e, which tests may make up, with the caller's transaction and wakes the followers after its commit.
+// Append writes e in the caller's transaction and wakes the followers of the log after the commit. Packages call Emit
+// instead, which knows the kinds of the catalogue; tests call Append to write events of any type.
 //
 // The row is written as the last thing before the commit, when the transaction has every lock it needs:
 // of two transactions that met, the events of the first stand before those of the second.
