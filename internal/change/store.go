@@ -36,6 +36,15 @@ func find(tx *db.Tx, id, lock string) (Change, error) {
 	return c, err
 }
 
+// LaneOf returns the lane of a change. Each deployment asks for it, so it reads nothing else.
+func LaneOf(tx *db.Tx, id string) (lane Lane, err error) {
+	err = tx.QueryRow(`select lane from change where id = $1`, id).Scan(&lane)
+	if errors.Is(err, db.ErrNoRows) {
+		return "", fault.Missing("change", id)
+	}
+	return lane, err
+}
+
 // About returns the pattern that an open pattern change is about. It fails with a fault for any other
 // change: nothing can be made of it any more.
 func About(tx *db.Tx, id string) (pattern string, err error) {

@@ -19,11 +19,11 @@ func (d *Deployment) origin(tx *db.Tx, e app.Environment) error {
 	}
 	d.team, d.class = a.Team, e.Class
 	if d.Change != "" {
-		c, err := change.Find(tx, d.Change)
+		lane, err := change.LaneOf(tx, d.Change)
 		if err != nil {
 			return err
 		}
-		d.lane = string(c.Lane)
+		d.lane = string(lane)
 	}
 	return nil
 }
